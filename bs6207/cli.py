@@ -1,0 +1,94 @@
+"""The command line: the only place that knows all commands."""
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from bs6207 import __version__
+from bs6207.bump.settings import BumpSettings
+from bs6207.console import ProgressReport, say, show
+from bs6207.devices import require_device
+from bs6207.errors import UserError
+from bs6207.experiment import AnySettings, Experiment
+from bs6207.options import Invocation, command
+from bs6207.runs import failing_writes, open_run, strict_json
+
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
+
+app = typer.Typer(
+    help="Three questions every deep-learning course asks, each answered by one command.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@command(app, "bump", BumpSettings)
+def bump(settings: BumpSettings, invocation: Invocation) -> None:
+    """How tall a bump can this optimizer escape?"""
+    from bs6207.bump.experiment import run
+
+    conduct("bump", run, settings, invocation)
+
+
+def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySettings, invocation: Invocation) -> None:
+    """Run one experiment from checked settings to a published folder and a printed result."""
+    require_device(settings.device)
+    folder = invocation.out or Path("outputs") / command
+    with (
+        open_run(command, folder, settings) as run,
+        ProgressReport(command, run.record, invocation.quiet) as progress,
+    ):
+        result = experiment(settings, progress)
+        with failing_writes(folder):
+            run.write_result(result)
+    if invocation.print_json:
+        sys.stdout.write(strict_json(result.metrics))
+        say(str(folder))
+    else:
+        show(result, folder)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Three questions every deep-learning course asks, each answered by one command."""
+    if version:
+        print(f"bs6207 {__version__}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line; exit with 0 done, 1 failed, 2 misused, 130 interrupted or 143 terminated."""
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        code = typer.main.get_command(app).main(prog_name="bs6207", standalone_mode=False)
+    except UserError as failure:
+        complain(str(failure))
+        code = failure.exit_code
+    except typer.TyperException as misuse:
+        complain(misuse.format_message())
+        code = misuse.exit_code
+    except Exception as failure:
+        complain(f"{type(failure).__name__}: {failure}; run again with --debug for where it happened")
+        code = 1
+    if code in (INTERRUPTED, TERMINATED):
+        say("bs6207: stopped; earlier runs are untouched, run the same command to start again")
+    sys.exit(code)
+
+
+def complain(sentence: str) -> None:
+    """One line on stderr, after the traceback if it was asked for."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    say(f"bs6207: {' '.join(sentence.split())}")
+
+
+def terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    """End as on ctrl-C, but with the exit code of SIGTERM."""
+    raise typer.Exit(TERMINATED)

@@ -1,0 +1,35 @@
+"""What can go wrong in a way the user can mend: one sentence each, naming the value and the way out."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A failure that is told in one sentence, without a traceback."""
+
+    exit_code = 1
+
+
+class SettingsError(UserError):
+    """A flag, a configuration value or a request this machine cannot serve; raised before any file is written."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A data set that is missing, truncated, foreign or corrupt."""
+
+
+class FolderError(UserError):
+    """A run folder that is busy, taken by something else, or cannot be written."""
+
+
+class DivergenceError(UserError):
+    """A training whose loss is no longer a number, or no better than a constant image."""
+
+
+def way_out(word: str, choices: Iterable[str]) -> str:
+    """The end of a sentence about an unknown `word`: the nearest choice, or all of them."""
+    known = sorted(choices)
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"

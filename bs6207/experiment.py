@@ -1,0 +1,98 @@
+"""The words every experiment speaks: settings in, rows out, one result."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from bs6207.errors import way_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+def setting(default: Any, description: str, *, panel: str = "Settings", metavar: str = "", **limits: Any) -> Any:
+    """A field of a settings model: its help, its limits (`gt`, `ge`, ...), its place and look on the help page."""
+    return Field(default, description=description, json_schema_extra={"panel": panel, "metavar": metavar}, **limits)
+
+
+class Settings(BaseModel):
+    """The settings of one experiment: each with its default, help, unit and range, here and nowhere else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    seed: int = setting(0, "Seed of every random number in the run.", panel="Run", ge=0, lt=2**31)
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "Where tensors live; auto is cuda where there is one.", panel="Run"
+    )
+
+
+def known(noun: str, choices: Collection[str]) -> AfterValidator:
+    """Accepts the names in `choices`; anything else is met with the nearest of them."""
+
+    def check(name: str) -> str:
+        if name not in choices:
+            raise ValueError(f"no {noun} {name!r}; {way_out(name, choices)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def distinct(values: list) -> list:
+    """Refuses a list that names something twice: it would be trained twice and reported once."""
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"{value} is given twice; give each value once")
+    return values
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that share their columns; written as CSV."""
+
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment found.
+
+    Attributes:
+        metrics: what scripts read; plain dicts, lists, numbers, strings and None.
+        headline: the table people read, and `remarks`, the sentences below it.
+        settings: as they were used, with every `auto` resolved.
+        tables, figures, weights: by file name, without its ending.
+    """
+
+    settings: Settings
+    metrics: dict[str, Any]
+    headline: Table
+    remarks: Sequence[str] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    weights: Mapping[str, Mapping[str, "Tensor"]] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """Where an experiment reports while it works."""
+
+    def expect(self, steps: int) -> None:
+        """Announce `steps` further steps of work."""
+
+    def step(self, doing: str) -> None:
+        """One step is done; `doing` says of what, in a few words."""
+
+    def record(self, row: Row) -> None:
+        """Keep one row of history, at once and for good."""
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something that changes how the result is read."""
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+Experiment: TypeAlias = Callable[[AnySettings, Progress], Result]

@@ -1,0 +1,231 @@
+"""The folder of a run: locked while it is filled, published in one rename, and never overwritten.
+
+    outputs/latent/                 the last run that finished
+    outputs/latent.partial/         the run under way, or one that was interrupted
+    outputs/history/latent-<UTC>/   every earlier run
+    outputs/.latent.lock            held by the one process that fills the folder
+
+Nothing else in the package writes files.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bs6207.errors import FolderError
+from bs6207.experiment import Result, Row, Settings, Table
+
+VERSIONED = ("bs6207", "torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
+RECORD = "config.toml"  # a folder that holds one is a run
+
+
+class Run:
+    """A run under way; what it writes stays in the partial folder until it is published."""
+
+    def __init__(self, command: str, folder: Path):
+        self.command = command
+        self.folder = folder
+        self.partial = folder.with_name(folder.name + ".partial")
+        self.history = folder.parent / "history"
+        self.started = time.time()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file so that it is whole or absent: under a temporary name, synced, renamed."""
+        temporary = self.partial / f".{name}.tmp"
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.partial / name)
+
+    def record(self, row: Row) -> None:
+        """Append one row to history.jsonl; it is on disk when this returns."""
+        with (self.partial / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(strict_json(row, indent=None))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_settings(self, settings: Settings) -> None:
+        """Write config.toml, which `--config` takes to run the same again."""
+        lines = [f"# bs6207 {self.command} --config {RECORD} runs this again.", f"[{self.command}]"]
+        # A JSON scalar or list is a TOML value too; None has none, and is the default where it is allowed.
+        for key, value in settings.model_dump(exclude_none=True).items():
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+        self.write(RECORD, ("\n".join(lines) + "\n").encode())
+
+    def write_environment(self, settings: Settings, seconds: float | None = None) -> None:
+        """Write env.json: all that may differ between two runs of the same settings, clock times included."""
+        environment = {
+            "argv": sys.argv,
+            "commit": git_commit(),
+            "device": settings.device,
+            "pid": os.getpid(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "seconds": seconds,
+            "start": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
+            "versions": {name: version(name) for name in VERSIONED},
+        }
+        self.write("env.json", strict_json(environment).encode())
+
+    def write_result(self, result: Result) -> None:
+        """Write all that an experiment found."""
+        from bs6207.figures import render
+
+        for name, table in result.tables.items():
+            self.write(f"{name}.csv", to_csv(table).encode())
+        for name, tensors in result.weights.items():
+            from safetensors.torch import save
+
+            self.write(f"{name}.safetensors", save({key: tensor.contiguous() for key, tensor in tensors.items()}))
+        for name, figure in result.figures.items():
+            for kind in ("png", "svg"):
+                self.write(f"{name}.{kind}", render(figure, kind))
+        self.write_settings(result.settings)
+        self.write("metrics.json", strict_json(result.metrics).encode())
+        self.write_environment(result.settings, round(time.time() - self.started, 3))
+
+    def retire(self, folder: Path) -> Path:
+        """Move a folder into the history, under the time it was last written; nothing is ever deleted."""
+        when = datetime.fromtimestamp(folder.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%SZ")
+        self.history.mkdir(exist_ok=True)
+        name, place, count = f"{folder.name}-{when}", None, 1
+        while place is None or place.exists():
+            place = self.history / (name if count == 1 else f"{name}-{count}")
+            count += 1
+        folder.rename(place)
+        return place
+
+    def publish(self) -> None:
+        """Show the finished run under its own name; the run that was there before moves to the history."""
+        if is_run(self.folder):
+            self.retire(self.folder)
+        self.partial.rename(self.folder)
+        sync_folder(self.folder.parent)
+
+
+@contextmanager
+def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
+    """Lock `folder`, prove that it can be written, and publish it if the block ends well.
+
+    Raises:
+        FolderError: another process fills this folder, it holds something else, or the disk refuses a write.
+    """
+    run = Run(command, Path.cwd() / folder)
+    if run.folder.exists() and not is_run(run.folder) and not is_empty_folder(run.folder):
+        raise FolderError(f"{folder} exists and is not a run of bs6207; choose another --out")
+    lock = FileLock(run.folder.with_name(f".{run.folder.name}.lock"), blocking=False)
+    with failing_writes(run.folder.parent):
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise FolderError(
+                f"{folder} is being filled by {holder(run.partial)}; wait for it, or choose another --out"
+            ) from None
+    try:
+        with failing_writes(run.folder.parent):
+            if run.partial.exists():
+                run.retire(run.partial)
+            run.partial.mkdir()
+            run.write_settings(settings)
+            run.write_environment(settings)
+        yield run
+        with failing_writes(run.folder.parent):
+            run.publish()
+    finally:
+        lock.release()
+
+
+@contextmanager
+def failing_writes(folder: Path) -> Iterator[None]:
+    """Tell a refused write in one sentence."""
+    try:
+        yield
+    except OSError as failure:
+        where = failure.filename or folder
+        raise FolderError(f"cannot write {where}: {failure.strerror or failure}; choose another --out") from failure
+
+
+def holder(partial: Path) -> str:
+    """The process that fills a partial folder, in words."""
+    try:
+        return f"process {json.loads((partial / 'env.json').read_text())['pid']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder was filled by this program."""
+    return (folder / RECORD).is_file()
+
+
+def is_empty_folder(folder: Path) -> bool:
+    """Whether a run may take this place."""
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def strict_json(value: Any, indent: int | None = 2) -> str:
+    """JSON that any reader takes, ending its line: sorted keys, and null where a number is not finite."""
+    return json.dumps(finite(value), sort_keys=True, indent=indent, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """The same value with None for every number that JSON cannot hold, and numpy's numbers as Python's."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    if hasattr(value, "tolist"):
+        return finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_csv(table: Table) -> str:
+    """Comma-separated values with a header; floats in full, so that reading them back loses nothing."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, table.columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.rows)
+    return stream.getvalue()
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this package runs from; None for an installed one."""
+    try:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
