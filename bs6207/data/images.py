@@ -1,0 +1,78 @@
+"""Images with their labels, and how a data set is split."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLIT_SEED = 6207  # of every split, whatever --seed says: two runs must be scored on the same images
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and what they show.
+
+    Attributes:
+        pixels: uint8, [N, C, H, W].
+        labels: int64, [N].
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, chosen: "slice | NDArray[np.int64]") -> "ImageSet":
+        return ImageSet(self.pixels[chosen], self.labels[chosen])
+
+    @property
+    def unit_pixels(self) -> NDArray[np.float32]:
+        """The pixels in [0, 1], float32, [N, C, H, W]."""
+        return np.divide(self.pixels, 255, dtype=np.float32)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.pixels.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A named data set in three parts: one to learn from, one to choose by, one to be scored on once.
+
+    Attributes:
+        sha256: of the pixels and labels as read, before the split.
+    """
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    sha256: str
+
+    def record(self) -> dict[str, str | int]:
+        """What metrics.json says of the data."""
+        return {
+            "name": self.name,
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "sha256": self.sha256,
+        }
+
+
+def shuffled(images: ImageSet) -> ImageSet:
+    """The same images in a fixed random order."""
+    # RandomState's stream is frozen for good (NumPy enhancement proposal 19); default_rng's may change.
+    return images[np.random.RandomState(SPLIT_SEED).permutation(len(images))]
+
+
+def sha256_of(*arrays: NDArray[np.uint8]) -> str:
+    """One checksum over the bytes of several arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""How good is it: scores of clusters and of restored images."""
