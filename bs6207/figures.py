@@ -1,11 +1,13 @@
 """The house style of every figure: sizes, colours and how a figure becomes bytes."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import rcParams
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 # Okabe and Ito's palette, told apart by colour-blind readers too (jfly.uni-koeln.de/color).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -36,11 +38,17 @@ def panels(rows: int, columns: int, size: tuple[float, float], **subplots: Any) 
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
 
 
-def show_image(axes: Axes, pixels: Any) -> None:
-    """Draw one image, [H, W] in [0, 1] or [H, W, 3], without ticks, black where it is 0."""
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+def image_grid(rows: Sequence[tuple[str, NDArray[np.float32]]]) -> Figure:
+    """Rows of images, each [N, C, H, W] in [0, 1], their names to the left."""
+    figure, axes = panels(len(rows), len(rows[0][1]), (0.58, 0.58))
+    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
+    for line, (name, images) in zip(axes, rows, strict=True):
+        for place, image in zip(line, images, strict=True):
+            place.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            place.set(xticks=[], yticks=[])
+            place.spines[:].set_visible(False)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", size=7)
+    return figure
 
 
 def render(figure: Figure, kind: str) -> bytes:

@@ -6,13 +6,13 @@ the names of the settings they are read from. To add one, write the function and
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-Parameters = Iterable["Tensor"]
+Parameters: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]]"  # plain, or in groups
 
 
 def gd(parameters: Parameters, *, lr: float) -> "Optimizer":

@@ -1,0 +1,1 @@
+"""How many numbers does a digit need before the ten classes separate?"""

@@ -1,0 +1,66 @@
+"""How close an image is to what it should be."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
+
+
+def l1(truth: Images, guess: Images) -> float:
+    """Mean absolute error per pixel; lower is better."""
+    return float(np.mean(np.abs(same_shape(truth, guess)), dtype=np.float64))
+
+
+def mse(truth: Images, guess: Images) -> float:
+    """Mean squared error per pixel; lower is better."""
+    return float(np.mean(np.square(same_shape(truth, guess)), dtype=np.float64))
+
+
+def same_shape(truth: Images, guess: Images) -> Images:
+    """The error of every pixel, [N, C, H, W].
+
+    Raises:
+        ValueError: the shapes differ (broadcasting would score the wrong pixels).
+    """
+    if truth.shape != guess.shape:
+        raise ValueError(f"shapes differ: {truth.shape} and {guess.shape}")
+    return guess - truth
+
+
+def psnr_of(mean_squared_error: float) -> float:
+    """Peak signal-to-noise ratio in decibels, for pixels in [0, 1]; higher is better, infinite for equal images."""
+    return float(-10 * np.log10(mean_squared_error)) if mean_squared_error > 0 else float("inf")
+
+
+def psnr_per_image(truth: Images, guess: Images) -> float:
+    """Mean over images of each image's PSNR, in decibels; higher is better.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    errors = np.square(same_shape(truth, guess), dtype=np.float64).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return float(np.mean(-10 * np.log10(errors)))
+
+
+def ssim(truth: Images, guess: Images) -> float:
+    """Mean over images of scikit-image's structural similarity, 7 x 7 windows, data range 1; 1 for equal images."""
+    from skimage.metrics import structural_similarity
+
+    same_shape(truth, guess)
+    pairs = zip(truth, guess, strict=True)
+    return float(np.mean([structural_similarity(a, b, channel_axis=0, data_range=1.0) for a, b in pairs]))
+
+
+def sharpness(truth: Images, guess: Images) -> float:
+    """How steep the edges are compared with the truth's: 1 as sharp, below 1 softer, above 1 over-sharp.
+
+    The ratio of the root mean squares of the differences between neighbouring pixels.
+    """
+    return edge_strength(guess) / edge_strength(truth)
+
+
+def edge_strength(images: Images) -> float:
+    """Root mean square of the differences between neighbouring pixels."""
+    squares = [np.square(np.diff(images.astype(np.float64), axis=axis)).mean() for axis in (2, 3)]
+    return float(np.sqrt(np.mean(squares)))
