@@ -12,9 +12,11 @@ import typer
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
 from bs6207.console import ProgressReport, say, show
+from bs6207.deblur.settings import DeblurSettings
 from bs6207.devices import require_device
 from bs6207.errors import UserError
 from bs6207.experiment import AnySettings, Experiment
+from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
 from bs6207.runs import failing_writes, open_run, strict_json
 
@@ -33,6 +35,22 @@ def bump(settings: BumpSettings, invocation: Invocation) -> None:
     from bs6207.bump.experiment import run
 
     conduct("bump", run, settings, invocation)
+
+
+@command(app, "latent", LatentSettings)
+def latent(settings: LatentSettings, invocation: Invocation) -> None:
+    """How many numbers does a digit need before the ten classes separate?"""
+    from bs6207.latent.experiment import run
+
+    conduct("latent", run, settings, invocation)
+
+
+@command(app, "deblur", DeblurSettings)
+def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
+    """What does a discriminator add to L1 when restoring a blurred image?"""
+    from bs6207.deblur.experiment import run
+
+    conduct("deblur", run, settings, invocation)
 
 
 def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySettings, invocation: Invocation) -> None:

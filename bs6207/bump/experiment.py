@@ -11,7 +11,7 @@ from bs6207.bump.descent import descend
 from bs6207.bump.landscape import Landscape
 from bs6207.bump.settings import BumpSettings
 from bs6207.bump.threshold import TIE, find_threshold
-from bs6207.devices import seed_everything
+from bs6207.devices import prepare
 from bs6207.experiment import Progress, Result, Row, Table
 from bs6207.optimizers import OPTIMIZERS, hyperparameters
 
@@ -26,7 +26,7 @@ class Study:
 
 def study(name: str, settings: BumpSettings) -> Study:
     """Find the threshold of one optimizer and follow it over the common bump."""
-    seed_everything(settings.seed)
+    prepare(settings.seed)
     values = hyperparameters(name, settings)
     walk = partial(
         descend,

@@ -1,0 +1,1 @@
+"""What does a discriminator add to L1 when restoring a blurred image?"""

@@ -1,0 +1,73 @@
+"""What `bs6207 deblur` can be told."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from bs6207.data.sources import DataName
+from bs6207.experiment import Settings, distinct, setting
+
+TRAINING = "Training"
+BLUR = "Blur"
+WIDEST_SIGMA = 10.0  # beyond it nothing of a 28-pixel image is left to restore
+
+
+def check_sigma(text: str) -> str:
+    """Accepts `LOW:HIGH` or one number."""
+    try:
+        low, high = read_range(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither LOW:HIGH nor a number, as in 0.5:3 or 1.5") from None
+    if not 0 <= low <= high <= WIDEST_SIGMA:
+        raise ValueError(f"{text!r} must rise within 0 to {WIDEST_SIGMA:g} pixels, as in 0.5:3")
+    return text
+
+
+def read_range(text: str) -> tuple[float, float]:
+    """Both ends of `LOW:HIGH`; one number is both."""
+    low, colon, high = text.partition(":")
+    return float(low), float(high if colon else low)
+
+
+class DeblurSettings(Settings):
+    """Settings of the deblur experiment."""
+
+    data: DataName = setting("auto", "The images.")
+
+    epochs: int = setting(
+        10,
+        "Passes over the training images, over all stages: a tenth trains disc_net, a fifth trains with L1 + disc_net "
+        "(and once more the control, with L1 alone), the rest before them with L1.",
+        panel=TRAINING,
+        ge=3,
+        le=10_000,
+    )
+    disc_weight: float = setting(
+        0.1, "Weight of disc_net's verdict beside L1 in the last stage.", panel=TRAINING, ge=0, le=1000
+    )
+    batch_size: int = setting(64, "Images per step.", panel=TRAINING, ge=1, le=65536)
+    lr: float = setting(0.002, "Peak learning rate; the last stage uses a tenth of it.", panel=TRAINING, gt=0, le=10)
+    train_images: int | None = setting(
+        None, "Learn from the first so many training images only.", panel=TRAINING, ge=100
+    )
+
+    sigma: Annotated[str, AfterValidator(check_sigma)] = setting(
+        "0.5:3", "Blur to train on, in pixels; drawn anew for every image.", panel=BLUR, metavar="LOW:HIGH|S"
+    )
+    noise: float = setting(
+        0.01, "Standard deviation of the noise after the blur, before rounding to 8 bits.", panel=BLUR, ge=0, le=1
+    )
+    test_sigmas: Annotated[list[Annotated[float, Field(ge=0, le=WIDEST_SIGMA)]], AfterValidator(distinct)] = setting(
+        [1.0, 1.5, 2.0, 3.0], "Blur to score on, in pixels.", panel=BLUR, min_length=1, metavar="S..."
+    )
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """The narrowest and the widest blur to train on."""
+        return read_range(self.sigma)
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """Epochs of each stage, at least one, in the order they run; the control takes as many as `l1_disc`."""
+        disc_net, l1_disc = max(1, round(self.epochs / 10)), max(1, round(self.epochs / 5))
+        return {"l1": self.epochs - disc_net - l1_disc, "disc_net": disc_net, "l1_disc": l1_disc}
