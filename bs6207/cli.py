@@ -23,7 +23,6 @@ from bs6207.runs import failing_writes, open_run, strict_json
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
 
 app = typer.Typer(
-    help="Three questions every deep-learning course asks, each answered by one command.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -71,14 +70,20 @@ def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySett
         show(result, folder)
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Three questions every deep-learning course asks, each answered by one command."""
-    if version:
+def print_version(wanted: bool) -> None:
+    """Answer --version, whatever else stands on the line."""
+    if wanted:
         print(f"bs6207 {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Three questions every deep-learning course asks, each answered by one command."""
 
 
 def main() -> NoReturn:
@@ -92,6 +97,10 @@ def main() -> NoReturn:
     except typer.TyperException as misuse:
         complain(misuse.format_message())
         code = misuse.exit_code
+    except SystemExit as ending:
+        code = ending.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except Exception as failure:
         complain(f"{type(failure).__name__}: {failure}; run again with --debug for where it happened")
         code = 1
@@ -108,5 +117,5 @@ def complain(sentence: str) -> None:
 
 
 def terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    """End as on ctrl-C, but with the exit code of SIGTERM."""
-    raise typer.Exit(TERMINATED)
+    """End as on ctrl-C: locks are released, and nothing catches it on the way."""
+    sys.exit(TERMINATED)

@@ -33,13 +33,21 @@ def choose_device(name: str) -> "torch.device":
 
 
 def prepare(seed: int) -> None:
-    """Start torch's random stream at `seed`, on one thread, with numbers near zero taken as zero.
+    """Start torch's random stream at `seed`, on one thread.
 
-    One thread: two collapse twentyfold when another process takes a core, one does not notice. Flushing denormals
-    must come before the first parallel operation, or other threads keep them, and they cost up to half the time.
+    One thread, because two collapse twentyfold when another process takes a core, and one does not notice.
     """
     import torch
 
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     torch.manual_seed(seed)
+
+
+def flush_denormals() -> None:
+    """Take numbers below 1e-38 as zero: saturated sigmoids make many, and they cost up to half the time.
+
+    For training only: it also rounds double precision, where exact answers are wanted.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)

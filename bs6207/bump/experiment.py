@@ -9,8 +9,8 @@ from typing import Any
 from bs6207.bump import figures
 from bs6207.bump.descent import descend
 from bs6207.bump.landscape import Landscape
+from bs6207.bump.search import TIE, find_threshold
 from bs6207.bump.settings import BumpSettings
-from bs6207.bump.threshold import TIE, find_threshold
 from bs6207.devices import prepare
 from bs6207.experiment import Progress, Result, Row, Table
 from bs6207.optimizers import OPTIMIZERS, hyperparameters

@@ -32,4 +32,4 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[np.uint
         raise DataError(f"{path} holds {len(content)} bytes, not {expected}; delete it and run again")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path} is not the published file (its SHA-256 differs); delete it and run again")
-    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy()

@@ -17,7 +17,7 @@ from bs6207.deblur import figures
 from bs6207.deblur.networks import DiscNet, UNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import clearness, restore, train_disc_net, train_restorer
-from bs6207.devices import choose_device, prepare
+from bs6207.devices import choose_device, flush_denormals, prepare
 from bs6207.experiment import Progress, Result, Row, Table
 from bs6207.metrics.restoration import l1, psnr_per_image, sharpness, ssim
 
@@ -34,6 +34,7 @@ def run(settings: DeblurSettings, progress: Progress) -> Result:
     learn, test = data.train[: settings.train_images], shuffled(data.test)[:TEST_IMAGES]
     device = choose_device(settings.device)
     prepare(settings.seed)
+    flush_denormals()
     pixels = resident(learn, device)
     channels = learn.image_shape[0]
     l1_net, disc_net = UNet(channels).to(device), DiscNet(channels).to(device)

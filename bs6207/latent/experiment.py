@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bs6207.data.batches import resident
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import load
-from bs6207.devices import choose_device, prepare
+from bs6207.devices import choose_device, flush_denormals, prepare
 from bs6207.errors import DivergenceError
 from bs6207.experiment import Progress, Result, Row, Table
 from bs6207.latent import figures
@@ -66,6 +66,7 @@ def study(
         DivergenceError: it ends no better than the median image, that is, it has learned nothing.
     """
     prepare(seed)
+    flush_denormals()
     device = choose_device(settings.device)
     model = Autoencoder(learn.image_shape, dim).to(device)
     pixels, validation, test = (resident(images, device) for images in (learn, data.validation, data.test))

@@ -1,0 +1,39 @@
+"""What the tests share: the command run as users run it, in an empty folder and without any data but the embedded."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def call(*arguments: str, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `bs6207` with `arguments` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "bs6207", *arguments],
+        cwd=cwd,
+        env=os.environ | {"BS6207_DATA": "", "XDG_CACHE_HOME": str(cwd.with_name(cwd.name + "-cache"))} | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@pytest.fixture
+def bs6207(tmp_path: Path) -> Command:
+    """`bs6207(*arguments)` in the test's own empty folder."""
+    return lambda *arguments, **options: call(*arguments, **{"cwd": tmp_path} | options)
+
+
+@pytest.fixture(autouse=True)
+def _denormals():
+    """Training takes the tiniest numbers as zero, for the whole process; the next test wants them back."""
+    yield
+    torch.set_flush_denormal(False)

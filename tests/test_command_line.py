@@ -1,0 +1,178 @@
+"""The contract of the command line: what is accepted, what is refused, and what is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bs6207.bump.settings import BumpSettings
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.latent.settings import LatentSettings
+
+REFUSED = [  # arguments; words that the one sentence must hold
+    ("latent --dims", "--dims needs at least one value"),
+    ("latent --dims --epochs 3", "--dims needs at least one value"),
+    ("latent --dims=", "--dims needs at least one value"),
+    ("latent --dims ,", "--dims needs at least one value"),
+    ("latent --dims 0", "--dims: should be greater than or equal to 1, not 0"),
+    ("latent --dims -1", "--dims: should be greater than or equal to 1, not -1"),
+    ("latent --dims a", "--dims: should be a valid integer"),
+    ("latent --dims 2.5", "--dims: should be a valid integer"),
+    ("latent --dims 2 2", "2 is given twice"),
+    ("latent --dims 2 --dims 4,2", "2 is given twice"),
+    ("latent --dims 100000", "--dims: should be less than or equal to 784"),
+    ("latent --dims 2 -- 4", "unexpected extra argument"),
+    ("latent 2 4", "unexpected extra argument"),
+    ("latent --dims 200 --train-images 100", "fewer than the latent size 200"),
+    ("latent --epochs 0", "--epochs: should be greater than or equal to 1"),
+    ("latent --epochs 1.5", "--epochs: should be a valid integer"),
+    ("latent --epochs", "requires an argument"),
+    ("latent --epoch 3", "--epochs"),
+    ("latent --lr nan", "--lr: should be a finite number"),
+    ("latent --lr inf", "--lr: should be a finite number"),
+    ("latent --lr -1", "--lr: should be greater than 0"),
+    ("latent --data mnits", "did you mean mnist"),
+    ("latent --clusterer kmean", "did you mean kmeans"),
+    ("latent --seed -1", "--seed: should be greater than or equal to 0"),
+    ("latent --device cuda:9", "--device: should be 'auto', 'cpu', 'cuda' or 'mps'"),
+    ("latent --config nosuch", "no preset 'nosuch'"),
+    ("latent --config qick", "did you mean quick"),
+    ("latent --config nosuch.toml", "there is no file nosuch.toml"),
+    ("latent --config ./", "there is no file ./"),
+    ("bump --optimizer adm", "did you mean adam"),
+    ("bump --optimizer", "--optimizer needs at least one value"),
+    ("bump --optimizer adam adam", "adam is given twice"),
+    ("bump --lr 0", "--lr: should be greater than 0"),
+    ("bump --beta1 1", "--beta1: should be less than 1"),
+    ("bump --steps 1e9", "--steps: should be a valid integer"),
+    ("bump --device mps", "--device"),
+    ("deblur --epochs 2", "--epochs: should be greater than or equal to 3"),
+    ("deblur --sigma 3:1", "must rise"),
+    ("deblur --sigma a", "neither LOW:HIGH nor a number"),
+    ("deblur --sigma nan", "must rise"),
+    ("deblur --noise 2", "--noise: should be less than or equal to 1"),
+    ("latnt", "Did you mean 'latent'"),
+    ("--nosuch", "No such option"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_a_bad_line_gets_one_sentence_and_exit_2_and_writes_nothing(bs6207, tmp_path, line, words):
+    done = bs6207(*line.split())
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def config_of(tmp_path: Path, content: str | bytes) -> str:
+    file = tmp_path / "my.toml"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(file)
+
+
+BAD_CONFIGS = [
+    ("[latent]\nepoch = 3", "no setting 'epoch'; did you mean epochs?"),
+    ("[latent]\nepochs = true", "epochs: should be a valid integer, not True"),
+    ("[latent]\nepochs = '3'", "epochs: should be a valid integer, not '3'"),
+    ("[latent]\ndims = [2, 0]", "dims: should be greater than or equal to 1, not 0"),
+    ("[latent]\nlr = nan", "lr: should be a finite number"),
+    ("[latent]\nepochs = = 3", "line 2, column 10"),
+    ("[bump]\nlr = 0.1", "has no [latent] table"),
+    ("latent = 3", "has no [latent] table"),
+    (b"[latent]\n# \xff", "is not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), BAD_CONFIGS)
+def test_a_bad_config_names_the_file_and_the_key_and_writes_nothing(bs6207, tmp_path, content, words):
+    file = config_of(tmp_path, content)
+    done = bs6207("latent", "--config", file)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert words in done.stderr
+    assert file in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["my.toml"]
+
+
+def test_a_device_that_is_not_here_is_refused_with_the_way_out(bs6207, tmp_path):
+    done = bs6207("bump", "--device", "cuda", CUDA_VISIBLE_DEVICES="")
+    assert (done.returncode, done.stderr) == (2, "bs6207: cuda is not available here; use --device auto\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_stdout_is_the_result_and_json_is_exactly_the_file(bs6207, tmp_path):
+    done = bs6207("bump", "--optimizer", "adam", "gd", "--json")
+    assert done.returncode == 0
+    assert done.stdout == (tmp_path / "outputs/bump/metrics.json").read_text()
+    assert list(json.loads(done.stdout)["optimizers"]) == ["adam", "gd"]
+
+
+def test_the_table_ends_with_the_folder_written(bs6207, tmp_path):
+    done = bs6207("bump", "--optimizer", "gd", "--out", "runs/mine")
+    assert done.stdout.splitlines()[-1] == "runs/mine"
+    assert (tmp_path / "runs/mine/metrics.json").is_file()
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_flag_beats_file_beats_default(bs6207, tmp_path):
+    file = config_of(tmp_path, '[bump]\noptimizer = ["momentum"]\nlr = 0.2\nmomentum = 0.5')
+    done = bs6207("bump", "--config", file, "--lr", "0.25", "--json")
+    (one,) = json.loads(done.stdout)["optimizers"].values()
+    assert one["settings"] == {"distance": 1.0, "steps": 1000, "lr": 0.25, "momentum": 0.5}
+
+
+def test_ctrl_c_exits_130_and_sigterm_143_and_both_leave_the_earlier_run(bs6207, tmp_path):
+    assert bs6207("latent", "--config", "quick", "--dims", "2", "--epochs", "1").returncode == 0
+    before = (tmp_path / "outputs/latent/metrics.json").read_bytes()
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        running = subprocess.Popen(
+            [sys.executable, "-m", "bs6207", "latent", "--data", "mnist-5k", "--epochs", "500"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        history = tmp_path / "outputs/latent.partial/history.jsonl"
+        while not history.is_file() and running.poll() is None:
+            time.sleep(0.1)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+        assert running.returncode == code
+        assert said.splitlines()[-1].startswith("bs6207: stopped")
+        history.unlink()
+    assert (tmp_path / "outputs/latent/metrics.json").read_bytes() == before
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    script = "import sys; import bs6207.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "scipy", "skimage"} & set(loaded)
+
+
+@pytest.mark.parametrize("command", ["bump", "latent", "deblur"])
+def test_help_names_every_setting_with_its_default(bs6207, command):
+    model = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings}[command]
+    page = " ".join(bs6207(command, "--help", COLUMNS="200", TERM="dumb").stdout.replace("│", " ").split())
+    for name, info in model.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in page
+        if isinstance(info.default, (int, float)):
+            assert f"default {info.default}" in page
+
+
+def test_version_and_module_and_completion(bs6207):
+    assert bs6207("--version").stdout == "bs6207 0.1.0\n"
+    assert "bump" in bs6207(_BS6207_COMPLETE="complete_bash", COMP_WORDS="bs6207 bu", COMP_CWORD="1").stdout
+    half = {"COMP_WORDS": "bs6207 latent --dims 2 --clust", "COMP_CWORD": "4"}
+    assert "--clusterer" in bs6207(_BS6207_COMPLETE="complete_bash", **half).stdout
+
+
+def test_output_survives_a_narrow_terminal_a_c_locale_and_no_color(bs6207):
+    done = bs6207("bump", "--optimizer", "adam", COLUMNS="40", LC_ALL="C", NO_COLOR="1", FORCE_COLOR="")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert os.linesep not in done.stdout.splitlines()[-1]

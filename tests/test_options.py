@@ -1,0 +1,95 @@
+"""List options and the order of precedence, without starting a process."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from bs6207.errors import SettingsError
+from bs6207.latent.settings import LatentSettings
+from bs6207.options import PACKAGE, command, presets, read_settings, repeated
+
+LISTS = {"--dims", "--set"}
+
+
+def settings_of(*arguments: str) -> LatentSettings:
+    """What `latent` would be run with."""
+    seen = []
+    app = typer.Typer()
+    command(app, "latent", LatentSettings)(lambda settings, invocation: seen.append(settings))
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return seen[0]
+
+
+SAME_LIST = [
+    "--dims 2 4",
+    "--dims 2,4",
+    "--dims=2,4",
+    "--dims=2 --dims=4",
+    "--dims 2 --dims 4",
+    "--dims 2, 4",
+    "--dims 2 4 --epochs 3",
+    "--epochs 3 --dims 2 4",
+    "--quiet --dims 2 --seed 1 --dims 4 --json",
+]
+
+
+@pytest.mark.parametrize("line", SAME_LIST)
+def test_every_way_to_write_a_list_means_the_same(line):
+    assert settings_of(*line.split()).dims == [2, 4]
+
+
+def test_a_list_runs_up_to_the_next_flag_and_minus_one_is_a_value():
+    assert list(repeated("--dims 2 -1 -.5 --lr 3".split(), LISTS)) == [
+        "--dims=2",
+        "--dims=-1",
+        "--dims=-.5",
+        "--lr",
+        "3",
+    ]
+
+
+def test_commas_do_not_part_key_value_pairs():
+    assert list(repeated(["--set", "betas=0.9,0.99", "a=1"], LISTS)) == ["--set=betas=0.9,0.99", "--set=a=1"]
+
+
+def test_what_follows_a_double_dash_is_left_alone():
+    assert list(repeated(["--dims", "2", "--", "--dims", "4"], LISTS)) == ["--dims=2", "--", "--dims", "4"]
+
+
+@given(st.lists(st.integers(1, 784), min_size=1, max_size=6, unique=True), st.randoms())
+def test_any_mixture_of_commas_and_spaces_gives_the_list_back(dims, random):
+    words = [str(dims[0])]
+    for dim in dims[1:]:
+        words[-1:] = [f"{words[-1]},{dim}"] if random.random() < 0.5 else [words[-1], str(dim)]
+    assert settings_of("--dims", *words).dims == dims
+
+
+def test_presets_ship_with_the_package_and_all_are_valid_for_every_command():
+    from bs6207.bump.settings import BumpSettings
+    from bs6207.deblur.settings import DeblurSettings
+
+    assert {"quick", "default", "assignment"} <= set(presets())
+    for preset in presets():
+        for name, model in (("bump", BumpSettings), ("latent", LatentSettings), ("deblur", DeblurSettings)):
+            read_settings(model, name, {}, preset)
+    assert read_settings(LatentSettings, "latent", {}, "default") == LatentSettings()
+    assert 'configs = "bs6207/configs"' in (PACKAGE.parent / "pyproject.toml").read_text()
+
+
+def test_the_model_cannot_be_changed_and_knows_no_other_keys():
+    with pytest.raises(ValueError, match="frozen"):
+        LatentSettings().dims = [3]
+    with pytest.raises(ValueError, match="Extra inputs"):
+        LatentSettings(dim=[3])
+
+
+def test_a_folder_given_as_config_is_refused(tmp_path: Path):
+    folder = tmp_path / "folder.toml"
+    folder.mkdir()
+    with pytest.raises(SettingsError, match="there is no file"):
+        read_settings(LatentSettings, "latent", {}, str(folder))

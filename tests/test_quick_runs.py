@@ -1,0 +1,72 @@
+"""The three commands as the README has them, on real digits, and again from their own record: the same bytes."""
+
+import json
+import tomllib
+
+import pytest
+from conftest import call
+from matplotlib.image import imread
+
+COMMANDS = {
+    "bump": "bump --optimizer adam",
+    "latent": "latent --dims 2 4 8 16 --config quick",
+    "deblur": "deblur --epochs 5 --config quick",
+}
+NOT_REPEATED = {"env.json"}  # clock times
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """outputs/ after the three commands, and what each printed."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = {name: call(*line.split(), cwd=folder) for name, line in COMMANDS.items()}
+    for name, process in done.items():
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.splitlines()[-1] == f"outputs/{name}"
+    return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_run_folder_is_complete(runs, name):
+    files = {file.name for file in (runs / "outputs" / name).iterdir()}
+    assert files >= {"metrics.json", "history.jsonl", "config.toml", "env.json"}
+    assert any(file.endswith(".csv") for file in files)
+    pictures = [file for file in files if file.endswith(".png")]
+    assert pictures
+    for picture in pictures:
+        assert picture.replace(".png", ".svg") in files
+        assert imread(runs / "outputs" / name / picture).std() > 0.01
+    assert not [file for file in files if file.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_record_of_a_run_runs_it_again_to_the_same_bytes(runs, name):
+    folder = runs / "outputs" / name
+    again = runs / "again" / name
+    assert tomllib.loads((folder / "config.toml").read_text())[name]
+    done = call(name, "--config", str(folder / "config.toml"), "--out", str(again), "--json", cwd=runs)
+    assert done.stdout == (folder / "metrics.json").read_text()
+    for file in folder.iterdir():
+        if file.name not in NOT_REPEATED:
+            assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+
+
+def test_latents_leave_the_black_image_and_pca_behind(runs):
+    metrics = json.loads((runs / "outputs/latent/metrics.json").read_text())
+    assert list(metrics["cells"]) == ["16", "2", "4", "8"]
+    for dim, cell in metrics["cells"].items():
+        assert cell["l1"] < 0.7 * metrics["baselines"]["black"]["l1"]
+        assert cell["l1"] < metrics["baselines"]["pca"][dim]["l1"]
+        assert cell["clusters"]["kmeans"]["accuracy"] > 0.2
+    assert metrics["baselines"]["pixels"]["clusters"]["kmeans"]["accuracy"] > 0.2
+
+
+def test_both_restorers_beat_the_blurred_input_at_every_sigma(runs):
+    restorers = json.loads((runs / "outputs/deblur/metrics.json").read_text())["restorers"]
+    assert list(restorers) == ["identity", "l1", "l1_disc"]
+    assert list(restorers["identity"]) == ["1.0", "1.5", "2.0", "3.0"]
+    for sigma, blurred in restorers["identity"].items():
+        for name in ("l1", "l1_disc"):
+            assert restorers[name][sigma]["psnr"] > blurred["psnr"] + 3
+            assert restorers[name][sigma]["l1"] < blurred["l1"]
+            assert restorers[name][sigma]["sharpness"] > blurred["sharpness"]

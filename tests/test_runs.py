@@ -1,0 +1,118 @@
+"""The run folder: locked, published in one rename, never overwritten, strict JSON."""
+
+import json
+import math
+import os
+import tomllib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bs6207.bump.settings import BumpSettings
+from bs6207.errors import FolderError
+from bs6207.experiment import Result, Table
+from bs6207.options import read_settings
+from bs6207.runs import open_run, strict_json, to_csv
+
+SETTINGS = BumpSettings()
+
+
+def finish(folder, metrics):
+    """A whole run that found `metrics`."""
+    with open_run("bump", folder, SETTINGS) as run:
+        run.record({"x": 1})
+        run.write_result(Result(SETTINGS, metrics, Table((), ())))
+
+
+def test_a_finished_run_lies_at_its_own_path_and_the_earlier_ones_in_the_history(tmp_path):
+    for turn in range(3):  # within one second, so that two would take the same name
+        finish(tmp_path / "bump", {"turn": turn})
+    assert json.loads((tmp_path / "bump/metrics.json").read_text()) == {"turn": 2}
+    earlier = sorted((tmp_path / "history").iterdir())
+    assert sorted(json.loads((run / "metrics.json").read_text())["turn"] for run in earlier) == [0, 1]
+    assert not (tmp_path / "bump.partial").exists()
+
+
+def test_a_run_that_fails_leaves_the_finished_one_alone_and_its_own_rows_behind(tmp_path):
+    finish(tmp_path / "bump", {"turn": 0})
+    with pytest.raises(ZeroDivisionError), open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        run.record({"epoch": 1})
+        raise ZeroDivisionError
+    assert json.loads((tmp_path / "bump/metrics.json").read_text()) == {"turn": 0}
+    assert (tmp_path / "bump.partial/history.jsonl").read_text() == '{"epoch": 1}\n'
+    finish(tmp_path / "bump", {"turn": 1})
+    kept = [run.name for run in (tmp_path / "history").iterdir()]
+    assert len(kept) == 2
+    assert any(name.startswith("bump.partial-") for name in kept)
+
+
+def test_a_second_run_on_the_same_folder_is_refused_by_the_pid_of_the_first(tmp_path):
+    with open_run("bump", tmp_path / "bump", SETTINGS):
+        with pytest.raises(FolderError, match=f"is being filled by process {os.getpid()}"):
+            finish(tmp_path / "bump", {})
+        finish(tmp_path / "other", {})
+
+
+def test_a_folder_of_other_things_is_never_taken(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.tex").write_text("words")
+    with pytest.raises(FolderError, match="not a run"):
+        finish(tmp_path / "thesis", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    (tmp_path / "new").mkdir()
+    finish(tmp_path / "new", {"turn": 0})
+    assert (tmp_path / "new/metrics.json").is_file()
+
+
+def test_outputs_that_cannot_be_written_are_found_at_the_start(tmp_path):
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    with pytest.raises(FolderError, match="cannot write"), open_run("bump", tmp_path / "outputs/bump", SETTINGS):
+        pytest.fail("the experiment must not start")
+
+
+def test_a_disk_that_fills_up_in_the_middle_leaves_the_finished_run_alone(tmp_path, monkeypatch):
+    finish(tmp_path / "bump", {"turn": 0})
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"), open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        monkeypatch.setattr(os, "fsync", full)
+        run.write("metrics.json", b"{}")
+    monkeypatch.undo()
+    assert not (tmp_path / "bump.partial/metrics.json").exists()
+    assert json.loads((tmp_path / "bump/metrics.json").read_text()) == {"turn": 0}
+
+
+def test_config_toml_gives_the_settings_back(tmp_path):
+    settings = BumpSettings(optimizer=["adam"], lr=1e-7, eps=1e-8, distance=2.0)
+    with open_run("bump", tmp_path / "bump", settings):
+        pass
+    text = (tmp_path / "bump/config.toml").read_text()
+    assert tomllib.loads(text)["bump"]["eps"] == 1e-8
+    assert read_settings(BumpSettings, "bump", {}, str(tmp_path / "bump/config.toml")) == settings
+
+
+def test_env_json_says_what_made_the_run(tmp_path):
+    finish(tmp_path / "bump", {})
+    environment = json.loads((tmp_path / "bump/env.json").read_text())
+    assert environment["versions"]["torch"]
+    assert environment["seconds"] >= 0
+    assert environment["pid"] == os.getpid()
+
+
+def test_json_is_strict_and_sorted():
+    text = strict_json({"b": math.nan, "a": [np.float64(math.inf), np.float32(0.5), np.arange(2)], 3: (1, None)})
+    assert json.loads(text, parse_constant=pytest.fail) == {"3": [1, None], "a": [None, 0.5, [0, 1]], "b": None}
+    assert list(json.loads(text)) == ["3", "a", "b"]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_come_back_exactly_from_csv_and_json(number):
+    assert float(to_csv(Table(("x",), [{"x": number}])).splitlines()[1]) == number
+    assert json.loads(strict_json(number)) == number
