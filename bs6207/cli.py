@@ -11,7 +11,7 @@ import typer
 
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
-from bs6207.console import ProgressReport, say, show
+from bs6207.console import ProgressReport, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.devices import require_device
 from bs6207.errors import UserError
@@ -22,10 +22,7 @@ from bs6207.runs import failing_writes, open_run, strict_json
 
 INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
 
-app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @command(app, "bump", BumpSettings)
@@ -64,8 +61,7 @@ def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySett
         with failing_writes(folder):
             run.write_result(result)
     if invocation.print_json:
-        sys.stdout.write(strict_json(result.metrics))
-        say(str(folder))
+        show_json(strict_json(result.metrics), folder)
     else:
         show(result, folder)
 
@@ -90,7 +86,7 @@ def main() -> NoReturn:
     """Run the command line; exit with 0 done, 1 failed, 2 misused, 130 interrupted or 143 terminated."""
     signal.signal(signal.SIGTERM, terminate)
     try:
-        code = typer.main.get_command(app).main(prog_name="bs6207", standalone_mode=False)
+        code = typer.main.get_command(app).main(sys.argv[1:] or ["--help"], "bs6207", standalone_mode=False)
     except UserError as failure:
         complain(str(failure))
         code = failure.exit_code

@@ -1,8 +1,10 @@
 """What people see: the result on stdout, everything else on stderr."""
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich import box
@@ -83,10 +85,29 @@ def say(sentence: str) -> None:
 def show(result: Result, folder: Any) -> None:
     """Print the headline table, what it must not be read without, and last the folder written."""
     console = Console(highlight=False)
-    console.print(rich_table(result.headline))
-    for sentence in result.remarks:
-        console.print(sentence, markup=False, soft_wrap=True)
-    print(folder)
+    with console.capture() as captured:
+        console.print(rich_table(result.headline))
+        for sentence in result.remarks:
+            console.print(sentence, markup=False, soft_wrap=True)
+    with reader_may_leave():
+        sys.stdout.write(f"{captured.get()}{folder}\n")
+
+
+def show_json(text: str, folder: Any) -> None:
+    """Print `text` and nothing else on stdout; the folder written goes to stderr."""
+    with reader_may_leave():
+        sys.stdout.write(text)
+    say(str(folder))
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Whoever reads stdout may have seen enough (`| head`); the run is finished all the same."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
 
 
 def rich_table(table: Table) -> RichTable:

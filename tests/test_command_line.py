@@ -176,3 +176,19 @@ def test_output_survives_a_narrow_terminal_a_c_locale_and_no_color(bs6207):
     assert done.returncode == 0
     assert "\x1b" not in done.stdout + done.stderr
     assert os.linesep not in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_leaves_early_does_no_harm(tmp_path, options):
+    command = [sys.executable, "-m", "bs6207", "bump", "--optimizer", "gd", *options]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        running.stdout.close()
+        said = running.stderr.read()
+    assert running.returncode == 0
+    assert "rror" not in said
+
+
+def test_the_bare_command_is_a_question_for_help(bs6207):
+    done = bs6207()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "latent" in done.stdout

@@ -35,7 +35,7 @@ def trajectory(trajectories: Table, found: dict[str, Any], landscape: Landscape)
 
         over_steps.axhspan(landscape.distance, landscape.end, color=GROUND, linewidth=0)
         over_steps.axhline(landscape.crest, color=MUTED, linewidth=0.8, linestyle="--")
-        over_steps.annotate("crest", (SHOWN_STEPS, landscape.crest), ha="right", va="bottom", color=MUTED)
+        over_steps.annotate("crest", (SHOWN_STEPS - 0.5, landscape.crest), ha="right", va="bottom", color=MUTED)
         over_steps.plot([row["step"] for row in rows], x, "o-", color=colour, markersize=2.5, linewidth=0.8)
         over_steps.set(xlim=(0, SHOWN_STEPS), ylim=(left, right), ylabel="x")
         over_steps.set_title(f"{'passes' if passed else 'stays before'} the bump of h = {landscape.height:g}")

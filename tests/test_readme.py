@@ -1,0 +1,76 @@
+"""The README: its two lines, and every number of its findings copied from a metrics.json."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bs6207.cli import app
+from bs6207.options import presets
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+GALLERY = ROOT / "tests/gallery"
+METRICS = {file.parent.name: json.loads(file.read_text()) for file in GALLERY.glob("*/metrics.json")}
+COMMANDS = {command.name for command in app.registered_commands}
+
+
+def test_there_are_two_fenced_blocks_of_one_line_and_ci_runs_the_second():
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert README.count("```") == 4
+    assert [block.count("\n") for block in blocks] == [1, 1]
+    assert "bs6207 bump --optimizer adam && bs6207 latent --dims 2 4 8 16" in blocks[0]
+    assert "pytest" in blocks[1]
+    assert "README.md" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_command_line_in_the_readme_exists():
+    lines = [line for line in re.findall(r"bs6207 ([a-z]+[^`|&\\\n]*)", README) if line.split()[0] in COMMANDS]
+    assert {line.split()[0] for line in lines} == COMMANDS
+    for line in lines:
+        words = shlex.split(line)
+        if "--config" in words and "/" not in (config := words[words.index("--config") + 1]):
+            assert config in presets()
+
+
+def test_every_picture_is_there_and_small():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert len(pictures) == 3
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 400_000
+
+
+def expected_rows():
+    """The table rows of the findings, as their metrics.json has them."""
+    for dim, cell in sorted(METRICS["latent"]["cells"].items(), key=lambda item: int(item[0])):
+        pca = METRICS["latent"]["baselines"]["pca"][dim]
+        accuracies = [one["clusters"]["kmeans"]["accuracy"] for one in (cell, pca)]
+        yield f"| {dim} | {cell['l1']:.4f} | {pca['l1']:.4f} | {accuracies[0]:.3f} | {accuracies[1]:.3f} |"
+    restorers = METRICS["deblur"]["restorers"]
+    for sigma in restorers["identity"]:
+        for name, label in (("identity", "blurred"), ("l1", "L1"), ("l1_disc", "L1 + disc")):
+            one = restorers[name][sigma]
+            yield f"| {sigma} | {label} | {one['psnr']:.2f} | {one['l1']:.4f} | {one['sharpness']:.3f} |"
+
+
+@pytest.mark.parametrize("row", [*expected_rows()])
+def test_every_row_of_the_findings_is_in_the_readme(row):
+    assert row in README
+
+
+def test_the_findings_hold_no_row_and_no_number_of_their_own():
+    findings = README.split("## What it finds")[1].split("## Install and run")[0]
+    rows = [line for line in findings.splitlines() if re.match(r"\| [\d.]+ \|", line)]
+    assert sorted(rows) == sorted(expected_rows())
+    bump, latent = METRICS["bump"]["optimizers"], METRICS["latent"]["baselines"]
+    given = {"0", "1", "0.3", "0.4", "1.5", "3", "2", "4", "8", "16"}  # settings, not results
+    found = {f"{bump['adam']['h_max']:.16g}", f"{bump['gd']['h_max']:.12g}", f"{bump['momentum']['h_max']:.12g}"}
+    found |= {f"{latent[name]['l1']:.4f}" for name in ("black", "median")}
+    found |= {f"{latent['pixels']['clusters']['kmeans']['accuracy']:.3f}"}
+    found |= {f"{METRICS[name]['data'][part]}" for name in ("latent", "deblur") for part in ("train", "test")}
+    found |= {f"{METRICS['deblur']['data']['scored']}", f"{METRICS['deblur']['disc_net']['validation_accuracy']:.3f}"}
+    prose = "\n".join(line for line in findings.splitlines() if not line.startswith(("|", "!")))
+    numbers = {number.replace(",", "") for number in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)", prose)}
+    assert numbers - given <= found
