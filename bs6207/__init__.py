@@ -2,4 +2,8 @@
 
 from importlib.metadata import version
 
+from bs6207 import bump, deblur, latent
+
+__all__ = ["bump", "deblur", "latent"]
+
 __version__ = version("bs6207")

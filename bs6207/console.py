@@ -69,7 +69,7 @@ class ProgressReport:
         elif not self.quiet and time.monotonic() - self.last_line >= PLAIN_INTERVAL:
             self.last_line = time.monotonic()
             elapsed = self.last_line - self.started
-            say(f"{self.command}: {doing}, {self.done} of {self.total} steps, {elapsed:.0f} s")
+            say(f"{self.command}: {doing}, {self.done} of {self.total} done, {elapsed:.0f} s")
 
     def note(self, sentence: str) -> None:
         """Tell something that changes how the result is read."""

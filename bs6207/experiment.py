@@ -67,6 +67,8 @@ class Result:
         headline: the table people read, and `remarks`, the sentences below it.
         settings: as they were used, with every `auto` resolved.
         tables, figures, weights: by file name, without its ending.
+        files: whatever else is to be written, by whole file name.
+        failures: a sentence for each part that failed while others did not; they make the exit code 1.
     """
 
     settings: Settings
@@ -76,6 +78,8 @@ class Result:
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
     weights: Mapping[str, Mapping[str, "Tensor"]] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    failures: Sequence[str] = ()
 
 
 class Progress(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
@@ -41,6 +41,14 @@ class Invocation(BaseModel):
     print_json: bool = setting(False, "Print metrics.json instead of the table.", panel="Run")
     quiet: bool = setting(False, "No progress and no notes.", panel="Run")
     debug: bool = setting(False, "Show the traceback of a failure.", panel="Run")
+
+    @field_validator("config", "out")
+    @classmethod
+    def is_no_flag(cls, value: str | Path | None) -> str | Path | None:
+        """`--out --json` has forgotten the folder."""
+        if value is not None and (str(value).startswith("-") or not Path(value).expanduser().resolve().name):
+            raise ValueError(f"{str(value)!r} is no name; give one")
+        return value
 
 
 class ListCommand(TyperCommand):
@@ -88,7 +96,11 @@ def command(
     def add(function: Callable[[AnySettings, Invocation], None]) -> Callable[[AnySettings, Invocation], None]:
         def callback(**flags: Any) -> None:
             how = {field: flags.pop(field) for field in Invocation.model_fields}
-            invocation = Invocation(**{field: value for field, value in how.items() if value is not None})
+            try:
+                invocation = Invocation(**{field: value for field, value in how.items() if value is not None})
+            except ValidationError as failure:
+                place = str(failure.errors()[0]["loc"][0])
+                raise SettingsError(f"{flag_of(place)}: {complaint(failure)}") from None
             given = {field: value for field, value in flags.items() if value is not None}
             function(read_settings(settings_type, name, given, invocation.config), invocation)
 
@@ -195,8 +207,10 @@ def read_settings(
         return settings_type.model_validate(values)
     except ValidationError as failure:
         place = str(next(iter(failure.errors()[0]["loc"]), ""))
-        where = f"{file}: {place}" if place in table and place not in given else flag_of(place)
-        raise SettingsError(f"{where}: {complaint(failure)}") from None
+        where = (
+            f"{file}: {place}: " if place in table and place not in given else f"{flag_of(place)}: " if place else ""
+        )
+        raise SettingsError(f"{where}{complaint(failure)}") from None
 
 
 def from_text(info: FieldInfo, raw: Any) -> Any:
@@ -211,6 +225,8 @@ def from_text(info: FieldInfo, raw: Any) -> Any:
 def complaint(failure: ValidationError) -> str:
     """What is wrong with the first value at fault, in words."""
     first = failure.errors()[0]
+    if first["type"] == "too_short":
+        return "needs at least one value"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     return message if first["type"] == "value_error" else f"{message}, not {first['input']!r}"
 
@@ -219,7 +235,7 @@ def read_config(config: str, command: str, settings_type: type[AnySettings]) -> 
     """The table of one command in a TOML file, or in a preset given by name, and the file it stands in."""
     file = find_config(config)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as failure:
         raise SettingsError(f"cannot read {file}: {failure.strerror or failure}") from None
     except UnicodeDecodeError:
@@ -242,7 +258,7 @@ def find_config(config: str) -> Path:
     """The file that `--config` names: a path, or a preset."""
     if Path(config).suffix == ".toml" or "/" in config or "\\" in config:
         file = Path(config)
-        if not file.is_file():
+        if not file.exists() or file.is_dir():
             raise SettingsError(
                 f"--config: there is no file {config}; give a TOML file, or a preset: {', '.join(presets())}"
             )

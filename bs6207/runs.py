@@ -96,6 +96,8 @@ class Run:
         for name, figure in result.figures.items():
             for kind in ("png", "svg"):
                 self.write(f"{name}.{kind}", render(figure, kind))
+        for name, content in result.files.items():
+            self.write(name, content)
         self.write_settings(result.settings)
         self.write("metrics.json", strict_json(result.metrics).encode())
         self.write_environment(result.settings, round(time.time() - self.started, 3))
@@ -113,7 +115,7 @@ class Run:
 
     def publish(self) -> None:
         """Show the finished run under its own name; the run that was there before moves to the history."""
-        if is_run(self.folder):
+        if is_run(self.folder, self.command):
             self.retire(self.folder)
         self.partial.rename(self.folder)
         sync_folder(self.folder.parent)
@@ -126,12 +128,14 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
     Raises:
         FolderError: another process fills this folder, it holds something else, or the disk refuses a write.
     """
-    run = Run(command, Path.cwd() / folder)
-    if run.folder.exists() and not is_run(run.folder) and not is_empty_folder(run.folder):
-        raise FolderError(f"{folder} exists and is not a run of bs6207; choose another --out")
-    lock = FileLock(run.folder.with_name(f".{run.folder.name}.lock"), blocking=False)
-    with failing_writes(run.folder.parent):
+    with failing_writes(folder):
+        run = Run(command, folder.expanduser().resolve())  # a link stays where it is, and what it points to is filled
+        if run.folder.exists() and not is_run(run.folder, command) and not is_empty_folder(run.folder):
+            raise FolderError(f"{folder} exists and is not a run of bs6207 {command}; choose another --out")
         run.folder.parent.mkdir(parents=True, exist_ok=True)
+        place = run.folder.with_name(f".{run.folder.name}.lock")
+        place.touch()  # so that a place that cannot be written is told apart from a lock that is held
+        lock = FileLock(place, blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -170,9 +174,10 @@ def holder(partial: Path) -> str:
         return "another process"
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder was filled by this program."""
-    return (folder / RECORD).is_file()
+def is_run(folder: Path, command: str) -> bool:
+    """Whether a folder was filled by this command."""
+    record = folder / RECORD
+    return record.is_file() and f"[{command}]" in record.read_text(errors="replace").splitlines()
 
 
 def is_empty_folder(folder: Path) -> bool:

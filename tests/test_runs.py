@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bs6207.bump.settings import BumpSettings
 from bs6207.errors import FolderError
 from bs6207.experiment import Result, Table
+from bs6207.latent.settings import LatentSettings
 from bs6207.options import read_settings
 from bs6207.runs import open_run, strict_json, to_csv
 
@@ -61,6 +62,29 @@ def test_a_folder_of_other_things_is_never_taken(tmp_path):
     with pytest.raises(FolderError, match="not a run"):
         finish(tmp_path / "thesis", {})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+def test_a_run_of_another_command_is_never_taken(tmp_path):
+    finish(tmp_path / "mine", {"turn": 0})
+    with (
+        pytest.raises(FolderError, match="not a run of bs6207 latent"),
+        open_run("latent", tmp_path / "mine", LatentSettings()),
+    ):
+        pytest.fail("the experiment must not start")
+    assert json.loads((tmp_path / "mine/metrics.json").read_text()) == {"turn": 0}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_stays_a_link_and_what_it_points_to_is_filled(tmp_path, is_there):
+    scratch = tmp_path / "scratch/run"
+    if is_there:
+        scratch.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(scratch)
+    for turn in range(2):
+        finish(tmp_path / "link", {"turn": turn})
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((scratch / "metrics.json").read_text()) == {"turn": 1}
+    assert len(list((tmp_path / "scratch/history").iterdir())) == 1
 
 
 def test_an_empty_folder_is_taken(tmp_path):

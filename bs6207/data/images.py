@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bs6207.errors import DataError
+
 SPLIT_SEED = 6207  # of every split, whatever --seed says: two runs must be scored on the same images
 
 
@@ -52,6 +54,16 @@ class DataSet:
     validation: ImageSet
     test: ImageSet
     sha256: str
+
+    def learn_from(self, count: int | None) -> ImageSet:
+        """The first `count` training images; all of them if it is None.
+
+        Raises:
+            DataError: there are fewer.
+        """
+        if count is not None and count > len(self.train):
+            raise DataError(f"{self.name} has {len(self.train)} training images, not {count}; lower --train-images")
+        return self.train[:count]
 
     def record(self) -> dict[str, str | int]:
         """What metrics.json says of the data."""

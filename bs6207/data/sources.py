@@ -48,7 +48,9 @@ def load(name: str, note: Note) -> "DataSet":
     try:
         return mnist("auto")
     except Unavailable:
-        note("all of MNIST is neither here nor quick to download; using the 5,000 digits of mnist-5k")
+        given = os.environ.get(DATA_FOLDER)
+        place = f"in {DATA_FOLDER}={given}" if given else "in the cache"
+        note(f"all of MNIST is neither {place} nor quick to download; using the 5,000 digits of mnist-5k")
         return embedded_digits("auto")
 
 
@@ -92,6 +94,7 @@ def mnist(why: str) -> "DataSet":
 
 
 DATASETS: dict[str, Callable[[str], "DataSet"]] = {"mnist": mnist, "mnist-5k": embedded_digits}
+DATA_HELP = f"The images: {', '.join(('auto', *DATASETS))}; auto is mnist where it can be had at once, else mnist-5k."
 DataName = Annotated[str, known("data set", ("auto", *DATASETS))]
 
 

@@ -18,6 +18,7 @@ from bs6207.deblur.networks import DiscNet, UNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import clearness, restore, train_disc_net, train_restorer
 from bs6207.devices import choose_device, flush_denormals, prepare
+from bs6207.errors import DivergenceError
 from bs6207.experiment import Progress, Result, Row, Table
 from bs6207.metrics.restoration import l1, psnr_per_image, sharpness, ssim
 
@@ -31,7 +32,7 @@ RESTORERS = {"identity": "blurred", "l1": "L1", "l1_disc": "L1 + disc"}
 def run(settings: DeblurSettings, progress: Progress) -> Result:
     """Train the restorer with L1, then on with L1 + disc_net and, beside it, with L1 alone; score both."""
     data = load(settings.data, progress.note)
-    learn, test = data.train[: settings.train_images], shuffled(data.test)[:TEST_IMAGES]
+    learn, test = data.learn_from(settings.train_images), shuffled(data.test)[:TEST_IMAGES]
     device = choose_device(settings.device)
     prepare(settings.seed)
     flush_denormals()
@@ -67,6 +68,13 @@ def run(settings: DeblurSettings, progress: Progress) -> Result:
     more = train_restorer(l1_net, pixels, stages["l1_disc"], gentle, settings)
     follow("control", more, lambda: validate(l1_net))
 
+    untouched = psnr_per_image(sharp, blurred.cpu().numpy())
+    for stage in ("control", "l1_disc"):
+        if (reached := last(history, stage)["validation_psnr"]) < untouched:
+            raise DivergenceError(
+                f"{stage} ends at a validation PSNR of {reached:.2f} dB, below the {untouched:.2f} dB of the blurred "
+                f"images as they are; try more --epochs or another --lr than {settings.lr:g}"
+            )
     nets = {"l1": l1_net, "l1_disc": l1_disc_net}
     images = {sigma: restored_images(test, sigma, nets, settings, device) for sigma in settings.test_sigmas}
     return report(test, images, disc_net, nets, history, data.record() | {"train": len(learn)}, settings, device)
@@ -111,9 +119,9 @@ def report(
     )
     columns = ("stage", "epoch", "loss", "validation_psnr", "validation_accuracy")
     curves = Table(columns, history)
-    drawn = {
-        sigma: {name: part[:SHOWN_IMAGES] for name, part in restored.items()} for sigma, restored in images.items()
-    }
+    sigmas = sorted(images)
+    shown = {sigmas[(len(sigmas) - 1) // 2], sigmas[-1]}
+    drawn = {sigma: {name: images[sigma][name][:SHOWN_IMAGES] for name in RESTORERS} for sigma in sorted(shown)}
     return Result(
         settings=settings.model_copy(update={"data": data["name"]}),
         metrics={
@@ -145,7 +153,7 @@ def headline(scores: Table) -> Table:
     """One row per restorer and sigma, sigma by sigma, so that what must be compared stands together."""
     rows = [
         {
-            "sigma": row["sigma"],
+            "sigma": f"{row['sigma']:g}",
             "restorer": RESTORERS[row["restorer"]],
             "PSNR dB": f"{row['psnr']:.2f}",
             "SSIM": f"{row['ssim']:.3f}",
@@ -167,7 +175,7 @@ def remarks(scores: Table, scored: int, data: dict[str, Any], settings: DeblurSe
         "L1 is the control: as many steps as L1 + disc, without disc_net. `disc: clear` is the verdict of the disc_net "
         "that L1 + disc was trained to please, so it cannot judge; PSNR and sharpness can.",
     ]
-    for sigma in settings.test_sigmas:
+    for sigma in sorted(settings.test_sigmas):
         with_disc, without = at["l1_disc", sigma], at["l1", sigma]
         sentences.append(
             f"At sigma {sigma:g} disc_net changes PSNR by {with_disc['psnr'] - without['psnr']:+.2f} dB and sharpness "

@@ -19,7 +19,7 @@ def restorations(
 ) -> Figure:
     """Clear test images above, for every sigma, what the blur left and what each restorer makes of it."""
     rows = [("clear", clear)]
-    for row in sorted(scores.rows, key=lambda row: row["sigma"]):
+    for row in sorted((row for row in scores.rows if row["sigma"] in restored), key=lambda row: row["sigma"]):
         label = f"{NAMES[row['restorer']]}\n$\\sigma$ {row['sigma']:g}, {row['psnr']:.1f} dB"
         rows.append((label, restored[row["sigma"]][row["restorer"]]))
     return image_grid(rows)
@@ -29,7 +29,7 @@ def psnr_over_sigma(scores: Table, trained: tuple[float, float]) -> Figure:
     """PSNR and sharpness over the blur, the range trained on shaded."""
     figure, (line,) = panels(1, 2, (4.2, 3.2))
     for axes, key, label in zip(line, ("psnr", "sharpness"), ("PSNR (dB)", "sharpness (1 as the truth)"), strict=True):
-        axes.axvspan(*trained, color=GROUND, alpha=0.5, linewidth=0, label="trained on")
+        axes.axvspan(*trained, color=GROUND, linewidth=0.5, label="trained on")
         for name in NAMES:
             points = sorted((row["sigma"], row[key]) for row in scores.rows if row["restorer"] == name)
             axes.plot(*zip(*points, strict=True), MARKERS[name], color=COLOURS[name], label=NAMES[name], markersize=4)
@@ -63,5 +63,6 @@ def loss_curves(history: Table) -> Figure:
             label=NAMES[name],
         )
     axes.set(xlabel="epoch of the restorer", ylabel="validation PSNR (dB)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     return figure

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from bs6207.data.sources import DataName
+from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.experiment import Settings, distinct, setting
 
 TRAINING = "Training"
@@ -32,7 +32,7 @@ def read_range(text: str) -> tuple[float, float]:
 class DeblurSettings(Settings):
     """Settings of the deblur experiment."""
 
-    data: DataName = setting("auto", "The images.")
+    data: DataName = setting("auto", DATA_HELP)
 
     epochs: int = setting(
         10,

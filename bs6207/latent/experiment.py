@@ -39,16 +39,21 @@ class Cell:
 def run(settings: LatentSettings, progress: Progress) -> Result:
     """Train, cluster and score every size of `settings.dims`, beside the baselines."""
     data = load(settings.data, progress.note)
-    learn = data.train[: settings.train_images]
+    learn = data.learn_from(settings.train_images)
     progress.expect(len(settings.dims) * settings.seeds * settings.epochs)
 
     baselines = score_baselines(learn, data.test, settings)
-    cells = [
-        study(dim, settings.seed + turn, learn, data, settings, baselines, progress)
-        for dim in settings.dims
-        for turn in range(settings.seeds)
-    ]
-    return report(cells, baselines, data, len(learn), settings)
+    cells: list[Cell] = []
+    failed: list[Row] = []
+    for dim in settings.dims:
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            try:
+                cells.append(study(dim, seed, learn, data, settings, baselines, progress))
+            except DivergenceError as failure:
+                failed.append({"dim": dim, "seed": seed, "reason": str(failure)})
+    if not cells:
+        raise DivergenceError(failed[0]["reason"])
+    return report(cells, failed, baselines, data, len(learn), settings)
 
 
 def study(
@@ -94,10 +99,15 @@ def study(
 
 
 def report(
-    cells: Sequence[Cell], baselines: dict[str, Any], data: DataSet, learned_from: int, settings: LatentSettings
+    cells: Sequence[Cell],
+    failed: Sequence[Row],
+    baselines: dict[str, Any],
+    data: DataSet,
+    learned_from: int,
+    settings: LatentSettings,
 ) -> Result:
     """Rows, tables and figures of the finished cells."""
-    by_dim = {dim: [cell for cell in cells if cell.dim == dim] for dim in settings.dims}
+    by_dim = {dim: group for dim in settings.dims if (group := [cell for cell in cells if cell.dim == dim])}
     metrics = {
         "cells": {
             dim: middle([cell.scores for cell in group]) | {"seeds": {cell.seed: cell.scores for cell in group}}
@@ -105,6 +115,7 @@ def report(
         },
         "baselines": baselines,
         "data": data.record() | {"train": learned_from},
+        "failed": failed,
     }
     first = {dim: group[0] for dim, group in by_dim.items()}  # what is drawn is of the first seed
     tables = {"history": Table(tuple(cells[0].history[0]), [row for cell in cells for row in cell.history])}
@@ -131,6 +142,7 @@ def report(
         remarks=remarks(metrics, settings),
         tables=tables,
         figures=drawn,
+        failures=[row["reason"] for row in failed],
         weights={f"autoencoder_{cell.dim}_{cell.seed}": cell.weights for cell in cells},
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from bs6207.experiment import Table
@@ -24,7 +25,8 @@ def scatter(latents: Table) -> Figure:
         colour = colormaps["tab10"](digit % 10)
         axes.scatter(*points.T, s=size, color=colour, alpha=0.6, linewidth=0, label=str(digit), rasterized=True)
         x, y = np.median(points, axis=0)
-        axes.text(x, y, str(digit), weight="bold", ha="center", va="center", color=INK, size=12)
+        halo = [withStroke(linewidth=3, foreground="white")]
+        axes.text(x, y, str(digit), weight="bold", ha="center", va="center", color=INK, size=12, path_effects=halo)
     axes.legend(title="digit", loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
     axes.set_title(f"{len(latents.rows):,} test images in a latent of two numbers")
@@ -58,6 +60,7 @@ def loss_curves(history: Table, baselines: Mapping[str, Any]) -> Figure:
         )
     axes.plot([], [], ":", color=INK, linewidth=1, label="on training batches")
     axes.set(xlabel="epoch", ylabel="L1 per pixel", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

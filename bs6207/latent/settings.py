@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bs6207.data.sources import DataName
+from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.experiment import Settings, distinct, known, setting
 from bs6207.latent.clusterers import CLUSTERERS
 
@@ -22,7 +22,7 @@ class LatentSettings(Settings):
     dims: Annotated[list[LatentSize], AfterValidator(distinct)] = setting(
         [2, 4, 8, 16], "Latent sizes, one autoencoder each.", min_length=1, metavar="INT..."
     )
-    data: DataName = setting("auto", "The images.")
+    data: DataName = setting("auto", DATA_HELP)
     clusterer: Annotated[list[ClustererName], AfterValidator(distinct)] = setting(
         ["kmeans"], f"How latents are clustered: {', '.join(CLUSTERERS)}.", min_length=1, metavar="NAME..."
     )
