@@ -28,8 +28,11 @@ app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 @command(app, "bump", BumpSettings)
 def bump(settings: BumpSettings, invocation: Invocation) -> None:
     """How tall a bump can this optimizer escape?"""
+    from bs6207.bump.candidates import candidate
     from bs6207.bump.experiment import run
 
+    for name in settings.names:
+        candidate(name, settings)  # refuses, before any file is written, what cannot be imported or will not walk
     conduct("bump", run, settings, invocation)
 
 
@@ -64,6 +67,8 @@ def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySett
         show_json(strict_json(result.metrics), folder)
     else:
         show(result, folder)
+    if result.failures:
+        raise UserError("; ".join(result.failures))
 
 
 def print_version(wanted: bool) -> None:

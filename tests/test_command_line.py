@@ -28,7 +28,9 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("latent --dims 100000", "--dims: should be less than or equal to 784"),
     ("latent --dims 2 -- 4", "unexpected extra argument"),
     ("latent 2 4", "unexpected extra argument"),
-    ("latent --dims 200 --train-images 100", "fewer than the latent size 200"),
+    ("latent --dims 200 --train-images 100", "bs6207: --train-images 100 is fewer than the latent size 200"),
+    ("latent --out --json", "--out: '--json' is no name"),
+    ("latent --out /", "--out: '/' is no name"),
     ("latent --epochs 0", "--epochs: should be greater than or equal to 1"),
     ("latent --epochs 1.5", "--epochs: should be a valid integer"),
     ("latent --epochs", "requires an argument"),
@@ -51,6 +53,23 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --beta1 1", "--beta1: should be less than 1"),
     ("bump --steps 1e9", "--steps: should be a valid integer"),
     ("bump --device mps", "--device"),
+    ("bump --optimizer nosuch.module:X", "no module 'nosuch'"),
+    ("bump --optimizer torch.optim:Nosuch", "Nosuch"),
+    ("bump --optimizer torch.optim:Optimizer", "torch.optim:Optimizer"),
+    ("bump --set x", "is not KEY=VALUE"),
+    ("bump --set a=1 a=2", "a is given twice"),
+    ("bump --optimizer adam --set nesterov=True", "nesterov"),
+    ("bump --optimizer gd --beta1 0.5", "none of gd has it"),
+    ("bump --sweep lr=1:0:5 beta1=0:0.9:5", "LOW must be less than HIGH"),
+    ("bump --sweep lr=0:1:5", "two axes"),
+    ("bump --optimizer gd --sweep lr=0.1:1:5 beta1=0:0.9:5", "gd has no beta1"),
+    ("bump --optimizer adam --sweep lr=0.1:1:5 beta1=0:1.5:5", "--sweep: beta1"),
+    ("bump --optimizer nadam --noise 1", "no noisy paths for nadam"),
+    ("bump --trials 1e12", "--trials: should be a valid integer"),
+    ("bump --trials 1000000000000", "--trials: should be less than or equal to 10000000"),
+    ("bump --bumps 3", "goes with --landscape staircase"),
+    ("bump --landscape gaussian --band", "go with --landscape triangle"),
+    ("bump --landscape gausian", "--landscape: should be"),
     ("deblur --epochs 2", "--epochs: should be greater than or equal to 3"),
     ("deblur --sigma 3:1", "must rise"),
     ("deblur --sigma a", "neither LOW:HIGH nor a number"),
@@ -78,6 +97,7 @@ def config_of(tmp_path: Path, content: str | bytes) -> str:
 
 
 BAD_CONFIGS = [
+    ("[latent]\ndims = []", "dims: needs at least one value"),
     ("[latent]\nepoch = 3", "no setting 'epoch'; did you mean epochs?"),
     ("[latent]\nepochs = true", "epochs: should be a valid integer, not True"),
     ("[latent]\nepochs = '3'", "epochs: should be a valid integer, not '3'"),
@@ -124,7 +144,14 @@ def test_flag_beats_file_beats_default(bs6207, tmp_path):
     file = config_of(tmp_path, '[bump]\noptimizer = ["momentum"]\nlr = 0.2\nmomentum = 0.5')
     done = bs6207("bump", "--config", file, "--lr", "0.25", "--json")
     (one,) = json.loads(done.stdout)["optimizers"].values()
-    assert one["settings"] == {"distance": 1.0, "steps": 1000, "lr": 0.25, "momentum": 0.5}
+    assert one["settings"] == {
+        "distance": 1.0,
+        "steps": 1000,
+        "lr": 0.25,
+        "momentum": 0.5,
+        "dampening": 0.0,
+        "weight_decay": 0.0,
+    }
 
 
 def test_ctrl_c_exits_130_and_sigterm_143_and_both_leave_the_earlier_run(bs6207, tmp_path):
@@ -160,7 +187,7 @@ def test_help_names_every_setting_with_its_default(bs6207, command):
     page = " ".join(bs6207(command, "--help", COLUMNS="200", TERM="dumb").stdout.replace("│", " ").split())
     for name, info in model.model_fields.items():
         assert f"--{name.replace('_', '-')} " in page
-        if isinstance(info.default, (int, float)):
+        if isinstance(info.default, (int, float)) and not isinstance(info.default, bool):
             assert f"default {info.default}" in page
 
 
@@ -192,3 +219,34 @@ def test_the_bare_command_is_a_question_for_help(bs6207):
     done = bs6207()
     assert (done.returncode, done.stderr) == (0, "")
     assert "latent" in done.stdout
+
+
+def test_a_config_saved_by_notepad_is_read(bs6207, tmp_path):
+    file = config_of(tmp_path, b'\xef\xbb\xbf[bump]\noptimizer = ["gd"]')
+    assert bs6207("bump", "--config", file).returncode == 0
+
+
+def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(bs6207, tmp_path):
+    line = "latent --config quick --dims 2 16 --epochs 1 --train-images 100 --batch-size 8 --json"
+    done = bs6207(*line.split())
+    metrics = json.loads(done.stdout)
+    assert list(metrics["cells"]) == ["16"]
+    assert [(row["dim"], row["seed"]) for row in metrics["failed"]] == [(2, 0)]
+    assert done.returncode == 1
+    assert "dim 2 ends at a validation L1" in done.stderr
+    assert (tmp_path / "outputs/latent/scores.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("deblur --config quick --epochs 3 --train-images 100 --lr 10", "below the"),
+        ("latent --config quick --dims 2 --epochs 1 --train-images 100", "no better than the median image"),
+        ("latent --config quick --train-images 4000", "has 3500 training images, not 4000"),
+    ],
+)
+def test_a_run_that_cannot_be_believed_fails_in_one_sentence(bs6207, tmp_path, line, words):
+    done = bs6207(*line.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "outputs" / line.split()[0]).exists()

@@ -1,19 +1,31 @@
-"""The bump experiment: one threshold per optimizer, and all paths over one and the same bump."""
+"""The bump experiment: a threshold per optimizer, why to believe it, and all paths over one and the same bump."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from bs6207.bump import figures
-from bs6207.bump.descent import descend
-from bs6207.bump.landscape import Landscape
-from bs6207.bump.search import TIE, find_threshold
+from bs6207.bump.candidates import candidate
+from bs6207.bump.certificate import certify
+from bs6207.bump.descent import Candidate, descend
+from bs6207.bump.diagram import PhaseDiagram, draw_diagram, find_all
+from bs6207.bump.exact import exact_summit
+from bs6207.bump.intervals import Refusal
+from bs6207.bump.landscape import Landscape, Triangle
+from bs6207.bump.noise import Survival, survive
+from bs6207.bump.search import Threshold, find_by_envelope, find_by_scan, find_intervals, leaves, passes, scanned
 from bs6207.bump.settings import BumpSettings
+from bs6207.bump.telling import headline, remarks
 from bs6207.devices import prepare
 from bs6207.experiment import Progress, Result, Row, Table
-from bs6207.optimizers import OPTIMIZERS, hyperparameters
+
+SAME = 1e-9  # units of x; paths nearer to each other than this have not parted
+BAND_POINTS = 257  # distances in one step of L
+MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz file only
 
 
 @dataclass(frozen=True)
@@ -24,58 +36,197 @@ class Study:
     path: list[float]
 
 
-def study(name: str, settings: BumpSettings) -> Study:
-    """Find the threshold of one optimizer and follow it over the common bump."""
+def run(settings: BumpSettings, progress: Progress) -> Result:
+    """Compare the optimizers of `settings` on the height they escape."""
     prepare(settings.seed)
-    values = hyperparameters(name, settings)
-    walk = partial(
-        descend,
-        lambda parameters: OPTIMIZERS[name](parameters, **values),
-        steps=settings.steps,
-        device="cpu" if settings.device == "auto" else settings.device,
-    )
-    found = find_threshold(walk, settings.distance, settings.steps)
+    walkers = {name: candidate(name, settings) for name in settings.names}
+    rows_drawn = settings.axes[0].count if settings.sweep else 0
+    progress.expect(len(walkers) * (1 + rows_drawn + bool(settings.noise)))
+
+    studies: dict[str, Study] = {}
+    for name, walker in walkers.items():
+        studies[name] = study(walker, settings)
+        progress.record({"optimizer": name, "h_max": studies[name].metrics["h_max"]})
+        progress.step(name)
+    diagrams = [diagram(walker, settings, progress) for walker in walkers.values()] if settings.sweep else []
+    curves = [noisy(walker, settings, progress) for walker in walkers.values()] if settings.noise else []
+    return report(studies, diagrams, curves, settings)
+
+
+def study(walker: Candidate, settings: BumpSettings) -> Study:
+    """Find the threshold of one optimizer and what certifies it, and follow it over the common bump."""
+    walk = partial(descend, walker, steps=settings.steps, device=device_of(settings))
+    found = find_threshold(walker, settings)
     metrics = {
         "h_max": found.h_max,
         "bracket": found.bracket,
         "step": found.step,
         "margin": found.margin,
         "reason": found.reason,
-        "settings": {"distance": settings.distance, "steps": settings.steps, **values},
-        "certificate": {"kind": "steps", "steps": settings.steps},
+        "method": found.method,
+        "intervals": found.intervals,
+        "left_for_good": left_for_good(walk, found, settings),
+        "kink": "right",
+        "precision": walker.precision,
+        "settings": {"distance": settings.distance, "steps": settings.steps, **walker.hyperparameters},
+        "certificate": certificate(walker, found, settings),
     }
-    return Study(metrics, walk(Landscape(settings.distance, settings.height)))
+    if settings.exact:
+        metrics["exact"] = exact_answer(walker, settings)
+    if settings.scan and found.h_max is not None:
+        metrics["scan"] = scanned(found.h_max, settings.scan)
+    if settings.band:
+        metrics["band"] = band(walker, settings)
+    return Study(metrics, walk(settings.landscape_of(settings.height)))
 
 
-def run(settings: BumpSettings, progress: Progress) -> Result:
-    """Compare the optimizers of `settings` on the height they escape."""
-    landscape = Landscape(settings.distance, settings.height)
-    progress.expect(len(settings.optimizer))
-    studies: dict[str, Study] = {}
-    for name in settings.optimizer:
-        studies[name] = study(name, settings)
-        progress.record({"optimizer": name, "h_max": studies[name].metrics["h_max"]})
-        progress.step(name)
+def find_threshold(walker: Candidate, settings: BumpSettings) -> Threshold:
+    """The threshold by the envelope where it holds, otherwise by a scan."""
+    walk = partial(descend, walker, steps=settings.steps, device=device_of(settings))
+    if settings.landscape == "triangle" and not walker.looks_elsewhere:
+        endless = Triangle(settings.distance, float("inf"), settings.up_slope, settings.tail_slope)
+        return find_by_envelope(walk, endless, settings.steps)
+    return find_by_scan(walk, settings.landscape_of, settings.distance, settings.tallest)
 
+
+def left_for_good(
+    walk: Callable[[Landscape], Sequence[float]], found: Threshold, settings: BumpSettings
+) -> float | None:
+    """The tallest bump, up to h_max, that is not only passed but left behind; None if none is within the steps."""
+    if found.h_max is None:
+        return None
+
+    def is_left(height: float) -> bool:
+        landscape = settings.landscape_of(height)
+        return leaves(walk(landscape), landscape)
+
+    if is_left(found.h_max):
+        return found.h_max
+    intervals = find_intervals(is_left, found.h_max)
+    return intervals[0][1] if intervals else None
+
+
+def certificate(walker: Candidate, found: Threshold, settings: BumpSettings) -> dict[str, Any]:
+    """Why the optimizer never escapes above h_max, or that this is known for so many steps only."""
+    known = {"kind": "steps", "steps": settings.steps}
+    if found.method == "scan":
+        return known | {"reason": "heights were scanned: escaping need not be monotone here"}
+    if settings.up_slope != 1:
+        return known | {"reason": "proofs are for slopes of -1 and +1 only"}
+    if settings.set:
+        return known | {"reason": "no proof covers the keywords of --set"}
+    return certify(walker.name, walker.hyperparameters, settings.distance, settings.steps, walker.make)
+
+
+def exact_answer(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
+    """The summit in rational arithmetic, or the reason why there is none."""
+    try:
+        return exact_summit(walker.name, walker.hyperparameters, settings.distance, settings.steps).report()
+    except Refusal as refusal:
+        return {"reason": str(refusal)}
+
+
+def band(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
+    """h_max over one step of L, from `distance` to `distance` + lr: least, median and greatest."""
+    first, last = settings.distance, settings.distance + settings.lr
+    distances = np.linspace(first, last, BAND_POINTS, endpoint=False)
+    found = find_all(
+        walker.name, plain(walker, settings), {"distance": distances}, settings.steps, asker(walker, settings)
+    )
+    heights = found.h_max[np.isfinite(found.h_max)]
+    low, middle, high = np.quantile(heights, (0, 0.5, 1)) if heights.size else (None,) * 3
+    return {"distances": [first, last], "points": BAND_POINTS, "low": low, "median": middle, "high": high}
+
+
+def diagram(walker: Candidate, settings: BumpSettings, progress: Progress) -> PhaseDiagram:
+    """h_max over the two settings of --sweep."""
+    rows, columns = settings.axes
+    cells = 0
+
+    def done(more: int) -> None:
+        nonlocal cells
+        for _ in range((cells + more) // columns.count - cells // columns.count):
+            progress.step(f"{walker.name} over {rows.name} and {columns.name}")
+        cells += more
+
+    return draw_diagram(
+        walker.name, rows, columns, plain(walker, settings), settings.steps, asker(walker, settings), done
+    )
+
+
+def noisy(walker: Candidate, settings: BumpSettings, progress: Progress) -> Survival:
+    """How often bumps are escaped under --noise."""
+    curve = survive(
+        walker.name, plain(walker, settings), settings.noise, settings.trials, settings.steps, settings.seed
+    )
+    progress.step(f"{walker.name} with noise")
+    return curve
+
+
+def plain(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
+    """All that a kernel is told."""
+    return walker.hyperparameters | {"distance": settings.distance, "up_slope": settings.up_slope}
+
+
+def asker(walker: Candidate, settings: BumpSettings) -> Callable[..., tuple[float | None, int, float]]:
+    """The threshold through torch, as a function of the settings that vary."""
+
+    def find_summit(**varied: float) -> tuple[float | None, int, float]:
+        changed = settings.model_copy(update=varied)
+        found = find_threshold(candidate(walker.name, changed), changed)
+        return found.h_max, found.step, found.margin
+
+    return find_summit
+
+
+def device_of(settings: BumpSettings) -> str:
+    """`auto` is the CPU: there is one number to move."""
+    return "cpu" if settings.device == "auto" else settings.device
+
+
+def report(
+    studies: dict[str, Study], diagrams: list[PhaseDiagram], curves: list[Survival], settings: BumpSettings
+) -> Result:
+    """Rows, tables and figures of what was found."""
+    landscape = settings.landscape_of(settings.height)
     found = {name: one.metrics for name, one in studies.items()}
     paths = {name: one.path for name, one in studies.items()}
     trajectories = Table(
         ("optimizer", "step", "x", "loss", "slope"),
         [row for name, path in paths.items() for row in trajectory(name, path, landscape)],
     )
+    passed = {name: passes(path, landscape) for name, path in paths.items()}
+    metrics: dict[str, Any] = {
+        "optimizers": found,
+        "parity": [parting(pair, found, paths) for pair in combinations(found, 2)],
+    }
+    tables = {"trajectories": trajectories}
+    drawn = {
+        "trajectory": figures.trajectory(trajectories, found, landscape, passed, settings.height),
+        "thresholds": figures.thresholds(found),
+    }
+    files = {}
+    if diagrams:
+        metrics["phase_diagrams"] = {one.optimizer: one.metrics() for one in diagrams}
+    for one in diagrams:
+        name = f"phase_diagram_{file_name(one.optimizer)}"
+        drawn[name], files[f"{name}.npz"] = figures.phase_diagram(one), one.npz()
+        if one.h_max.size <= MOST_ROWS:
+            tables[name] = one.table()
+    if curves:
+        metrics["noise"] = {one.optimizer: one.metrics() for one in curves}
+        tables |= {f"survival_{file_name(one.optimizer)}": one.table() for one in curves}
+        drawn["survival"] = figures.survival(curves)
+    if settings.animate:
+        files["descent.gif"] = figures.animation(trajectories, landscape, settings.height)
     return Result(
         settings=settings,
-        metrics={
-            "optimizers": found,
-            "parity": [parting(pair, paths) for pair in combinations(settings.optimizer, 2)],
-        },
-        headline=headline(found, paths, landscape),
-        remarks=remarks(found, settings),
-        tables={"trajectories": trajectories},
-        figures={
-            "trajectory": figures.trajectory(trajectories, found, landscape),
-            "thresholds": figures.thresholds(found),
-        },
+        metrics=metrics,
+        headline=headline(found, passed, settings),
+        remarks=remarks(metrics, paths, settings),
+        tables=tables,
+        figures=drawn,
+        files=files,
     )
 
 
@@ -87,39 +238,23 @@ def trajectory(name: str, path: Sequence[float], landscape: Landscape) -> list[R
     ]
 
 
-def parting(pair: tuple[str, str], paths: dict[str, list[float]]) -> dict[str, Any]:
-    """Where two optimizers first stand apart over the common bump, and by how much; None if they never do."""
-    for step, (one, other) in enumerate(zip(paths[pair[0]], paths[pair[1]], strict=False)):
-        if one != other:
-            return {"optimizers": pair, "first_step": step, "difference": abs(one - other)}
-    return {"optimizers": pair, "first_step": None, "difference": 0.0}
+def parting(pair: tuple[str, str], found: dict[str, Any], paths: dict[str, list[float]]) -> dict[str, Any]:
+    """Whether two optimizers walk alike over the common bump: the first step at which they are apart, and how far.
+
+    `difference` is that at the first step apart, or the greatest if they never part.
+    """
+    apart = [abs(one - other) for one, other in zip(paths[pair[0]], paths[pair[1]], strict=False)]
+    first = next((step for step, distance in enumerate(apart) if distance > SAME), None)
+    heights = [found[name]["h_max"] for name in pair]
+    return {
+        "optimizers": pair,
+        "first_step": first,
+        "difference": max(apart) if first is None else apart[first],
+        "agree": first is None and len(paths[pair[0]]) == len(paths[pair[1]]),
+        "h_max": heights,
+    }
 
 
-def headline(found: dict[str, Any], paths: dict[str, list[float]], landscape: Landscape) -> Table:
-    """One row per optimizer, in the order they were asked for."""
-    passes = f"passes h = {landscape.height:g}"
-    rows = [
-        {
-            "optimizer": name,
-            "h_max": "none" if one["h_max"] is None else f"{one['h_max']:.16g}",
-            "at step": one["step"],
-            "margin": f"{one['margin']:.2g}",
-            passes: "yes" if any(landscape.is_past_crest(x) for x in paths[name]) else "no",
-        }
-        for name, one in found.items()
-    ]
-    return Table(("optimizer", "h_max", "at step", "margin", passes), rows)
-
-
-def remarks(found: dict[str, Any], settings: BumpSettings) -> list[str]:
-    """What the table must not be read without."""
-    sentences = [f"h_max is the tallest bump escaped within {settings.steps} steps; a taller one is not."]
-    for name, one in found.items():
-        if one["reason"]:
-            sentences.append(f"{name}: {one['reason']}.")
-        if one["margin"] < TIE:
-            sentences.append(
-                f"{name}: a step lands {one['margin']:.1g} from the foot of the bump, so rounding decides this "
-                f"answer; change --lr or --distance a little to see the other one."
-            )
-    return sentences
+def file_name(optimizer: str) -> str:
+    """An optimizer's name as part of a file name."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in optimizer)

@@ -1,19 +1,26 @@
 """The tallest bump an optimizer escapes.
 
-Up to the crest the slope is -1 before the foot and +1 after it, whatever the height. So until it escapes an
-optimizer walks one and the same path, that of the bump that never ends (the envelope), and it escapes a bump of
-height h exactly if that path somewhere stands h or more beyond the foot. Bisection on that path finds where
-escaping stops, and two descents over real bumps, one on each side, confirm it.
+On the triangular bump the slope up to the crest is -1 before the foot and +1 after it, whatever the height. So until
+it escapes, an optimizer that sees nothing but the slope where it stands walks one and the same path, that over the
+bump that never ends (the envelope), and it escapes a bump of height h exactly if that path somewhere stands h or
+more beyond the foot. Bisection on that path finds where escaping stops, and two descents over real bumps, one on
+each side, confirm it.
+
+On other landscapes, and for optimizers that look elsewhere before they step, escaping need not be monotone: a tall,
+steep bump can throw x across. There heights are scanned, and every change between neighbours is bisected.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 
-from bs6207.bump.landscape import START, Landscape
+from bs6207.bump.landscape import Landscape, Triangle
 
-Descend = Callable[[Landscape], list[float]]
+Descend = Callable[[Landscape], Sequence[float]]
 TIE = 1e-9  # a step nearer to the foot of the bump than this may fall to either side by rounding alone
+SCANNED = 200  # heights in a scan
 
 
 @dataclass(frozen=True)
@@ -21,52 +28,124 @@ class Threshold:
     """The answer for one optimizer.
 
     Attributes:
-        bracket: neighbouring floats (escaped, not escaped), or None where no bump at all is reached.
-        step: the step at which x is largest.
+        bracket: neighbouring floats (escaped, not escaped), or None where there are none.
+        step: the step at which x is largest on the envelope; in a scan, at which the tallest bump is passed.
         margin: least |x - distance| up to that step; under `TIE`, rounding decides the answer.
+        method: "envelope" or "scan".
+        intervals: of heights that are escaped, (low, high) each, up to the tallest scanned.
         reason: why there is no threshold, where there is none.
     """
 
     bracket: tuple[float, float] | None
     step: int
     margin: float
+    method: str
+    intervals: list[tuple[float, float]]
     reason: str | None = None
 
     @property
     def h_max(self) -> float | None:
-        """The tallest bump escaped."""
+        """The tallest bump escaped, of those that all lower ones are escaped too."""
         return self.bracket[0] if self.bracket else None
 
 
-def find_threshold(descend: Descend, distance: float, steps: int) -> Threshold:
+def find_by_envelope(descend: Descend, endless: Triangle, steps: int) -> Threshold:
     """Find the tallest bump that `descend` escapes within `steps` steps, exact to one float.
 
+    Args:
+        descend: gives the path over a landscape; it must see nothing but the slope where it stands.
+        endless: the bump that never ends.
+
     Raises:
-        AssertionError: a descent over a real bump contradicts the envelope, which holds for every optimizer that
-            sees nothing but the slope where it stands.
+        AssertionError: a descent over a real bump contradicts the envelope.
     """
-    path = descend(Landscape(distance, math.inf))
+    path = descend(endless)
     step = max(range(len(path)), key=path.__getitem__)
-    margin = min(abs(x - distance) for x in path[: step + 1])
+    margin = min(abs(x - endless.distance) for x in path[: step + 1])
     if len(path) <= steps:
-        return Threshold(None, step, margin, f"x is no longer finite after step {len(path) - 1}")
-    if path[step] <= distance:
-        return Threshold(None, step, margin, f"the bump is not reached within {steps} steps")
+        reason = f"x is no longer finite after step {len(path) - 1}"
+        return Threshold(None, step, margin, "envelope", [], reason)
+    if path[step] <= endless.distance:
+        reason = f"the bump is not reached within {steps} steps"
+        return Threshold(None, step, margin, "envelope", [], reason)
 
-    def escapes_on(path: list[float], height: float) -> bool:
-        bump = Landscape(distance, height)
-        return any(bump.is_past_crest(x) for x in path)
+    def bump(height: float) -> Triangle:
+        return Triangle(endless.distance, height, endless.up_slope, endless.tail_slope)
 
-    tallest = path[step] - START + distance  # taller than the whole path is wide
-    bracket = bisect(lambda height: escapes_on(path, height), 0.0, tallest)
+    bracket = bisect(lambda height: bump(height).is_past_crest(path[step]), 0.0, math.nextafter(path[step], math.inf))
     for height, expected in zip(bracket, (True, False), strict=True):
-        seen = escapes_on(descend(Landscape(distance, height)), height)
+        seen = passes(descend(bump(height)), bump(height))
         assert seen == expected, f"at height {height!r} the descent and the envelope disagree"
-    return Threshold(bracket, step, margin)
+    return Threshold(bracket, step, margin, "envelope", [(0.0, bracket[0])])
+
+
+def find_by_scan(
+    descend: Descend, landscape_of: Callable[[float], Landscape], distance: float, tallest: float
+) -> Threshold:
+    """Find every interval of heights up to `tallest` that `descend` escapes, as far as a scan sees them."""
+
+    def escapes(height: float) -> bool:
+        return passes(descend(landscape_of(height)), landscape_of(height))
+
+    intervals = find_intervals(escapes, tallest)
+    first = intervals[0] if intervals and intervals[0][0] == 0.0 else None
+    landscape = landscape_of(first[1] if first else tallest / SCANNED)
+    path = descend(landscape)
+    highest = max(range(len(path)), key=path.__getitem__)
+    step = next((step for step, x in enumerate(path) if landscape.is_past_crest(x)), highest)
+    margin = min(abs(x - distance) for x in path[: step + 1])
+    reason = None
+    if first is None:
+        reason = f"the lowest bump scanned, {tallest / SCANNED:g}, is not escaped"
+    elif first[1] >= tallest:
+        reason = f"every bump scanned, up to {tallest:g}, is escaped; raise --tallest"
+    bracket = (first[1], math.nextafter(first[1], math.inf)) if first and not reason else None
+    return Threshold(bracket, step, margin, "scan", intervals, reason)
+
+
+def find_intervals(holds: Callable[[float], bool], highest: float) -> list[tuple[float, float]]:
+    """The intervals of (0, highest] on which `holds` does, ends exact to one float; narrower ones can be missed.
+
+    An interval that holds at the lowest value scanned is taken to begin at 0.
+    """
+    values = [highest * (place + 1) / SCANNED for place in range(SCANNED)]
+    held = [holds(value) for value in values]
+    intervals: list[tuple[float, float]] = []
+    begin = 0.0 if held[0] else math.nan
+    for (low, was), (high, now) in pairwise(zip(values, held, strict=True)):
+        if was and not now:
+            intervals.append((begin, bisect(holds, low, high)[0]))
+        elif now and not was:
+            begin = bisect(lambda value: not holds(value), low, high)[1]
+    return [*intervals, (begin, highest)] if held[-1] else intervals
+
+
+def passes(path: Sequence[float], landscape: Landscape) -> bool:
+    """Whether a path passes the last crest."""
+    return any(landscape.is_past_crest(x) for x in path)
+
+
+def leaves(path: Sequence[float], landscape: Landscape) -> bool:
+    """Whether a path ends up beyond all bumps."""
+    return landscape.is_beyond(path[-1])
 
 
 def bisect(holds: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
-    """Neighbouring floats between which `holds` turns false; it must hold at `low`, not at `high`, and turn once."""
+    """Neighbouring floats between which `holds` turns false; it must hold at `low` and not at `high`."""
     while (middle := low + (high - low) / 2) not in (low, high):
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low, high
+
+
+def scanned(h_max: float, step: float) -> dict[str, float]:
+    """What a scan of heights 0, step, 2 step, ... reports: the last that escapes and the first that fails.
+
+    Both are a scan's resolution off; which of the two is quoted differs from report to report.
+    """
+    exact_step = Fraction(str(step))  # 0.0001 is one ten-thousandth, as the scan means it
+    count = math.floor(Fraction(h_max) / exact_step)
+    return {
+        "step": step,
+        "last_escape": float(count * exact_step),
+        "first_failure": float((count + 1) * exact_step),
+    }

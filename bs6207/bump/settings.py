@@ -1,36 +1,116 @@
 """What `bs6207 bump` can be told."""
 
-from typing import Annotated, Literal
+import ast
+import inspect
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, TypeAdapter, ValidationError, model_validator
 
-from bs6207.experiment import Settings, distinct, known, setting
+from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
+from bs6207.bump.sweep import Axis, parse_sweep
+from bs6207.errors import way_out
+from bs6207.experiment import Settings, distinct, setting
 from bs6207.optimizers import OPTIMIZERS
 
-OptimizerName = Annotated[str, known("optimizer", OPTIMIZERS)]
-
-HYPERPARAMETERS = "Hyperparameters"
+HYPERPARAMETERS = "Hyperparameters (those left out are the optimizer's own)"
 LANDSCAPE = "Landscape"
+STUDIES = "Further studies"
+
+ALL = "all"
+SWEEPABLE = (
+    *("lr", "momentum", "dampening", "beta1", "beta2", "alpha", "rho", "eps", "weight_decay", "distance", "up_slope"),
+)
+NOISY = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")  # those with a kernel (kernels.py)
+BUMP_WIDTH, BUMPS = 0.5, 3  # of the Gaussian, in units of x; of the staircase
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a name means a class of the user's or a third party's, package.module:Class."""
+    return ":" in name
+
+
+def parse_set(texts: Sequence[str]) -> dict[str, Any]:
+    """Keywords from KEY=VALUE; a value that is no Python literal is taken as text.
+
+    Raises:
+        ValueError: a text is not of this form, or a key is given twice; the message says what to write instead.
+    """
+    keywords: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"--set: {text!r} is not KEY=VALUE, as in nesterov=True")
+        if key in keywords:
+            raise ValueError(f"--set: {key} is given twice")
+        try:
+            keywords[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            keywords[key] = value
+    return keywords
+
+
+def check_optimizer(name: str) -> str:
+    """Accepts the names in `OPTIMIZERS`, `all`, and package.module:Class."""
+    if name not in OPTIMIZERS and name != ALL and not is_foreign(name):
+        raise ValueError(f"no optimizer {name!r}; {way_out(name, [*OPTIMIZERS, ALL])}, or write package.module:Class")
+    return name
 
 
 class BumpSettings(Settings):
     """Settings of the bump experiment; the numbers of the classical exercise are the defaults."""
 
-    optimizer: Annotated[list[OptimizerName], AfterValidator(distinct)] = setting(
-        ["gd", "momentum", "adam"], f"Optimizers to compare: {', '.join(OPTIMIZERS)}.", min_length=1
+    optimizer: Annotated[list[Annotated[str, AfterValidator(check_optimizer)]], AfterValidator(distinct)] = setting(
+        ["gd", "momentum", "adam"],
+        f"Optimizers to compare: {', '.join(OPTIMIZERS)}; all of these: all; or your own: package.module:Class.",
+        min_length=1,
+        metavar="NAME...",
     )
     steps: int = setting(1000, "Steps each optimizer is followed for.", ge=1, le=1_000_000)
+    exact: bool = setting(
+        False, "Walk in rational arithmetic too, where the optimizer's steps are linear: it settles ties."
+    )
     device: Literal["auto", "cpu", "cuda"] = setting(
         "auto", "Where x lives; auto is the CPU, the fastest for a single number.", panel="Run"
     )
 
     lr: float = setting(0.3, "Step size, in units of x per unit of slope.", panel=HYPERPARAMETERS, gt=0)
-    momentum: float = setting(0.9, "Decay of the velocity in momentum.", panel=HYPERPARAMETERS, ge=0, lt=1)
-    beta1: float = setting(0.9, "Decay of Adam's mean slope.", panel=HYPERPARAMETERS, ge=0, lt=1)
-    beta2: float = setting(0.999, "Decay of Adam's mean squared slope.", panel=HYPERPARAMETERS, ge=0, lt=1)
-    eps: float = setting(0.0, "Added to Adam's denominator.", panel=HYPERPARAMETERS, ge=0)
-    weight_decay: float = setting(0.01, "Weight decay of AdamW, per unit of lr.", panel=HYPERPARAMETERS, ge=0)
+    momentum: float | None = setting(
+        None, "Decay of the velocity; own: 0.9, rmsprop 0, muon 0.95.", panel=HYPERPARAMETERS, ge=0, lt=1
+    )
+    dampening: float | None = setting(
+        None, "What a slope adds to the velocity is 1 minus this; own: 0.", panel=HYPERPARAMETERS, ge=0, le=1
+    )
+    beta1: float | None = setting(None, "Decay of Adam's mean slope; own: 0.9.", panel=HYPERPARAMETERS, ge=0, lt=1)
+    beta2: float | None = setting(
+        None, "Decay of Adam's mean squared slope; own: 0.999.", panel=HYPERPARAMETERS, ge=0, lt=1
+    )
+    alpha: float | None = setting(
+        None, "Decay of RMSprop's mean squared slope; own: 0.99.", panel=HYPERPARAMETERS, ge=0, lt=1
+    )
+    rho: float | None = setting(
+        None, "Decay of Adadelta's mean squared slope; own: 0.9.", panel=HYPERPARAMETERS, ge=0, lt=1
+    )
+    eps: float | None = setting(
+        None,
+        "Added to the denominator; own: 0 for Adam and its kin and rmsprop, 1e-8 rmsprop-centered and sparse-adam, "
+        "1e-10 adagrad, 1e-6 adadelta.",
+        panel=HYPERPARAMETERS,
+        ge=0,
+    )
+    weight_decay: float | None = setting(
+        None, "Pull towards x = 0; own: 0.01 for adamw, otherwise 0.", panel=HYPERPARAMETERS, ge=0
+    )
+    set: list[str] = setting(
+        [],
+        "Further keywords for the optimizer's constructor, as in nesterov=True.",
+        panel=HYPERPARAMETERS,
+        metavar="KEY=VALUE...",
+    )
 
+    landscape: Literal["triangle", "gaussian", "staircase"] = setting(
+        "triangle", "The loss: one triangular bump, one smooth one, or several triangular ones.", panel=LANDSCAPE
+    )
     distance: float = setting(
         1.0, "L: from the start to the foot of the bump, in units of x.", panel=LANDSCAPE, gt=0, le=1e6
     )
@@ -41,3 +121,106 @@ class BumpSettings(Settings):
         gt=0,
         le=1e6,
     )
+    up_slope: float = setting(
+        1.0,
+        "Rise per unit of x on triangles; heights stay half the width, so the crest rises to up-slope times them.",
+        panel=LANDSCAPE,
+        gt=0,
+        le=1e6,
+    )
+    tail_slope: float = setting(-0.3, "Slope beyond the bump.", panel=LANDSCAPE, lt=0, ge=-1e6)
+    bump_width: float | None = setting(
+        None,
+        f"Standard deviation of the gaussian bump, in units of x; own: {BUMP_WIDTH}.",
+        panel=LANDSCAPE,
+        gt=0,
+        le=1e6,
+    )
+    bumps: int | None = setting(None, f"Bumps of the staircase; own: {BUMPS}.", panel=LANDSCAPE, ge=1, le=100)
+    tallest: float = setting(
+        20.0,
+        "Tallest bump tried where heights must be scanned (gaussian, staircase, lbfgs).",
+        panel=LANDSCAPE,
+        gt=0,
+        le=1e6,
+    )
+
+    band: bool = setting(False, "Also h_max over one step of L, because one L is one phase.", panel=STUDIES)
+    sweep: list[str] = setting(
+        [],
+        f"h_max over two settings, as in lr=0.01:1:512 beta1=0:0.99:512; any of {', '.join(SWEEPABLE)}.",
+        panel=STUDIES,
+        metavar="KEY=LOW:HIGH:COUNT...",
+    )
+    noise: float = setting(
+        0.0, "Standard deviation of noise on every slope: how often is a bump escaped?", panel=STUDIES, ge=0, le=1e6
+    )
+    trials: int = setting(10_000, "Paths with noise.", panel=STUDIES, ge=10, le=10_000_000)
+    scan: float | None = setting(
+        None, "Also what a scan of the height in such steps would report.", panel=STUDIES, ge=1e-9, le=1
+    )
+    animate: bool = setting(False, "Also draw the descent as an animation (GIF).", panel=STUDIES)
+
+    @property
+    def names(self) -> list[str]:
+        """The optimizers, with `all` spelt out."""
+        spelt = [name for given in self.optimizer for name in (OPTIMIZERS if given == ALL else [given])]
+        return list(dict.fromkeys(spelt))
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The keywords of `set`."""
+        return parse_set(self.set)
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """Rows and columns of the phase diagram."""
+        return parse_sweep(self.sweep, SWEEPABLE)
+
+    def landscape_of(self, height: float) -> Landscape:
+        """The landscape of these settings with a bump of some height."""
+        if self.landscape == "gaussian":
+            return Gaussian(self.distance, height, self.bump_width or BUMP_WIDTH, self.tail_slope)
+        if self.landscape == "staircase":
+            return Staircase(self.distance, height, self.bumps or BUMPS, self.up_slope, self.tail_slope)
+        return Triangle(self.distance, height, self.up_slope, self.tail_slope)
+
+    @model_validator(mode="after")
+    def fits_together(self) -> "BumpSettings":
+        """Refuses what would have no effect, or would fail half-way."""
+        owners = {"bump_width": "gaussian", "bumps": "staircase"}
+        for field, owner in owners.items():
+            if getattr(self, field) is not None and self.landscape != owner:
+                raise ValueError(f"--{field.replace('_', '-')} goes with --landscape {owner}")
+        if self.landscape == "gaussian" and self.up_slope != 1:
+            raise ValueError("--up-slope goes with triangles; a gaussian bump has --bump-width")
+        if self.landscape != "triangle" and (self.band or self.sweep or self.noise or self.exact or self.scan):
+            raise ValueError("--band, --sweep, --noise, --exact and --scan go with --landscape triangle")
+        parse_set(self.set)
+        known = [inspect.signature(OPTIMIZERS[name]).parameters for name in self.names if name in OPTIMIZERS]
+        if len(known) == len(self.names):  # what a foreign class takes is seen when it is built
+            for field in ("momentum", "dampening", "beta1", "beta2", "alpha", "rho", "eps", "weight_decay"):
+                if getattr(self, field) is not None and not any(field in parameters for parameters in known):
+                    raise ValueError(f"--{field.replace('_', '-')}: none of {', '.join(self.names)} has it")
+        if self.noise and (unknown := [name for name in self.names if name not in NOISY]):
+            raise ValueError(f"--noise: no noisy paths for {unknown[0]}; choose from {', '.join(NOISY)}")
+        if self.sweep:
+            for axis in self.axes:
+                self.check_axis(axis)
+        return self
+
+    def check_axis(self, axis: Axis) -> None:
+        """Both ends of a swept setting must be values it can take, and every optimizer must have it."""
+        info = type(self).model_fields[axis.name]
+        for end in (axis.low, axis.high):
+            try:
+                TypeAdapter[Any](Annotated[info.annotation, info]).validate_python(end)  # type: ignore[arg-type]
+            except ValidationError as failure:
+                raise ValueError(f"--sweep: {axis.name} {failure.errors()[0]['msg'].lower()}, not {end:g}") from None
+        for name in self.names:
+            if name in OPTIMIZERS and axis.name not in (
+                "distance",
+                "up_slope",
+                *inspect.signature(OPTIMIZERS[name]).parameters,
+            ):
+                raise ValueError(f"--sweep: {name} has no {axis.name}")

@@ -3,21 +3,32 @@
 import csv
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bs6207.bump.experiment import parting
+from bs6207.bump.kernels import KERNELS
+from bs6207.bump.settings import NOISY
 
 
-@pytest.fixture
-def folder(bs6207, tmp_path):
-    done = bs6207("bump")
+def rows_of(file):
+    with file.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from conftest import call
+
+    cwd = tmp_path_factory.mktemp("bump")
+    done = call("bump", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    return tmp_path / "outputs/bump"
+    return cwd / "outputs/bump"
 
 
 def test_the_trajectories_are_the_paths_over_the_common_bump(folder):
-    with (folder / "trajectories.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(folder / "trajectories.csv")
     assert list(rows[0]) == ["optimizer", "step", "x", "loss", "slope"]
     adam = [float(row["x"]) for row in rows if row["optimizer"] == "adam"]
     assert len(adam) == 1001
@@ -28,7 +39,7 @@ def test_the_trajectories_are_the_paths_over_the_common_bump(folder):
     assert [float(row["slope"]) for row in gd] == [-1, -1, -1, -1, 1, -1]
 
 
-def test_metrics_compare_every_pair_and_say_for_how_many_steps_they_are_known(folder):
+def test_metrics_compare_every_pair_and_certify_every_answer(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert [pair["optimizers"] for pair in metrics["parity"]] == [
         ["gd", "momentum"],
@@ -36,10 +47,100 @@ def test_metrics_compare_every_pair_and_say_for_how_many_steps_they_are_known(fo
         ["momentum", "adam"],
     ]
     assert metrics["parity"][0]["first_step"] == 2
-    assert metrics["optimizers"]["adam"]["certificate"] == {"kind": "steps", "steps": 1000}
+    assert not metrics["parity"][0]["agree"]
+    for one in metrics["optimizers"].values():
+        assert one["certificate"]["kind"] == "interval"
+        low, high = map(float, one["certificate"]["h_max"])
+        assert low <= one["h_max"] + 1e-12
+        assert one["h_max"] <= high + 1e-12
+        assert one["precision"] == "float64"
     assert {file.name for file in folder.iterdir()} >= {"trajectory.png", "trajectory.svg", "thresholds.png"}
 
 
-def test_paths_that_never_part_say_so():
-    paths = {"a": [0.0, 1.0], "b": [0.0, 1.0]}
-    assert parting(("a", "b"), paths) == {"optimizers": ("a", "b"), "first_step": None, "difference": 0.0}
+def test_paths_that_never_part_agree_and_the_first_step_apart_is_named():
+    found = {name: {"h_max": 0.5} for name in "abc"}
+    paths = {"a": [0.0, 1.0, 2.0], "b": [0.0, 1.0 + 1e-12, 2.0], "c": [0.0, 1.0, 2.5]}
+    assert parting(("a", "b"), found, paths)["agree"]
+    assert parting(("a", "b"), found, paths)["difference"] < 1e-11
+    assert parting(("a", "c"), found, paths) == {
+        "optimizers": ("a", "c"),
+        "first_step": 2,
+        "difference": 0.5,
+        "agree": False,
+        "h_max": [0.5, 0.5],
+    }
+
+
+def test_two_implementations_of_one_optimizer_agree(bs6207):
+    done = bs6207("bump", "--optimizer", "torch.optim:AdamW", "adamw", "--eps", "1e-8", "--json")
+    (pair,) = json.loads(done.stdout)["parity"]
+    assert pair["agree"]
+    assert pair["h_max"][0] == pair["h_max"][1]
+
+
+def test_the_assignment_in_one_line(bs6207):
+    done = bs6207("bump", "--config", "assignment")
+    assert "0.3 0.6 0.9 1.2 0.9 1.2" in done.stdout
+    assert "0.4101842951299659" in done.stdout
+    assert "0.4101, the last height that escapes, or 0.4102, the first that fails" in done.stdout
+
+
+def test_a_sweep_writes_its_plane_as_csv_npz_and_figure(bs6207, tmp_path):
+    done = bs6207("bump", "--optimizer", "adam", "--sweep", "lr=0.1:0.5:5", "beta1=0:0.9:4")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "outputs/bump"
+    plane = np.load(folder / "phase_diagram_adam.npz")
+    assert plane["h_max"].shape == (5, 4)
+    assert plane["h_max"][2, 3] == pytest.approx(0.4101842951299659, abs=1e-9)
+    rows = rows_of(folder / "phase_diagram_adam.csv")
+    assert len(rows) == 20
+    assert (folder / "phase_diagram_adam.png").is_file()
+
+
+def test_a_sweep_without_kernel_goes_through_torch(bs6207, tmp_path):
+    done = bs6207("bump", "--optimizer", "nadam", "--sweep", "lr=0.1:0.3:2", "beta1=0.5:0.9:2", "--steps", "50")
+    assert done.returncode == 0, done.stderr
+    plane = np.load(tmp_path / "outputs/bump/phase_diagram_nadam.npz")
+    assert plane["h_max"][1, 1] == pytest.approx(0.214821911998, abs=1e-10)
+
+
+def test_noise_gives_survival_curves_with_bands(bs6207, tmp_path):
+    done = bs6207("bump", "--optimizer", "gd", "--noise", "0.5", "--trials", "2000", "--json")
+    half = json.loads(done.stdout)["noise"]["gd"]["h50"]
+    assert half["lower"] < half["height"] < half["upper"]
+    assert half["height"] == pytest.approx(0.66, abs=0.05)
+    assert len(rows_of(tmp_path / "outputs/bump/survival_gd.csv")) > 100
+
+
+def test_every_noisy_optimizer_has_a_kernel():
+    assert set(NOISY) == set(KERNELS)
+
+
+def test_the_band_of_gradient_descent_is_zero_to_lr(bs6207):
+    band = json.loads(bs6207("bump", "--optimizer", "gd", "--band", "--json").stdout)["optimizers"]["gd"]["band"]
+    assert band["low"] == pytest.approx(0, abs=0.002)
+    assert band["high"] == pytest.approx(0.3, abs=0.002)
+    assert band["median"] == pytest.approx(0.15, abs=0.002)
+
+
+def test_exact_arithmetic_settles_a_tie(bs6207):
+    done = bs6207("bump", "--optimizer", "momentum", "--momentum", "0.5", "--exact", "--json")
+    one = json.loads(done.stdout)["optimizers"]["momentum"]
+    assert one["exact"]["h_max"] == "11/40"
+    assert one["h_max"] == pytest.approx(0.4, abs=1e-9)  # what float64 makes of it
+
+
+def test_other_landscapes_are_scanned(bs6207):
+    line = "bump --optimizer momentum --landscape gaussian --steps 60 --json"
+    one = json.loads(bs6207(*line.split()).stdout)["optimizers"]["momentum"]
+    assert one["method"] == "scan"
+    assert one["intervals"][0][0] == 0
+    assert one["certificate"]["kind"] == "steps"
+    line = "bump --optimizer gd --landscape staircase --bumps 2 --steps 60"
+    assert bs6207(*line.split()).returncode == 0
+
+
+def test_the_animation_moves(bs6207, tmp_path):
+    assert bs6207("bump", "--optimizer", "gd", "adam", "--animate").returncode == 0
+    with Image.open(tmp_path / "outputs/bump/descent.gif") as picture:
+        assert picture.n_frames > 20

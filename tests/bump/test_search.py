@@ -8,42 +8,57 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bs6207.bump import threshold
+from bs6207.bump.candidates import candidate
 from bs6207.bump.descent import descend
-from bs6207.bump.landscape import Landscape
-from bs6207.bump.search import bisect, find_threshold
+from bs6207.bump.landscape import Gaussian, Triangle
+from bs6207.bump.search import bisect, find_by_envelope, find_by_scan, find_intervals, passes, scanned
 from bs6207.bump.settings import BumpSettings
-from bs6207.optimizers import OPTIMIZERS, hyperparameters
 
-KNOWN = [  # optimizer, settings, h_max, step of the maximum
-    ("gd", {}, 0.2, 4),
-    ("momentum", {}, 1.20323, 5),
-    ("momentum", {"momentum": 0.99}, 1.646448203, 5),
-    ("adam", {}, 0.4101842951299659, 6),
-    ("adam", {"eps": 1e-8}, 0.410184281028, 6),
-    ("adamw", {}, 0.397177723481, 6),
+KNOWN = [  # optimizer, settings, h_max after 1000 steps, step of the maximum, tolerance
+    ("gd", {}, 0.2, 4, 1e-12),
+    ("momentum", {}, 1.20323, 5, 1e-12),
+    ("momentum", {"momentum": 0.99}, 1.646448203, 5, 1e-12),
+    ("momentum", {"dampening": 0.9}, 0.9302186, 10, 1e-12),
+    ("momentum", {"dampening": 0.5}, 0.71588, 5, 1e-12),
+    ("nesterov", {}, 0.458658389861, 307, 1e-10),
+    ("nesterov", {"momentum": 0.99}, 0.579517417, 985, 1e-9),
+    ("adam", {}, 0.4101842951299659, 6, 1e-12),
+    ("adam", {"eps": 1e-8}, 0.410184281028, 6, 1e-10),
+    ("adam", {"weight_decay": 0.1}, 0.364499258071, 6, 1e-10),
+    ("adam", {"up_slope": 0.5}, 0.6582, 8, 1e-4),
+    ("adamax", {"up_slope": 0.5}, 0.6029, 8, 1e-4),
+    ("adamw", {}, 0.397177723481, 6, 1e-10),
+    ("amsgrad", {}, 0.4101842951299659, 6, 1e-10),
+    ("adamax", {}, 0.4101842951299659, 6, 1e-10),
+    ("nadam", {}, 0.214821911998, 5, 1e-10),
+    ("radam", {}, 0.354947510816, 6, 1e-10),
+    ("rmsprop", {}, 2.0, 1, 1e-10),
+    ("rmsprop", {"momentum": 0.9, "eps": 1e-8}, 4.1233864866, 21, 1e-10),
+    ("rmsprop-centered", {}, 2.01511314275, 1, 1e-10),
+    ("adagrad", {}, 0.0919756808, 6, 1e-10),
+    ("adadelta", {}, 0.002775, 999, 1e-6),
+    ("rprop", {}, 0.1136, 8, 1e-10),
+    ("asgd", {}, 0.1999055, 4, 1e-7),
+    ("adafactor", {}, 0.126608621595, 44, 1e-10),
+    ("sparse-adam", {}, 0.410184, 6, 1e-6),
 ]
 
 
-@pytest.mark.parametrize(("name", "given_settings", "h_max", "step"), KNOWN)
-def test_known_thresholds(name, given_settings, h_max, step):
+@pytest.mark.parametrize(("name", "given_settings", "h_max", "step", "tolerance"), KNOWN)
+def test_known_thresholds_and_brute_force_on_either_side(name, given_settings, h_max, step, tolerance):
     found = threshold(name, **given_settings)
-    assert found["h_max"] == pytest.approx(h_max, abs=1e-12)
+    assert found["h_max"] == pytest.approx(h_max, abs=tolerance)
     assert found["step"] == step
     assert found["bracket"] == (found["h_max"], math.nextafter(found["h_max"], math.inf))
+    up_slope = given_settings.get("up_slope", 1.0)
+    for height, expected in ((found["h_max"] - 1e-9, True), (found["h_max"] + 1e-9, False)):
+        bump = Triangle(1.0, height, up_slope)
+        assert passes(walk_of(name, **given_settings)(bump), bump) == expected
 
 
 def walk_of(name, **given_settings):
-    values = hyperparameters(name, BumpSettings(**given_settings))
-    return partial(descend, lambda parameters: OPTIMIZERS[name](parameters, **values), steps=1000, device="cpu")
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_passes_just_below_its_threshold_and_not_just_above(name):
-    walk = walk_of(name)
-    h_max = find_threshold(walk, 1.0, 1000).h_max
-    for height, passes in ((h_max - 1e-9, True), (h_max, True), (h_max + 1e-9, False)):
-        bump = Landscape(1.0, height)
-        assert any(bump.is_past_crest(x) for x in walk(bump)) == passes
+    chosen = BumpSettings(optimizer=[name], **given_settings)
+    return partial(descend, candidate(name, chosen), steps=chosen.steps, device="cpu")
 
 
 def highest(velocities, lr, distance, steps):
@@ -78,9 +93,8 @@ unit = st.floats(0.02, 1).map(lambda x: round(x, 3) + 0.000317)  # off the ties 
 def test_agrees_with_the_recurrence_on_paper_for_random_settings(lr, decay, distance, is_adam):
     rule = adams_mean(decay) if is_adam else heavy_ball(decay)
     next(rule)
-    ours = threshold(
-        "adam" if is_adam else "momentum", lr=lr, beta1=decay, momentum=decay, distance=distance, steps=300
-    )
+    chosen = {"beta1": decay} if is_adam else {"momentum": decay}
+    ours = threshold("adam" if is_adam else "momentum", lr=lr, distance=distance, steps=300, **chosen)
     expected = highest(rule, lr, distance, 300)
     if ours["margin"] > 1e-9 and ours["h_max"] is not None:
         assert ours["h_max"] == pytest.approx(expected, abs=1e-12)
@@ -89,7 +103,7 @@ def test_agrees_with_the_recurrence_on_paper_for_random_settings(lr, decay, dist
 
 
 def test_the_classical_oscillation():
-    path = walk_of("gd")(Landscape(1.0, 0.4))
+    path = walk_of("gd")(Triangle(1.0, 0.4))
     assert path[:8] == pytest.approx([0, 0.3, 0.6, 0.9, 1.2, 0.9, 1.2, 0.9])
     assert max(path) < 1.4
 
@@ -109,7 +123,16 @@ def test_no_threshold_has_a_reason(name, given_settings, words):
 
 def test_a_tie_shows_as_a_margin_of_nothing():
     assert threshold("adam", lr=0.25)["margin"] < 1e-9
+    assert threshold("momentum", momentum=0.5)["margin"] < 1e-9
     assert threshold("adam")["margin"] > 0.09
+
+
+def test_passed_and_left_for_good_agree_for_momentum_and_adam_and_not_always():
+    for name in ("gd", "momentum", "adam"):
+        found = threshold(name)
+        assert found["left_for_good"] == found["h_max"]
+    slow = threshold("adadelta", lr=1.0)  # passes the crest at the last step, so it has not left
+    assert slow["left_for_good"] is None or slow["left_for_good"] < slow["h_max"]
 
 
 @given(st.floats(0, 1e6), st.floats(1e-6, 1e6))
@@ -119,9 +142,46 @@ def test_bisection_ends_at_neighbouring_floats(turn, beyond):
     assert high == math.nextafter(turn, math.inf)
 
 
+@given(st.lists(st.floats(0.3, 9.7), min_size=2, max_size=2).map(sorted), st.booleans())
+def test_intervals_are_found_to_the_float(ends, starts_inside):
+    low, high = ends
+    if high - low < 0.2:
+        return
+    found = find_intervals(lambda x: (low <= x <= high) != starts_inside, 10.0)
+    if starts_inside:
+        assert found == [(0.0, math.nextafter(low, 0)), (math.nextafter(high, math.inf), 10.0)]
+    else:
+        assert found == [(low, high)]
+
+
+def test_a_tall_smooth_bump_throws_momentum_across():
+    walk = walk_of("momentum", steps=200)
+    found = find_by_scan(walk, lambda height: Gaussian(1.0, height, 0.5), 1.0, tallest=20.0)
+    assert found.method == "scan"
+    assert len(found.intervals) > 1
+    for ends in found.intervals:
+        assert all(passes(walk(Gaussian(1.0, end, 0.5)), Gaussian(1.0, end, 0.5)) for end in ends if end > 0)
+    low, high = found.bracket
+    assert passes(walk(Gaussian(1.0, low, 0.5)), Gaussian(1.0, low, 0.5))
+    assert not passes(walk(Gaussian(1.0, high, 0.5)), Gaussian(1.0, high, 0.5))
+
+
+def test_the_triangle_scanned_gives_the_envelopes_answer():
+    walk = walk_of("adam", steps=100)
+    by_scan = find_by_scan(walk, lambda height: Triangle(1.0, height), 1.0, tallest=2.0)
+    by_envelope = find_by_envelope(walk, Triangle(1.0, math.inf), 100)
+    assert by_scan.bracket == by_envelope.bracket
+    assert (by_scan.step, by_scan.margin) == (by_envelope.step, by_envelope.margin)
+
+
 def test_an_optimizer_that_contradicts_the_envelope_is_noticed():
     def clairvoyant(landscape):  # jumps over real bumps, crawls on the endless one
         return [0.0, 1.1, 1.2] if math.isinf(landscape.height) else [0.0, 9.0, 9.0]
 
     with pytest.raises(AssertionError, match="disagree"):
-        find_threshold(clairvoyant, 1.0, 2)
+        find_by_envelope(clairvoyant, Triangle(1.0, math.inf), 2)
+
+
+def test_a_scan_in_steps_of_a_ten_thousandth_reports_either_neighbour():
+    assert scanned(0.4101842951299659, 1e-4) == {"step": 1e-4, "last_escape": 0.4101, "first_failure": 0.4102}
+    assert scanned(0.25, 0.25) == {"step": 0.25, "last_escape": 0.25, "first_failure": 0.5}

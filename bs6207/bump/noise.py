@@ -1,0 +1,158 @@
+"""Escaping by chance: how often an optimizer passes a bump when every slope it sees carries noise.
+
+The noise N(0, s^2) is added to the slope where the optimizer stands, and before the crest that slope is -1 or +1
+whatever the height. So the envelope (search.py) holds path by path: a path escapes a bump of height h exactly if
+the same path, with the same noise, on the bump that never ends somewhere stands h or more beyond the foot. One batch
+of paths gives the whole survival curve, P(escape | h).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bs6207.bump.kernels import KERNELS, Array
+from bs6207.bump.landscape import START, VALLEY_SLOPE
+from bs6207.experiment import Table
+
+CHUNK = 10_000  # paths stepped together; the result depends on it, because it deals out the random numbers
+CONFIDENCE = 0.95
+QUANTILES = (0.9, 0.5, 0.1)  # of escaping: h90 is passed by nine paths in ten
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """The height that a fraction `chance` of all paths escapes, units of x, and its confidence band."""
+
+    chance: float
+    height: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Survival:
+    """How often bumps are escaped.
+
+    Attributes:
+        height: [H], of the bump, units of x, rising.
+        chance: [H], the fraction of paths that escape it.
+        lower, upper: [H], the exact band (Clopper and Pearson 1934) at `CONFIDENCE`, for each height by itself.
+        quantiles: h90, h50, h10; a height of 0 stands for paths that reach no bump at all.
+    """
+
+    optimizer: str
+    noise: float
+    trials: int
+    height: Array
+    chance: Array
+    lower: Array
+    upper: Array
+    quantiles: tuple[Quantile, ...]
+
+    def metrics(self) -> dict[str, Any]:
+        """h90, h50 and h10 with their bands."""
+        heights = {
+            f"h{one.chance * 100:.0f}": {"height": one.height, "lower": one.lower, "upper": one.upper}
+            for one in self.quantiles
+        }
+        return {"noise": self.noise, "trials": self.trials, "confidence": CONFIDENCE, **heights}
+
+    def table(self) -> Table:
+        """One row per height."""
+        columns = ("height", "chance", "lower", "upper")
+        numbers = zip(*(getattr(self, name).tolist() for name in columns), strict=True)
+        return Table(columns, [dict(zip(columns, row, strict=True)) for row in numbers])
+
+
+def survive(
+    optimizer: str,
+    settings: Mapping[str, float],
+    noise: float,
+    trials: int,
+    steps: int,
+    seed: int,
+    heights: int = 201,
+    done: Callable[[int], None] = lambda paths: None,
+) -> Survival:
+    """The survival curve of one optimizer in `KERNELS`.
+
+    Args:
+        settings: its hyperparameters, `distance` and `up_slope`.
+        noise: standard deviation of the noise on each slope, in units of the slope.
+        heights: points of the curve, evenly spaced up to the tallest bump that any path escaped.
+        done: told how many more paths are done.
+
+    Raises:
+        ValueError: the optimizer has no kernel, some path does not stay finite, or none reaches the bump.
+    """
+    if optimizer not in KERNELS:
+        raise ValueError(f"no noisy paths for {optimizer!r}; choose from {', '.join(KERNELS)}")
+    escaped = climb(optimizer, settings, noise, trials, steps, seed, done)
+    if escaped[-1] == 0:
+        raise ValueError(f"{optimizer}: no path reaches the bump within {steps} steps; raise steps or lr")
+    height = np.linspace(0, escaped[-1], heights + 1)[1:]
+    count = trials - np.searchsorted(escaped, height)
+    lower, upper = clopper_pearson(count, trials)
+    quantiles = tuple(quantile(escaped, chance) for chance in QUANTILES)
+    return Survival(optimizer, noise, trials, height, count / trials, lower, upper, quantiles)
+
+
+def climb(
+    optimizer: str,
+    settings: Mapping[str, float],
+    noise: float,
+    trials: int,
+    steps: int,
+    seed: int,
+    done: Callable[[int], None] = lambda paths: None,
+) -> Array:
+    """The tallest bump each path escapes, [trials], rising; 0 where it reaches none."""
+    kernel, generator = KERNELS[optimizer], np.random.Generator(np.random.PCG64(seed))
+    hyperparameters = {name: value for name, value in settings.items() if name not in ("distance", "up_slope")}
+    distance, up_slope = settings["distance"], settings["up_slope"]
+    highest = np.full(trials, START)
+    for first in range(0, trials, CHUNK):
+        top = highest[first : first + CHUNK]
+        x, memory, slope = np.full(top.size, START), np.zeros((kernel.memories, top.size)), np.empty(top.size)
+        with np.errstate(over="ignore", invalid="ignore"):  # a path that runs away is told of below
+            for step in range(1, steps + 1):
+                generator.standard_normal(out=slope)
+                slope *= noise
+                slope += np.where(x < distance, VALLEY_SLOPE, up_slope)
+                kernel.rule(x, slope, memory, step, **hyperparameters)
+                np.maximum(top, x, out=top)
+        if not np.isfinite(x).all():
+            raise ValueError(f"{optimizer}: a path does not stay finite; lower lr or the noise")
+        done(top.size)
+    return np.sort(np.maximum(highest - distance, 0.0))
+
+
+def clopper_pearson(count: np.ndarray, trials: int) -> tuple[Array, Array]:
+    """Exact bounds of a probability at `CONFIDENCE`, given how many of `trials` succeeded."""
+    from scipy.stats import beta
+
+    tail = (1 - CONFIDENCE) / 2
+    lower = np.where(count == 0, 0.0, beta.ppf(tail, np.maximum(count, 1), trials - count + 1))
+    upper = np.where(count == trials, 1.0, beta.ppf(1 - tail, count + 1, np.maximum(trials - count, 1)))
+    return lower, upper
+
+
+def quantile(escaped: Array, chance: float) -> Quantile:
+    """The height that `chance` of the paths escape; the band is between two order statistics, whatever their law.
+
+    Args:
+        escaped: [trials], rising. Where there are too few for a band, it ends at 0 or at infinity.
+    """
+    from scipy.stats import binom
+
+    below, trials = 1 - chance, escaped.size
+    tail = (1 - CONFIDENCE) / 2
+    first, last = int(binom.ppf(tail, trials, below)), int(binom.ppf(1 - tail, trials, below)) + 1  # ranks, from 1
+    return Quantile(
+        chance,
+        float(np.quantile(escaped, below, method="inverted_cdf")),
+        float(escaped[first - 1]) if first else 0.0,
+        float(escaped[last - 1]) if last <= trials else np.inf,
+    )

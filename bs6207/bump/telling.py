@@ -1,0 +1,119 @@
+"""What is said of the numbers: the table people read, and the sentences it must not be read without."""
+
+from typing import Any
+
+from bs6207.bump.search import TIE
+from bs6207.bump.settings import BumpSettings
+from bs6207.experiment import Table
+
+FIRST_STEPS = 10  # of a path that is told
+MOST_PATHS = 3  # optimizers whose first steps are told
+
+CERTAINTY = {
+    "interval": "ever, proof",
+    "recurrence": "ever, float64",
+    "steps": "{steps} steps",
+}
+
+
+def headline(found: dict[str, Any], passed: dict[str, bool], settings: BumpSettings) -> Table:
+    """One row per optimizer, in the order they were asked for."""
+    passes = f"passes {settings.height:g}"
+    rows = [
+        {
+            "optimizer": name,
+            "h_max": "none" if one["h_max"] is None else f"{one['h_max']:.16g}",
+            "at step": "" if one["h_max"] is None else one["step"],
+            "holds for": "a rounding"
+            if is_contradicted(one)
+            else CERTAINTY[one["certificate"]["kind"]].format(steps=settings.steps),
+            passes: "yes" if passed[name] else "no",
+        }
+        for name, one in found.items()
+    ]
+    return Table(("optimizer", "h_max", "at step", "holds for", passes), rows)
+
+
+def remarks(metrics: dict[str, Any], paths: dict[str, list[float]], settings: BumpSettings) -> list[str]:
+    """What the table must not be read without."""
+    found = metrics["optimizers"]
+    sentences = [
+        f"h_max is the tallest bump escaped, and `at step` where x is largest; the next float above "
+        f"h_max is not escaped within {settings.steps} steps."
+    ]
+    if len(found) <= MOST_PATHS:
+        for name, path in paths.items():
+            steps = " ".join(f"{x:.6g}" for x in path[1 : FIRST_STEPS + 1])
+            sentences.append(f"{name} over a bump of {settings.height:g}: {steps} ...")
+    for name, one in found.items():
+        sentences += [f"{name}: {sentence}" for sentence in caveats(one, settings)]
+    sentences += [
+        f"{' and '.join(pair['optimizers'])} part at step {pair['first_step']}, by {pair['difference']:.3g}."
+        if not pair["agree"]
+        else f"{' and '.join(pair['optimizers'])} agree: never more than {pair['difference']:.1g} apart."
+        for pair in metrics["parity"]
+        if len(found) <= MOST_PATHS
+    ]
+    for name, curve in metrics.get("noise", {}).items():
+        heights = ", ".join(f"{key} {curve[key]['height']:.4g}" for key in ("h90", "h50", "h10"))
+        sentences.append(
+            f"{name} under noise {settings.noise:g}: {heights}; nine, five and one path in ten escape these."
+        )
+    return sentences
+
+
+def is_contradicted(one: dict[str, Any]) -> bool:
+    """Whether a proof in real arithmetic gives another h_max than the float64 implementation."""
+    proof = one["certificate"]
+    if proof["kind"] != "interval":
+        return False
+    low, high = (max(float(end), 0.0) for end in proof["h_max"])
+    approached = proof["step"] is None  # the maximum is never reached, so a finite path stays below it
+    h_max = one["h_max"] or 0.0
+    return h_max > high + TIE or (h_max < low - TIE and not approached)
+
+
+def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
+    """What is particular about one optimizer's answer."""
+    sentences = []
+    if one["reason"]:
+        sentences.append(f"{one['reason']}.")
+    if one["margin"] < TIE and "exact" not in one:
+        sentences.append(
+            f"a step lands {one['margin']:.1g} from the foot of the bump, so rounding decides this answer; "
+            "--exact may settle it."
+        )
+    if is_contradicted(one):
+        proved = max(float(one["certificate"]["h_max"][0]), 0.0)
+        sentences.append(
+            f"in real arithmetic h_max is {proved:.12g}, proved for ever; rounding made it what it is here."
+        )
+    elif one["certificate"].get("kind") == "interval" and one["certificate"].get("step", 0) is None:
+        low = one["certificate"]["h_max"][0]
+        sentences.append(f"h_max is only approached; its limit is {float(low):.12g}.")
+    if exact := one.get("exact"):
+        sentences.append(
+            f"in exact arithmetic h_max is {exact['h_max'] if isinstance(exact['h_max'], str) else exact['decimal']}."
+            if "h_max" in exact
+            else f"no exact answer: {exact['reason']}."
+        )
+    if one["h_max"] is not None and one["left_for_good"] != one["h_max"]:
+        left = "none" if one["left_for_good"] is None else f"up to {one['left_for_good']:.12g} only"
+        sentences.append(f"of the bumps it passes it leaves {left} behind within {settings.steps} steps.")
+    if len(one["intervals"]) > 1:
+        spans = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in one["intervals"])
+        sentences.append(f"escapes heights {spans} (scanned up to {settings.tallest:g}).")
+    if one["precision"] != "float64":
+        sentences.append(f"computes in {one['precision']}, so its digits beyond that mean nothing.")
+    if scan := one.get("scan"):
+        sentences.append(
+            f"a scan in steps of {scan['step']:g} would report {scan['last_escape']:.10g}, the last height that "
+            f"escapes, or {scan['first_failure']:.10g}, the first that fails; the truth lies between them."
+        )
+    if band := one.get("band"):
+        sentences.append(
+            f"over one step of L, h_max runs from {band['low']:.6g} to {band['high']:.6g}, median {band['median']:.6g}."
+            if band["low"] is not None
+            else "over one step of L no bump is reached."
+        )
+    return sentences
