@@ -24,7 +24,7 @@ from bs6207.bump.descent import Candidate, Handling, MakeOptimizer, Presentation
 from bs6207.bump.landscape import START
 from bs6207.bump.settings import BumpSettings, is_foreign
 from bs6207.errors import SettingsError, way_out
-from bs6207.optimizers import OPTIMIZERS, hyperparameters
+from bs6207.optimizers import OPTIMIZERS
 
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
 
@@ -139,7 +139,7 @@ def candidate(name: str, settings: BumpSettings) -> Candidate:
 
 def from_table(name: str, settings: BumpSettings) -> tuple[MakeOptimizer, dict[str, Any]]:
     """An entry of `OPTIMIZERS` and what it is given."""
-    own, extra = hyperparameters(name, settings), settings.extra
+    own, extra = OPTIMIZERS[name].values(settings), settings.extra
     if extra:
         torchs = keywords(type(OPTIMIZERS[name]([torch.zeros(1, 1)], lr=1.0)))
         check_keywords(name, extra, own.keys() | torchs.keys())

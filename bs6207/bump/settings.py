@@ -1,7 +1,6 @@
 """What `bs6207 bump` can be told."""
 
 import ast
-import inspect
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -197,7 +196,7 @@ class BumpSettings(Settings):
         if self.landscape != "triangle" and (self.band or self.sweep or self.noise or self.exact or self.scan):
             raise ValueError("--band, --sweep, --noise, --exact and --scan go with --landscape triangle")
         parse_set(self.set)
-        known = [inspect.signature(OPTIMIZERS[name]).parameters for name in self.names if name in OPTIMIZERS]
+        known = [OPTIMIZERS[name].hyperparameters for name in self.names if name in OPTIMIZERS]
         if len(known) == len(self.names):  # what a foreign class takes is seen when it is built
             for field in ("momentum", "dampening", "beta1", "beta2", "alpha", "rho", "eps", "weight_decay"):
                 if getattr(self, field) is not None and not any(field in parameters for parameters in known):
@@ -221,6 +220,6 @@ class BumpSettings(Settings):
             if name in OPTIMIZERS and axis.name not in (
                 "distance",
                 "up_slope",
-                *inspect.signature(OPTIMIZERS[name]).parameters,
+                *OPTIMIZERS[name].hyperparameters,
             ):
                 raise ValueError(f"--sweep: {name} has no {axis.name}")

@@ -12,7 +12,7 @@ from bs6207.data.blur import blur_batch, photograph
 from bs6207.deblur.networks import DiscNet, UNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DivergenceError
-from bs6207.optimizers import adamw
+from bs6207.optimizers import OPTIMIZERS
 
 WEIGHT_DECAY = 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
@@ -65,7 +65,9 @@ def train(
     """
     count = steps_per_epoch(len(pixels), settings.batch_size)
     steps = epochs * count
-    optimizer = adamw(list(model.parameters()), lr=lr, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=WEIGHT_DECAY)
+    optimizer = OPTIMIZERS["adamw"](
+        model.parameters(), lr=lr, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=WEIGHT_DECAY
+    )
     schedule = LambdaLR(optimizer, lambda step: min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
     generator = torch.Generator().manual_seed(settings.seed)
     low, high = settings.sigma_range

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bs6207.data.batches import batches, steps_per_epoch
 from bs6207.errors import DivergenceError
 from bs6207.latent.autoencoder import Autoencoder
-from bs6207.optimizers import adamw
+from bs6207.optimizers import OPTIMIZERS
 
 BETAS, WEIGHT_DECAY = (0.8, 0.95), 0.1
 WARM_UP = 0.15  # share of the steps in which the learning rate rises; it then falls linearly to 0
@@ -35,7 +35,7 @@ def train(
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]  # not biases, not BatchNorm
     free = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-    optimizer = adamw(groups, lr=lr, beta1=BETAS[0], beta2=BETAS[1], eps=1e-8, weight_decay=WEIGHT_DECAY)
+    optimizer = OPTIMIZERS["adamw"](groups, lr=lr, beta1=BETAS[0], beta2=BETAS[1], eps=1e-8, weight_decay=WEIGHT_DECAY)
     schedule = LambdaLR(optimizer, lambda step: min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
     generator = torch.Generator().manual_seed(seed)
     step = 0

@@ -1,7 +1,6 @@
 """Certificates against known answers, an independent checker and long float paths; and wrong ones, refused."""
 
 import copy
-import inspect
 import json
 import math
 from fractions import Fraction
@@ -24,7 +23,7 @@ ADAM = {"lr": 0.3, "beta1": 0.9, "beta2": 0.999, "eps": 0.0}
 
 
 def implementation(name, hyperparameters):
-    known = inspect.signature(OPTIMIZERS[name]).parameters
+    known = OPTIMIZERS[name].hyperparameters
     return partial(OPTIMIZERS[name], **{key: value for key, value in hyperparameters.items() if key in known})
 
 
