@@ -14,6 +14,7 @@ import numpy as np
 
 from bs6207.bump.kernels import KERNELS, Array
 from bs6207.bump.landscape import START, VALLEY_SLOPE
+from bs6207.errors import UserError
 from bs6207.experiment import Table
 
 CHUNK = 10_000  # paths stepped together; the result depends on it, because it deals out the random numbers
@@ -85,13 +86,13 @@ def survive(
         done: told how many more paths are done.
 
     Raises:
-        ValueError: the optimizer has no kernel, some path does not stay finite, or none reaches the bump.
+        UserError: the optimizer has no kernel, some path does not stay finite, or none reaches the bump.
     """
     if optimizer not in KERNELS:
-        raise ValueError(f"no noisy paths for {optimizer!r}; choose from {', '.join(KERNELS)}")
+        raise UserError(f"no noisy paths for {optimizer!r}; choose from {', '.join(KERNELS)}")
     escaped = climb(optimizer, settings, noise, trials, steps, seed, done)
     if escaped[-1] == 0:
-        raise ValueError(f"{optimizer}: no path reaches the bump within {steps} steps; raise steps or lr")
+        raise UserError(f"{optimizer}: no path reaches the bump within {steps} steps; raise steps or lr")
     height = np.linspace(0, escaped[-1], heights + 1)[1:]
     count = trials - np.searchsorted(escaped, height)
     lower, upper = clopper_pearson(count, trials)
@@ -124,7 +125,7 @@ def climb(
                 kernel.rule(x, slope, memory, step, **hyperparameters)
                 np.maximum(top, x, out=top)
         if not np.isfinite(x).all():
-            raise ValueError(f"{optimizer}: a path does not stay finite; lower lr or the noise")
+            raise UserError(f"{optimizer}: a path does not stay finite; lower lr or the noise")
         done(top.size)
     return np.sort(np.maximum(highest - distance, 0.0))
 

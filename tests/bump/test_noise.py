@@ -8,6 +8,7 @@ from bs6207.bump.figures import survival
 from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Triangle
 from bs6207.bump.noise import climb, clopper_pearson, quantile, survive
+from bs6207.errors import UserError
 from bs6207.figures import render
 
 SETTINGS = {
@@ -77,11 +78,11 @@ def test_the_seed_decides_the_curve():
 
 
 def test_no_curve_without_a_kernel_a_bump_or_a_finite_path():
-    with pytest.raises(ValueError, match="choose from gd"):
+    with pytest.raises(UserError, match="choose from gd"):
         survive("lion", SETTINGS["gd"], 0.5, 10, 10, 0)
-    with pytest.raises(ValueError, match="raise steps"):
+    with pytest.raises(UserError, match="raise steps"):
         survive("gd", {**SETTINGS["gd"], "distance": 100.0}, 0.5, 10, 10, 0)
-    with pytest.raises(ValueError, match="lower lr"):
+    with pytest.raises(UserError, match="lower lr"):
         survive("gd", {**SETTINGS["gd"], "weight_decay": 30.0}, 0.5, 10, 1000, 0)
 
 
