@@ -67,6 +67,8 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --optimizer nadam --noise 1", "no noisy paths for nadam"),
     ("bump --trials 1e12", "--trials: should be a valid integer"),
     ("bump --trials 1000000000000", "--trials: should be less than or equal to 10000000"),
+    ("bump --exact --up-slope 0.5", "leave --up-slope at 1"),
+    ("bump --optimizer momentum --noise 1 --set nesterov=True", "leave one of them out"),
     ("bump --bumps 3", "goes with --landscape staircase"),
     ("bump --landscape gaussian --band", "go with --landscape triangle"),
     ("bump --landscape gausian", "--landscape: should be"),

@@ -217,6 +217,8 @@ def report(
         metrics["noise"] = {one.optimizer: one.metrics() for one in curves}
         tables |= {f"survival_{file_name(one.optimizer)}": one.table() for one in curves}
         drawn["survival"] = figures.survival(curves)
+    if len(found) > 1:
+        tables["parity"] = fingerprints(metrics["parity"])
     if settings.animate:
         files["descent.gif"] = figures.animation(trajectories, landscape, settings.height)
     return Result(
@@ -253,6 +255,17 @@ def parting(pair: tuple[str, str], found: dict[str, Any], paths: dict[str, list[
         "agree": first is None and len(paths[pair[0]]) == len(paths[pair[1]]),
         "h_max": heights,
     }
+
+
+def fingerprints(parity: Sequence[dict[str, Any]]) -> Table:
+    """The pairs of `parting`, one row each."""
+    rows = [
+        dict(zip(("one", "other"), pair["optimizers"], strict=True))
+        | dict(zip(("h_max_of_one", "h_max_of_other"), pair["h_max"], strict=True))
+        | {key: pair[key] for key in ("first_step", "difference", "agree")}
+        for pair in parity
+    ]
+    return Table(tuple(rows[0]), rows)
 
 
 def file_name(optimizer: str) -> str:

@@ -195,7 +195,10 @@ class BumpSettings(Settings):
             raise ValueError("--up-slope goes with triangles; a gaussian bump has --bump-width")
         if self.landscape != "triangle" and (self.band or self.sweep or self.noise or self.exact or self.scan):
             raise ValueError("--band, --sweep, --noise, --exact and --scan go with --landscape triangle")
-        parse_set(self.set)
+        if self.exact and self.up_slope != 1:
+            raise ValueError("--exact is for slopes of -1 and +1; leave --up-slope at 1")
+        if parse_set(self.set) and (self.exact or self.noise):
+            raise ValueError("--exact and --noise know nothing of the keywords of --set; leave one of them out")
         known = [OPTIMIZERS[name].hyperparameters for name in self.names if name in OPTIMIZERS]
         if len(known) == len(self.names):  # what a foreign class takes is seen when it is built
             for field in ("momentum", "dampening", "beta1", "beta2", "alpha", "rho", "eps", "weight_decay"):

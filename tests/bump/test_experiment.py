@@ -54,6 +54,8 @@ def test_metrics_compare_every_pair_and_certify_every_answer(folder):
         assert low <= one["h_max"] + 1e-12
         assert one["h_max"] <= high + 1e-12
         assert one["precision"] == "float64"
+    rows = rows_of(folder / "parity.csv")
+    assert tuple(rows[0][key] for key in ("one", "other", "agree")) == ("gd", "momentum", "False")
     assert {file.name for file in folder.iterdir()} >= {"trajectory.png", "trajectory.svg", "thresholds.png"}
 
 
