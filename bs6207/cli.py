@@ -20,7 +20,7 @@ from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
 from bs6207.runs import failing_writes, open_run, strict_json
 
-INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT, 128 + SIGTERM
+STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -28,11 +28,10 @@ app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 @command(app, "bump", BumpSettings)
 def bump(settings: BumpSettings, invocation: Invocation) -> None:
     """How tall a bump can this optimizer escape?"""
-    from bs6207.bump.candidates import candidate
+    from bs6207.bump.candidates import require_candidates
     from bs6207.bump.experiment import run
 
-    for name in settings.names:
-        candidate(name, settings)  # refuses, before any file is written, what cannot be imported or will not walk
+    require_candidates(settings)
     conduct("bump", run, settings, invocation)
 
 
@@ -58,7 +57,7 @@ def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySett
     folder = invocation.out or Path("outputs") / command
     with (
         open_run(command, folder, settings) as run,
-        ProgressReport(command, run.record, invocation.quiet) as progress,
+        ProgressReport(command, run.record, end_if_stopped, invocation.quiet) as progress,
     ):
         result = experiment(settings, progress)
         with failing_writes(folder):
@@ -89,7 +88,8 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line; exit with 0 done, 1 failed, 2 misused, 130 interrupted or 143 terminated."""
-    signal.signal(signal.SIGTERM, terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         code = typer.main.get_command(app).main(sys.argv[1:] or ["--help"], "bs6207", standalone_mode=False)
     except UserError as failure:
@@ -98,15 +98,12 @@ def main() -> NoReturn:
     except typer.TyperException as misuse:
         complain(misuse.format_message())
         code = misuse.exit_code
-    except SystemExit as ending:
-        code = ending.code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except Stopped as stopped:
+        say("bs6207: stopped; earlier runs are untouched, run the same command to start again")
+        code = 128 + stopped.number
     except Exception as failure:
         complain(f"{type(failure).__name__}: {failure}; run again with --debug for where it happened")
         code = 1
-    if code in (INTERRUPTED, TERMINATED):
-        say("bs6207: stopped; earlier runs are untouched, run the same command to start again")
     sys.exit(code)
 
 
@@ -117,6 +114,20 @@ def complain(sentence: str) -> None:
     say(f"bs6207: {' '.join(sentence.split())}")
 
 
-def terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    """End as on ctrl-C: locks are released, and nothing catches it on the way."""
-    sys.exit(TERMINATED)
+class Stopped(BaseException):
+    """A signal asks this process to end; no handler of mere errors may stand in its way."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+def stop(number: int, frame: FrameType | None) -> NoReturn:
+    """End at once, by unwinding: locks are released on the way."""
+    STOPPING.append(number)
+    raise Stopped(number)
+
+
+def end_if_stopped() -> None:
+    """End now if the first attempt was lost: Python drops what is raised inside finalizers and C callbacks."""
+    if STOPPING:
+        raise Stopped(STOPPING[0])

@@ -27,9 +27,16 @@ PLAIN_INTERVAL = 10.0  # seconds between two lines of progress where there is no
 class ProgressReport:
     """Progress of a run on stderr: a live bar on a terminal, a plain line every ten seconds elsewhere."""
 
-    def __init__(self, command: str, record: Callable[[Row], None], quiet: bool = False):
+    def __init__(
+        self,
+        command: str,
+        record: Callable[[Row], None],
+        end_if_stopped: Callable[[], None] = lambda: None,
+        quiet: bool = False,
+    ):
         self.command = command
         self.record = record
+        self.end_if_stopped = end_if_stopped
         self.quiet = quiet
         self.console = Console(stderr=True, highlight=False)
         self.done = self.total = 0
@@ -63,6 +70,7 @@ class ProgressReport:
 
     def step(self, doing: str) -> None:
         """One step is done."""
+        self.end_if_stopped()
         self.done += 1
         if self.bar:
             self.bar.update(self.task, completed=self.done, description=f"{self.command} {doing}")

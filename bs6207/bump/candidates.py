@@ -28,6 +28,9 @@ from bs6207.optimizers import OPTIMIZERS
 
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
 
+BETAS = ("beta1", "beta2")
+FIELDS = ("momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  # settings that may be None
+
 HANDLINGS = [
     Handling(dtype, parameters, sparse, closure, shape)
     for dtype, parameters, (sparse, closure), shape in product(
@@ -116,13 +119,13 @@ def candidate(name: str, settings: BumpSettings) -> Candidate:
     make, passed = find(name, settings)
 
     walker: Candidate | None = None
-    failures: list[tuple[int, bool, Exception]] = []
+    failures: list[tuple[int, bool, BaseException]] = []
     for handling in HANDLINGS:
         probe, tried = Probe(), Candidate(name, make, passed, settings.seed, handling)
         try:
             with Coarsest() as coarsest:
                 path = descend(tried, probe, PROBE_STEPS, "cpu")
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             failures.append((len(probe.seen), reason(failure) != last_line(failure), failure))
             continue
         is_moved = any(x != START for x in path)
@@ -135,6 +138,29 @@ def candidate(name: str, settings: BumpSettings) -> Candidate:
         *_, most_telling = max(failures, key=lambda one: one[:2])  # it came farthest, or as far and is understood
         raise SettingsError(f"{name} cannot walk: {reason(most_telling)}") from most_telling
     return walker
+
+
+def require_candidates(settings: BumpSettings) -> None:
+    """Check that all optimizers of `settings` walk, and that what is set or swept reaches them.
+
+    Raises:
+        SettingsError: one does not, or a hyperparameter has no effect.
+    """
+    walkers = [candidate(name, settings) for name in settings.names]
+    for field in FIELDS:
+        if getattr(settings, field) is not None and not any(has(walker, field) for walker in walkers):
+            raise SettingsError(f"--{field.replace('_', '-')}: none of {', '.join(settings.names)} has it")
+    for axis in settings.axes if settings.sweep else ():
+        for end in (axis.low, axis.high):
+            for name in settings.names:
+                walker = candidate(name, settings.model_copy(update={axis.name: end}))
+                if axis.name in ("lr", *FIELDS) and not has(walker, axis.name):
+                    raise SettingsError(f"--sweep: {name} has no {axis.name}")
+
+
+def has(walker: Candidate, field: str) -> bool:
+    """Whether a hyperparameter, given in the settings, has reached an optimizer."""
+    return field in walker.hyperparameters or (field in BETAS and "betas" in walker.hyperparameters)
 
 
 def from_table(name: str, settings: BumpSettings) -> tuple[MakeOptimizer, dict[str, Any]]:
@@ -155,12 +181,11 @@ def foreign(name: str, settings: BumpSettings) -> tuple[MakeOptimizer, dict[str,
     if not takes_anything:
         check_keywords(name, extra, takes)
 
-    fields = ("momentum", "dampening", "beta1", "beta2", "alpha", "rho", "eps", "weight_decay")
-    given = {field: value for field in fields if (value := getattr(settings, field)) is not None}
+    given = {field: value for field in FIELDS if (value := getattr(settings, field)) is not None}
     passed = {field: value for field, value in given.items() if field in takes}
     if "lr" in takes or takes_anything:
         passed["lr"] = settings.lr
-    if "betas" in takes and given.keys() & {"beta1", "beta2"}:
+    if "betas" in takes and given.keys() & set(BETAS):
         own = takes["betas"].default if isinstance(takes["betas"].default, tuple) else (0.9, 0.999)
         passed["betas"] = (given.get("beta1", own[0]), given.get("beta2", own[1]), *own[2:])
     passed |= extra
@@ -239,7 +264,7 @@ def check_keywords(name: str, given: Iterable[str], taken: Collection[str]) -> N
             raise SettingsError(f"{name} takes no {keyword!r}; {hint}")
 
 
-def reason(failure: Exception) -> str:
+def reason(failure: BaseException) -> str:
     """Why an optimizer cannot walk, in half a sentence: what its error means where we know it, or the error."""
     said = last_line(failure)
     for pattern, meaning in REASONS:

@@ -1,8 +1,10 @@
 """One optimizer on one landscape, step by step, through the plain `torch.optim` interface."""
 
+import atexit
 import math
 import os
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,6 +21,10 @@ from torch.optim import Optimizer
 from bs6207.bump.landscape import START
 
 MakeOptimizer = Callable[[list[Any]], Optimizer]
+
+STDOUT = 1  # its file descriptor
+NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115
+atexit.register(NOWHERE.close)
 Presentation = Literal["list", "groups", "named"]
 
 
@@ -122,7 +128,17 @@ def descend(candidate: Candidate, landscape: Terrain, steps: int, device: str) -
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep foreign code off our standard output, which scripts read, and its warnings off the screen."""
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Keep foreign code off our standard output, which scripts read, and its warnings off the screen.
+
+    The file descriptor too: some write past `sys.stdout`. `NOWHERE` stays open, since some keep what they saw.
+    """
+    sys.stdout.flush()
+    kept = os.dup(STDOUT)
+    os.dup2(NOWHERE.fileno(), STDOUT)
+    try:
+        with redirect_stdout(NOWHERE), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(kept, STDOUT)
+        os.close(kept)

@@ -104,7 +104,7 @@ def draw_diagram(
         found.h_max.reshape(shape),
         found.step.reshape(shape),
         found.margin.reshape(shape),
-        found.holds_for_ever.reshape(shape),
+        (found.holds_for_ever & ~(found.margin < TIE)).reshape(shape),  # proofs are in real arithmetic
     )
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from bs6207.bump.intervals import UNIT, Interval, Refusal, decimal, enclose
 from bs6207.bump.rules import follow, linear_rule
 
+LONGEST = 13_000  # bits of a denominator that is written out, some 4,000 digits
+
 
 @dataclass(frozen=True)
 class ExactSummit:
@@ -34,7 +36,7 @@ class ExactSummit:
 
     def report(self) -> dict[str, Any]:
         """The summit as plain data; `h_max` is the fraction itself, or [low, high], rounded outward to 60 decimals."""
-        exact = self.low == self.high
+        exact = self.low == self.high and self.low.denominator.bit_length() < LONGEST
         return {
             "h_max": str(self.low) if exact else [decimal(enclose(self.low).low), decimal(enclose(self.high).high)],
             "decimal": rounded(self.low),

@@ -1,15 +1,15 @@
 """The bump experiment: a threshold per optimizer, why to believe it, and all paths over one and the same bump."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from bs6207.bump import figures
-from bs6207.bump.candidates import candidate
+from bs6207.bump.candidates import candidate, last_line
 from bs6207.bump.certificate import certify
 from bs6207.bump.descent import Candidate, descend
 from bs6207.bump.diagram import PhaseDiagram, draw_diagram, find_all
@@ -17,10 +17,21 @@ from bs6207.bump.exact import exact_summit
 from bs6207.bump.intervals import Refusal
 from bs6207.bump.landscape import Landscape, Triangle
 from bs6207.bump.noise import Survival, survive
-from bs6207.bump.search import Threshold, find_by_envelope, find_by_scan, find_intervals, leaves, passes, scanned
+from bs6207.bump.search import (
+    Descend,
+    Threshold,
+    Unrepeatable,
+    find_by_envelope,
+    find_by_scan,
+    find_intervals,
+    leaves,
+    passes,
+    scanned,
+)
 from bs6207.bump.settings import BumpSettings
 from bs6207.bump.telling import headline, remarks
 from bs6207.devices import prepare
+from bs6207.errors import UserError
 from bs6207.experiment import Progress, Result, Row, Table
 
 SAME = 1e-9  # units of x; paths nearer to each other than this have not parted
@@ -33,7 +44,7 @@ class Study:
     """One optimizer: what metrics.json says of it, and its path over the bump of `settings.height`."""
 
     metrics: dict[str, Any]
-    path: list[float]
+    path: Sequence[float]
 
 
 def run(settings: BumpSettings, progress: Progress) -> Result:
@@ -55,8 +66,11 @@ def run(settings: BumpSettings, progress: Progress) -> Result:
 
 def study(walker: Candidate, settings: BumpSettings) -> Study:
     """Find the threshold of one optimizer and what certifies it, and follow it over the common bump."""
-    walk = partial(descend, walker, steps=settings.steps, device=device_of(settings))
-    found = find_threshold(walker, settings)
+    walk = walk_of(walker, settings)
+    try:
+        found = find_threshold(walker, settings)
+    except Unrepeatable as failure:
+        raise UserError(f"{walker.name}: {failure}") from failure
     metrics = {
         "h_max": found.h_max,
         "bracket": found.bracket,
@@ -74,15 +88,34 @@ def study(walker: Candidate, settings: BumpSettings) -> Study:
     if settings.exact:
         metrics["exact"] = exact_answer(walker, settings)
     if settings.scan and found.h_max is not None:
-        metrics["scan"] = scanned(found.h_max, settings.scan)
+        metrics["scan"] = scanned(real_height(metrics), settings.scan)
     if settings.band:
         metrics["band"] = band(walker, settings)
     return Study(metrics, walk(settings.landscape_of(settings.height)))
 
 
+def walk_of(walker: Candidate, settings: BumpSettings) -> Descend:
+    """The path over a landscape; what goes wrong in an optimizer on the way is told in a sentence."""
+
+    def walk(landscape: Landscape) -> list[float]:
+        try:
+            return descend(walker, landscape, settings.steps, device_of(settings))
+        except (Exception, SystemExit) as failure:
+            raise UserError(f"{walker.name} fails on its way: {last_line(failure)}") from failure
+
+    return walk
+
+
+def real_height(metrics: dict[str, Any]) -> Fraction:
+    """h_max, or what is proved of it where float64 is less than `SAME` away from the proof."""
+    h_max, proof = Fraction(metrics["h_max"]), metrics["certificate"]
+    proved = Fraction(proof["h_max"][0]) if proof["kind"] == "interval" and proof["step"] is not None else h_max
+    return proved if abs(proved - h_max) < SAME else h_max
+
+
 def find_threshold(walker: Candidate, settings: BumpSettings) -> Threshold:
     """The threshold by the envelope where it holds, otherwise by a scan."""
-    walk = partial(descend, walker, steps=settings.steps, device=device_of(settings))
+    walk = walk_of(walker, settings)
     if settings.landscape == "triangle" and not walker.looks_elsewhere:
         endless = Triangle(settings.distance, float("inf"), settings.up_slope, settings.tail_slope)
         return find_by_envelope(walk, endless, settings.steps)
@@ -240,7 +273,7 @@ def trajectory(name: str, path: Sequence[float], landscape: Landscape) -> list[R
     ]
 
 
-def parting(pair: tuple[str, str], found: dict[str, Any], paths: dict[str, list[float]]) -> dict[str, Any]:
+def parting(pair: tuple[str, str], found: dict[str, Any], paths: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Whether two optimizers walk alike over the common bump: the first step at which they are apart, and how far.
 
     `difference` is that at the first step apart, or the greatest if they never part.

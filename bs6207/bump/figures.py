@@ -160,5 +160,5 @@ def survival(curves: Sequence[Survival]) -> Figure:
     axes.axhline(0.5, color=MUTED, linewidth=0.6, linestyle=":")
     axes.set(xlabel="height of the bump (units of x)", ylabel="chance to escape", xlim=(0, None), ylim=(0, 1.02))
     axes.set_title(f"{curves[0].trials:,} paths each; bands hold {CONFIDENCE:.0%} at each height", color=MUTED)
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")
     return figure

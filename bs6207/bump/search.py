@@ -17,10 +17,12 @@ from fractions import Fraction
 from itertools import pairwise
 
 from bs6207.bump.landscape import Landscape, Triangle
+from bs6207.errors import UserError
 
 Descend = Callable[[Landscape], Sequence[float]]
 TIE = 1e-9  # a step nearer to the foot of the bump than this may fall to either side by rounding alone
 SCANNED = 200  # heights in a scan
+REFINEMENTS = 3  # further scans, each up to the threshold found so far
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Threshold:
         return self.bracket[0] if self.bracket else None
 
 
+class Unrepeatable(UserError):
+    """A descent that contradicts another of the same optimizer."""
+
+
 def find_by_envelope(descend: Descend, endless: Triangle, steps: int) -> Threshold:
     """Find the tallest bump that `descend` escapes within `steps` steps, exact to one float.
 
@@ -57,7 +63,7 @@ def find_by_envelope(descend: Descend, endless: Triangle, steps: int) -> Thresho
         endless: the bump that never ends.
 
     Raises:
-        AssertionError: a descent over a real bump contradicts the envelope.
+        Unrepeatable: a descent over a real bump contradicts the envelope.
     """
     path = descend(endless)
     step = max(range(len(path)), key=path.__getitem__)
@@ -75,7 +81,10 @@ def find_by_envelope(descend: Descend, endless: Triangle, steps: int) -> Thresho
     bracket = bisect(lambda height: bump(height).is_past_crest(path[step]), 0.0, math.nextafter(path[step], math.inf))
     for height, expected in zip(bracket, (True, False), strict=True):
         seen = passes(descend(bump(height)), bump(height))
-        assert seen == expected, f"at height {height!r} the descent and the envelope disagree"
+        if seen != expected:
+            raise Unrepeatable(
+                f"over a bump of {height!r} it does not walk as over a higher one, so it has no threshold"
+            )
     return Threshold(bracket, step, margin, "envelope", [(0.0, bracket[0])])
 
 
@@ -88,6 +97,12 @@ def find_by_scan(
         return passes(descend(landscape_of(height)), landscape_of(height))
 
     intervals = find_intervals(escapes, tallest)
+    for _ in range(REFINEMENTS):  # a threshold must not overlook a gap below it
+        end = intervals[0][1] if intervals and intervals[0][0] == 0.0 else tallest / SCANNED
+        finer = find_intervals(escapes, end)
+        if finer == [(0.0, end)]:
+            break
+        intervals = finer + [interval for interval in intervals if interval[0] >= end]
     first = intervals[0] if intervals and intervals[0][0] == 0.0 else None
     landscape = landscape_of(first[1] if first else tallest / SCANNED)
     path = descend(landscape)
@@ -137,7 +152,7 @@ def bisect(holds: Callable[[float], bool], low: float, high: float) -> tuple[flo
     return low, high
 
 
-def scanned(h_max: float, step: float) -> dict[str, float]:
+def scanned(h_max: float | Fraction, step: float) -> dict[str, float]:
     """What a scan of heights 0, step, 2 step, ... reports: the last that escapes and the first that fails.
 
     Both are a scan's resolution off; which of the two is quoted differs from report to report.

@@ -199,11 +199,6 @@ class BumpSettings(Settings):
             raise ValueError("--exact is for slopes of -1 and +1; leave --up-slope at 1")
         if parse_set(self.set) and (self.exact or self.noise):
             raise ValueError("--exact and --noise know nothing of the keywords of --set; leave one of them out")
-        known = [OPTIMIZERS[name].hyperparameters for name in self.names if name in OPTIMIZERS]
-        if len(known) == len(self.names):  # what a foreign class takes is seen when it is built
-            for field in ("momentum", "dampening", "beta1", "beta2", "alpha", "rho", "eps", "weight_decay"):
-                if getattr(self, field) is not None and not any(field in parameters for parameters in known):
-                    raise ValueError(f"--{field.replace('_', '-')}: none of {', '.join(self.names)} has it")
         if self.noise and (unknown := [name for name in self.names if name not in NOISY]):
             raise ValueError(f"--noise: no noisy paths for {unknown[0]}; choose from {', '.join(NOISY)}")
         if self.sweep:
@@ -212,17 +207,10 @@ class BumpSettings(Settings):
         return self
 
     def check_axis(self, axis: Axis) -> None:
-        """Both ends of a swept setting must be values it can take, and every optimizer must have it."""
+        """Both ends of a swept setting must be values it can take."""
         info = type(self).model_fields[axis.name]
         for end in (axis.low, axis.high):
             try:
                 TypeAdapter[Any](Annotated[info.annotation, info]).validate_python(end)  # type: ignore[arg-type]
             except ValidationError as failure:
                 raise ValueError(f"--sweep: {axis.name} {failure.errors()[0]['msg'].lower()}, not {end:g}") from None
-        for name in self.names:
-            if name in OPTIMIZERS and axis.name not in (
-                "distance",
-                "up_slope",
-                *OPTIMIZERS[name].hyperparameters,
-            ):
-                raise ValueError(f"--sweep: {name} has no {axis.name}")

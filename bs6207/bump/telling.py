@@ -1,5 +1,7 @@
 """What is said of the numbers: the table people read, and the sentences it must not be read without."""
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bs6207.bump.search import TIE
@@ -24,9 +26,7 @@ def headline(found: dict[str, Any], passed: dict[str, bool], settings: BumpSetti
             "optimizer": name,
             "h_max": "none" if one["h_max"] is None else f"{one['h_max']:.16g}",
             "at step": "" if one["h_max"] is None else one["step"],
-            "holds for": "a rounding"
-            if is_contradicted(one)
-            else CERTAINTY[one["certificate"]["kind"]].format(steps=settings.steps),
+            "holds for": how_long(one, settings),
             passes: "yes" if passed[name] else "no",
         }
         for name, one in found.items()
@@ -34,7 +34,7 @@ def headline(found: dict[str, Any], passed: dict[str, bool], settings: BumpSetti
     return Table(("optimizer", "h_max", "at step", "holds for", passes), rows)
 
 
-def remarks(metrics: dict[str, Any], paths: dict[str, list[float]], settings: BumpSettings) -> list[str]:
+def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], settings: BumpSettings) -> list[str]:
     """What the table must not be read without."""
     found = metrics["optimizers"]
     sentences = [
@@ -62,12 +62,34 @@ def remarks(metrics: dict[str, Any], paths: dict[str, list[float]], settings: Bu
     return sentences
 
 
-def is_contradicted(one: dict[str, Any]) -> bool:
-    """Whether a proof in real arithmetic gives another h_max than the float64 implementation."""
+def how_long(one: dict[str, Any], settings: BumpSettings) -> str:
+    """For which steps h_max holds, in two words."""
+    is_unproved_tie = one["margin"] < TIE and one["certificate"]["kind"] != "interval"
+    if is_unproved_tie or is_contradicted(one, settings):
+        return "a rounding"
+    kind = "steps" if rises_later(one, settings) else one["certificate"]["kind"]
+    return CERTAINTY[kind].format(steps=settings.steps)
+
+
+def proved_heights(one: dict[str, Any]) -> tuple[float, float]:
+    """Bounds of the all-time h_max, as far as the certificate states any."""
+    stated = one["certificate"].get("h_max", [0, math.inf])
+    low, high = stated if isinstance(stated, list) else (stated, stated)
+    return max(float(low), 0.0), max(float(high), 0.0)
+
+
+def rises_later(one: dict[str, Any], settings: BumpSettings) -> bool:
+    """Whether the certificate names a greater maximum at a step that was not simulated."""
+    step = one["certificate"].get("step")
+    return step is not None and step > settings.steps and proved_heights(one)[0] > (one["h_max"] or 0.0)
+
+
+def is_contradicted(one: dict[str, Any], settings: BumpSettings) -> bool:
+    """Whether a proof in real arithmetic gives another h_max for these steps than the float64 implementation."""
     proof = one["certificate"]
-    if proof["kind"] != "interval":
+    if proof["kind"] != "interval" or (proof["step"] or 0) > settings.steps:
         return False
-    low, high = (max(float(end), 0.0) for end in proof["h_max"])
+    low, high = proved_heights(one)
     approached = proof["step"] is None  # the maximum is never reached, so a finite path stays below it
     h_max = one["h_max"] or 0.0
     return h_max > high + TIE or (h_max < low - TIE and not approached)
@@ -78,13 +100,17 @@ def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
     sentences = []
     if one["reason"]:
         sentences.append(f"{one['reason']}.")
-    if one["margin"] < TIE and "exact" not in one:
+    if one["margin"] < TIE:
+        more = "" if "exact" in one else "; --exact may settle it"
         sentences.append(
-            f"a step lands {one['margin']:.1g} from the foot of the bump, so rounding decides this answer; "
-            "--exact may settle it."
+            f"a step lands {one['margin']:.1g} from the foot of the bump, so rounding decides this answer{more}."
         )
-    if is_contradicted(one):
-        proved = max(float(one["certificate"]["h_max"][0]), 0.0)
+    if rises_later(one, settings):
+        sentences.append(
+            f"after these steps it rises to {proved_heights(one)[0]:.12g}, at step {one['certificate']['step']}."
+        )
+    if is_contradicted(one, settings):
+        proved = proved_heights(one)[0]
         sentences.append(
             f"in real arithmetic h_max is {proved:.12g}, proved for ever; rounding made it what it is here."
         )
@@ -103,6 +129,8 @@ def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
     if len(one["intervals"]) > 1:
         spans = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in one["intervals"])
         sentences.append(f"escapes heights {spans} (scanned up to {settings.tallest:g}).")
+    if one["method"] == "scan":
+        sentences.append("heights were scanned, so gaps narrower than the scan's steps can be missed.")
     if one["precision"] != "float64":
         sentences.append(f"computes in {one['precision']}, so its digits beyond that mean nothing.")
     if scan := one.get("scan"):

@@ -126,6 +126,10 @@ def test_the_band_of_gradient_descent_is_zero_to_lr(bs6207):
 
 
 def test_exact_arithmetic_settles_a_tie(bs6207):
+    said = bs6207("bump", "--optimizer", "momentum", "--momentum", "0.5", "--exact").stdout
+    assert "rounding decides" in said
+    assert "11/40" in said
+    assert "--exact may settle it" in bs6207("bump", "--optimizer", "adam", "--lr", "0.25").stdout
     done = bs6207("bump", "--optimizer", "momentum", "--momentum", "0.5", "--exact", "--json")
     one = json.loads(done.stdout)["optimizers"]["momentum"]
     assert one["exact"]["h_max"] == "11/40"
@@ -146,3 +150,96 @@ def test_the_animation_moves(bs6207, tmp_path):
     assert bs6207("bump", "--optimizer", "gd", "adam", "--animate").returncode == 0
     with Image.open(tmp_path / "outputs/bump/descent.gif") as picture:
         assert picture.n_frames > 20
+
+
+def test_what_rises_after_the_steps_is_not_called_a_rounding(bs6207):
+    said = bs6207("bump", "--optimizer", "adam", "--steps", "4").stdout
+    assert "after these steps it rises to 0.41018429513, at step 6" in said
+    assert "rounding" not in said
+    assert "4 steps" in said
+
+
+def test_a_recurrence_that_goes_higher_is_told(bs6207):
+    line = "bump --optimizer gd --lr 0.1 --weight-decay 0.01 --distance 1.3707"
+    assert "after these steps it rises to 0.0984013156842, at step 25800" in bs6207(*line.split()).stdout
+
+
+def test_a_gap_below_the_first_threshold_seen_is_found(bs6207):
+    line = "bump --optimizer momentum --landscape staircase --height 0.2316 --steps 100 --json"
+    one = json.loads(bs6207(*line.split()).stdout)["optimizers"]["momentum"]
+    assert one["h_max"] < 0.2316
+    assert any(low < 0.5 < high for low, high in one["intervals"])
+
+
+FOREIGN = """
+import os, sys
+import torch
+from torch.optim import SGD
+
+KEPT = sys.stdout
+
+
+class Chatty(SGD):
+    def step(self, closure=None):
+        print("to stdout", file=KEPT)
+        os.write(1, b"past stdout")
+        return super().step(closure)
+
+
+class Tires(SGD):
+    def step(self, closure=None):
+        self.count = getattr(self, "count", 0) + 1
+        if self.count > 50:
+            raise RuntimeError("out of breath")
+        return super().step(closure)
+
+
+class Quits(SGD):
+    def step(self, closure=None):
+        sys.exit(7)
+
+
+class Moody(SGD):
+    mood = 0
+
+    def step(self, closure=None):
+        Moody.mood += 1
+        for group in self.param_groups:
+            group["lr"] = 0.3 if Moody.mood < 1100 else 0.9
+        return super().step(closure)
+
+
+class Plain:
+    def __init__(self, parameters, lr):
+        self.parameters, self.lr = list(parameters), lr
+
+    def step(self):
+        with torch.no_grad():
+            for x in self.parameters:
+                x -= self.lr * x.grad
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("foreign:Chatty --json", 0, ""),
+        ("foreign:Tires", 1, "foreign:Tires fails on its way: out of breath"),
+        ("foreign:Quits", 2, "foreign:Quits cannot walk"),
+        ("foreign:Moody", 1, "has no threshold"),
+        ("foreign:Plain --beta1 0.5", 2, "none of foreign:Plain has it"),
+        ("foreign:Plain --sweep lr=0.1:0.3:2 beta1=0:0.9:3", 2, "foreign:Plain has no beta1"),
+        ("foreign:Plain --sweep lr=0.1:0.3:2 distance=1:2:2", 0, ""),
+    ],
+)
+def test_foreign_classes_that_misbehave_are_told_in_a_sentence(bs6207, tmp_path, line, code, words):
+    (tmp_path / "foreign.py").write_text(FOREIGN)
+    done = bs6207("bump", "--optimizer", *line.split())
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert done.stderr.count("\n") <= 1
+    assert "past stdout" not in done.stdout
+    if "--json" in line:
+        json.loads(done.stdout)
+    if code == 2:
+        assert {path.name for path in tmp_path.iterdir()} <= {"foreign.py", "__pycache__"}
