@@ -56,6 +56,20 @@ def test_known_thresholds_and_brute_force_on_either_side(name, given_settings, h
         assert passes(walk_of(name, **given_settings)(bump), bump) == expected
 
 
+LATE = [  # what still rises after 1000 steps
+    ("nesterov", {"momentum": 0.99, "steps": 20_000}, 0.579518251, 1e-9),
+    ("adadelta", {"steps": 20_000}, 0.007914, 1e-6),
+    ("asgd", {"steps": 6_755}, 0.261182, 1e-6),
+]
+
+
+@pytest.mark.parametrize(("name", "given_settings", "h_max", "tolerance"), LATE)
+def test_how_many_steps_belongs_to_the_answer(name, given_settings, h_max, tolerance):
+    found = find_by_envelope(walk_of(name, **given_settings), Triangle(1.0, math.inf), given_settings["steps"])
+    assert found.h_max == pytest.approx(h_max, abs=tolerance)
+    assert threshold(name, **given_settings | {"steps": 1000})["h_max"] < h_max - tolerance
+
+
 def walk_of(name, **given_settings):
     chosen = BumpSettings(optimizer=[name], **given_settings)
     return partial(descend, candidate(name, chosen), steps=chosen.steps, device="cpu")
