@@ -22,14 +22,11 @@ from torch.overrides import TorchFunctionMode
 
 from bs6207.bump.descent import Candidate, Handling, MakeOptimizer, Presentation, descend, quiet
 from bs6207.bump.landscape import START
-from bs6207.bump.settings import BumpSettings, is_foreign
+from bs6207.bump.settings import BETAS, OWN, BumpSettings, is_foreign
 from bs6207.errors import SettingsError, way_out
 from bs6207.optimizers import OPTIMIZERS
 
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
-
-BETAS = ("beta1", "beta2")
-FIELDS = ("momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  # settings that may be None
 
 HANDLINGS = [
     Handling(dtype, parameters, sparse, closure, shape)
@@ -147,14 +144,14 @@ def require_candidates(settings: BumpSettings) -> None:
         SettingsError: one does not, or a hyperparameter has no effect.
     """
     walkers = [candidate(name, settings) for name in settings.names]
-    for field in FIELDS:
+    for field in OWN:
         if getattr(settings, field) is not None and not any(has(walker, field) for walker in walkers):
             raise SettingsError(f"--{field.replace('_', '-')}: none of {', '.join(settings.names)} has it")
     for axis in settings.axes if settings.sweep else ():
         for end in (axis.low, axis.high):
             for name in settings.names:
                 walker = candidate(name, settings.model_copy(update={axis.name: end}))
-                if axis.name in ("lr", *FIELDS) and not has(walker, axis.name):
+                if axis.name in ("lr", *OWN) and not has(walker, axis.name):
                     raise SettingsError(f"--sweep: {name} has no {axis.name}")
 
 
@@ -181,7 +178,7 @@ def foreign(name: str, settings: BumpSettings) -> tuple[MakeOptimizer, dict[str,
     if not takes_anything:
         check_keywords(name, extra, takes)
 
-    given = {field: value for field in FIELDS if (value := getattr(settings, field)) is not None}
+    given = {field: value for field in OWN if (value := getattr(settings, field)) is not None}
     passed = {field: value for field, value in given.items() if field in takes}
     if "lr" in takes or takes_anything:
         passed["lr"] = settings.lr

@@ -17,9 +17,9 @@ LANDSCAPE = "Landscape"
 STUDIES = "Further studies"
 
 ALL = "all"
-SWEEPABLE = (
-    *("lr", "momentum", "dampening", "beta1", "beta2", "alpha", "rho", "eps", "weight_decay", "distance", "up_slope"),
-)
+BETAS = ("beta1", "beta2")
+OWN = ("momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  # left out, they are the optimizer's own
+SWEEPABLE = ("lr", *OWN, "distance", "up_slope")
 NOISY = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")  # those with a kernel (kernels.py)
 BUMP_WIDTH, BUMPS = 0.5, 3  # of the Gaussian, in units of x; of the staircase
 
