@@ -16,7 +16,7 @@ from bs6207.bump.diagram import PhaseDiagram, draw_diagram, find_all
 from bs6207.bump.exact import exact_summit
 from bs6207.bump.intervals import Refusal
 from bs6207.bump.landscape import Landscape, Triangle
-from bs6207.bump.noise import Survival, survive
+from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.search import (
     Descend,
     Threshold,
@@ -52,7 +52,8 @@ def run(settings: BumpSettings, progress: Progress) -> Result:
     prepare(settings.seed)
     walkers = {name: candidate(name, settings) for name in settings.names}
     rows_drawn = settings.axes[0].count if settings.sweep else 0
-    progress.expect(len(walkers) * (1 + rows_drawn + bool(settings.noise)))
+    batches = -(-settings.trials // CHUNK) if settings.noise else 0
+    progress.expect(len(walkers) * (1 + rows_drawn + batches))
 
     studies: dict[str, Study] = {}
     for name, walker in walkers.items():
@@ -189,11 +190,15 @@ def diagram(walker: Candidate, settings: BumpSettings, progress: Progress) -> Ph
 
 def noisy(walker: Candidate, settings: BumpSettings, progress: Progress) -> Survival:
     """How often bumps are escaped under --noise."""
-    curve = survive(
-        walker.name, plain(walker, settings), settings.noise, settings.trials, settings.steps, settings.seed
+    return survive(
+        walker.name,
+        plain(walker, settings),
+        settings.noise,
+        settings.trials,
+        settings.steps,
+        settings.seed,
+        done=lambda paths: progress.step(f"{walker.name} with noise"),
     )
-    progress.step(f"{walker.name} with noise")
-    return curve
 
 
 def plain(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:

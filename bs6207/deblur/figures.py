@@ -29,7 +29,7 @@ def psnr_over_sigma(scores: Table, trained: tuple[float, float]) -> Figure:
     """PSNR and sharpness over the blur, the range trained on shaded."""
     figure, (line,) = panels(1, 2, (4.2, 3.2))
     for axes, key, label in zip(line, ("psnr", "sharpness"), ("PSNR (dB)", "sharpness (1 as the truth)"), strict=True):
-        axes.axvspan(*trained, color=GROUND, linewidth=0.5, label="trained on")
+        axes.axvspan(*trained, facecolor=GROUND, edgecolor=MUTED, linewidth=0.5, label="trained on")
         for name in NAMES:
             points = sorted((row["sigma"], row[key]) for row in scores.rows if row["restorer"] == name)
             axes.plot(*zip(*points, strict=True), MARKERS[name], color=COLOURS[name], label=NAMES[name], markersize=4)

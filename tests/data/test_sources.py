@@ -50,7 +50,7 @@ def test_a_broken_gzip_file_is_named_too(tmp_path, content):
 
 
 def test_the_embedded_digits_are_the_whole_balanced_set_split_without_overlap():
-    data = embedded_digits("asked for")
+    data = embedded_digits()
     parts = (data.train, data.validation, data.test)
     assert [len(part) for part in parts] == [3500, 500, 1000]
     assert np.bincount(np.concatenate([part.labels for part in parts])).tolist() == [500] * 10
@@ -108,7 +108,7 @@ def test_mnist_is_found_in_the_users_folder_as_it_is_or_as_torchvision_leaves_it
     for file in list(small_mnist.glob("*ubyte")):
         file.rename(folder / file.name)
     monkeypatch.setenv(sources.DATA_FOLDER, str(root))
-    data = mnist("asked for")
+    data = mnist()
     assert [len(part) for part in (data.train, data.validation, data.test)] == [15, 5, 10]
 
 

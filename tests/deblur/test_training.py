@@ -10,7 +10,7 @@ from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import clearness, restore, train_disc_net, train_restorer
 from bs6207.errors import DivergenceError
 
-DIGITS = torch.from_numpy(embedded_digits("asked for").train.pixels[:320])
+DIGITS = torch.from_numpy(embedded_digits().train.pixels[:320])
 SETTINGS = DeblurSettings(batch_size=32, sigma="1:2")
 
 

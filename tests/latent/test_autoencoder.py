@@ -8,7 +8,7 @@ from bs6207.errors import DivergenceError
 from bs6207.latent.autoencoder import Autoencoder
 from bs6207.latent.training import encode, reconstruct, train
 
-DIGITS = torch.from_numpy(embedded_digits("asked for").train.pixels)
+DIGITS = torch.from_numpy(embedded_digits().train.pixels)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 16, 256, 784])

@@ -62,7 +62,7 @@ def test_every_number_stands_beside_its_baseline(finished):
 def test_the_black_floor_is_the_mean_pixel_and_pca_is_scikit_learns(finished):
     from sklearn.decomposition import PCA
 
-    data = embedded_digits("asked for")
+    data = embedded_digits()
     baselines = finished[0].metrics["baselines"]
     assert baselines["black"]["l1"] == pytest.approx(data.test.pixels.mean() / 255, abs=1e-6)
     learn, test = (part.unit_pixels.reshape(-1, 784) for part in (data.train[:600], data.test))
@@ -78,7 +78,7 @@ def test_progress_is_promised_and_kept_and_history_has_every_epoch(finished):
 
 
 def test_labels_choose_nothing_but_scores(finished, monkeypatch):
-    honest = embedded_digits("asked for")
+    honest = embedded_digits()
     random = np.random.RandomState(1)
 
     def shuffle(part):
