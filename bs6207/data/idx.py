@@ -2,34 +2,55 @@
 
 import gzip
 import hashlib
+import math
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bs6207.data.memory import require_memory
 from bs6207.errors import DataError
 
 
-def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> NDArray[np.uint8]:
+def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[np.uint8]:
     """Read an idx file of unsigned bytes (yann.lecun.com/exdb/mnist), gzipped or not.
 
-    Raises:
-        DataError: it is truncated, of another kind or shape, or not the published file.
-    """
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as failure:
-        raise DataError(f"cannot read {path}: {failure}; delete it and run again") from None
+    Args:
+        dimensions: of the array: 3 for images, 1 for labels.
+        sha256: of the published file, gzipped as it is or unpacked; None for a file of the user's own.
 
-    header = bytes((0, 0, 8, len(shape))) + b"".join(size.to_bytes(4, "big") for size in shape)
-    if content[:4] != header[:4]:
-        raise DataError(f"{path} is not an idx file of bytes with {len(shape)} dimensions; delete it and run again")
-    expected = len(header) + int(np.prod(shape))
-    if len(content) != expected:
-        raise DataError(f"{path} holds {len(content)} bytes, not {expected}; delete it and run again")
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(f"{path} is not the published file (its SHA-256 differs); delete it and run again")
-    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape).copy()
+    Raises:
+        DataError: it is truncated, of another kind, too large for this machine, or not the published file.
+    """
+    start = bytes((0, 0, 8, dimensions))
+    try:
+        with cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(len(start) + 4 * dimensions)
+            shape = tuple(int.from_bytes(header[place : place + 4], "big") for place in range(4, len(header), 4))
+            if header[:4] != start or len(shape) != dimensions:
+                raise DataError(
+                    f"{path} is not an idx file of bytes with {dimensions} dimensions; replace it, or delete it and "
+                    "run again"
+                )
+            require_memory(math.prod(shape), path)
+            values = file.read(math.prod(shape) + 1)  # one more than there should be shows a longer file
+    except (OSError, EOFError, zlib.error) as failure:
+        raise DataError(f"cannot read {path}: {failure}; replace it, or delete it and run again") from None
+
+    found, expected = len(header) + len(values), len(header) + math.prod(shape)
+    if found != expected:
+        holds = f"{found} bytes" if found < expected else "more bytes than its header says"
+        raise DataError(f"{path} holds {holds}, not {expected}; replace it, or delete it and run again")
+    if sha256 and sha256 not in (hashlib.sha256(header + values).hexdigest(), sha256_of_file(path)):
+        raise DataError(
+            f"{path} is not the published file (its SHA-256 differs); replace it, or delete it and run again"
+        )
+    return np.frombuffer(values, np.uint8).reshape(shape).copy()
+
+
+def sha256_of_file(path: Path) -> str:
+    """The checksum of a file as it lies there, packed or not."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 DATA_FOLDER = "BS6207_DATA"  # environment variable: a folder that holds data sets
 PATIENCE, WHEN_ASKED_FOR = 20, 600  # seconds that a download may take, with --data auto and with --data mnist
 
-MNIST_FILES = {  # name: (values before the labels or pixels, SHA-256 of the raw idx file)
-    "train-images-idx3-ubyte": ((60000, 28, 28), "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train-labels-idx1-ubyte": ((60000,), "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte": ((10000, 28, 28), "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "t10k-labels-idx1-ubyte": ((10000,), "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+MNIST_FILES = {  # name: (dimensions, SHA-256 of the raw idx file)
+    "train-images-idx3-ubyte": (3, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    "train-labels-idx1-ubyte": (1, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    "t10k-images-idx3-ubyte": (3, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    "t10k-labels-idx1-ubyte": (1, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 }
 MNIST_VALIDATION = 5000  # of the 60,000 training images
 
@@ -85,7 +85,7 @@ def mnist(patience: float = WHEN_ASKED_FOR) -> "DataSet":
     from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 
     folder = next(folders_with_mnist(), None) or download_mnist(patience)
-    read = [read_idx(find_idx(folder, stem), shape, sha256) for stem, (shape, sha256) in MNIST_FILES.items()]
+    read = [read_idx(find_idx(folder, stem), dimensions, sha256) for stem, (dimensions, sha256) in MNIST_FILES.items()]
     parts = [
         ImageSet(pixels[:, None], labels.astype(np.int64)) for pixels, labels in zip(read[::2], read[1::2], strict=True)
     ]

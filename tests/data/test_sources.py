@@ -20,11 +20,13 @@ SHA256 = sha256_of(np.frombuffer(CONTENT, np.uint8))
 def test_idx_files_are_read_raw_and_gzipped(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(gzip.compress(CONTENT) if name.endswith(".gz") else CONTENT)
-    assert read_idx(path, SHAPE, SHA256).tolist() == np.arange(12).reshape(SHAPE).tolist()
+    assert read_idx(path, 3, SHA256).tolist() == np.arange(12).reshape(SHAPE).tolist()
 
 
 BROKEN = {
     "truncated": (CONTENT[:-1], "holds 27 bytes, not 28"),
+    "truncated in its header": (CONTENT[:9], "not an idx file"),
+    "too long": (CONTENT + bytes(9), "holds more bytes than its header says, not 28"),
     "empty": (b"", "not an idx file"),
     "another kind": (b"PK" + CONTENT[2:], "not an idx file"),
     "another type": (bytes((0, 0, 13)) + CONTENT[3:], "not an idx file"),
@@ -38,7 +40,14 @@ def test_a_broken_idx_file_is_named_with_the_way_out(tmp_path, content, words):
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"{path}.*{words}.*delete it and run again"):
-        read_idx(path, SHAPE, SHA256)
+        read_idx(path, 3, SHA256)
+
+
+def test_a_file_larger_than_memory_is_refused_by_its_header(tmp_path):
+    path = tmp_path / "images"
+    path.write_bytes(CONTENT[:4] + 12 * b"\xff" + CONTENT[16:])
+    with pytest.raises(DataError, match=f"{path} need about .* GiB of memory"):
+        read_idx(path, 3)
 
 
 @pytest.mark.parametrize("content", [gzip.compress(CONTENT)[:-9], b"not gzip"])
@@ -46,7 +55,7 @@ def test_a_broken_gzip_file_is_named_too(tmp_path, content):
     path = tmp_path / "images.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"cannot read {path}"):
-        read_idx(path, SHAPE, SHA256)
+        read_idx(path, 3, SHA256)
 
 
 def test_the_embedded_digits_are_the_whole_balanced_set_split_without_overlap():
@@ -89,12 +98,12 @@ def small_mnist(monkeypatch, tmp_path):
     """Four files in MNIST's format, with few images, that count as the published ones."""
     random = np.random.RandomState(0)
     table = {}
-    for stem, (shape, _) in sources.MNIST_FILES.items():
-        small = (20 if stem.startswith("train") else 10, *shape[1:])
+    for stem, (dimensions, _) in sources.MNIST_FILES.items():
+        small = (20 if stem.startswith("train") else 10, 28, 28)[:dimensions]
         values = random.randint(0, 10, small).astype(np.uint8)
         content = bytes((0, 0, 8, len(small))) + b"".join(n.to_bytes(4, "big") for n in small) + values.tobytes()
         (tmp_path / stem).write_bytes(content)
-        table[stem] = (small, sha256_of(np.frombuffer(content, np.uint8)))
+        table[stem] = (dimensions, sha256_of(np.frombuffer(content, np.uint8)))
     monkeypatch.setattr(sources, "MNIST_FILES", table)
     monkeypatch.setattr(sources, "MNIST_VALIDATION", 5)
     return tmp_path
