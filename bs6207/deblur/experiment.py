@@ -32,6 +32,7 @@ RESTORERS = {"identity": "blurred", "l1": "L1", "l1_disc": "L1 + disc"}
 def run(settings: DeblurSettings, progress: Progress) -> Result:
     """Train the restorer with L1, then on with L1 + disc_net and, beside it, with L1 alone; score both."""
     data = load(settings.data, progress.note)
+    settings = settings.model_copy(update={"data": data.given_as})
     learn, test = data.learn_from(settings.train_images), shuffled(data.test)[:TEST_IMAGES]
     device = choose_device(settings.device)
     prepare(settings.seed)
@@ -123,7 +124,7 @@ def report(
     shown = {sigmas[(len(sigmas) - 1) // 2], sigmas[-1]}
     drawn = {sigma: {name: images[sigma][name][:SHOWN_IMAGES] for name in RESTORERS} for sigma in sorted(shown)}
     return Result(
-        settings=settings.model_copy(update={"data": data["name"]}),
+        settings=settings,
         metrics={
             "restorers": {
                 name: {

@@ -92,7 +92,9 @@ def study(
     restored = reconstruct(model, test).cpu().numpy()
     test_latents = encode(model, test).numpy()
     scores = score_images(data.test.unit_pixels, restored) | {
-        "clusters": cluster(encode(model, pixels).numpy(), learn.labels, test_latents, data.test.labels, settings, seed)
+        "clusters": cluster(
+            encode(model, pixels).numpy(), learn.known_labels, test_latents, data.test.known_labels, settings, seed
+        )
     }
     weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     return Cell(dim, seed, scores, history, test_latents, restored[:SHOWN_IMAGES], weights)
@@ -131,12 +133,12 @@ def report(
             ("digit", "z1", "z2"),
             [
                 {"digit": digit, "z1": x, "z2": y}
-                for digit, (x, y) in zip(data.test.labels.tolist(), first[2].test_latents.tolist(), strict=True)
+                for digit, (x, y) in zip(data.test.known_labels.tolist(), first[2].test_latents.tolist(), strict=True)
             ],
         )
         drawn["scatter"] = figures.scatter(tables["latents_2"])
     return Result(
-        settings=settings.model_copy(update={"data": data.name}),
+        settings=settings.model_copy(update={"data": data.given_as}),
         metrics=metrics,
         headline=headline(metrics, settings),
         remarks=remarks(metrics, settings),

@@ -56,7 +56,7 @@ def score_baselines(learn: ImageSet, test: ImageSet, settings: LatentSettings) -
     flat_learn, flat_test = known.reshape(len(known), -1), truth.reshape(len(truth), -1)
 
     def clusters(train_vectors: Vectors, test_vectors: Vectors) -> dict[str, dict[str, float]]:
-        return cluster(train_vectors, learn.labels, test_vectors, test.labels, settings, settings.seed)
+        return cluster(train_vectors, learn.known_labels, test_vectors, test.known_labels, settings, settings.seed)
 
     baselines["pixels"] = {"clusters": clusters(flat_learn, flat_test)}
     baselines["pca"] = {}
