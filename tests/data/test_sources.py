@@ -1,14 +1,20 @@
 """Data sets: read from where users have them, and refused in one sentence where they are not what they should be."""
 
 import gzip
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bs6207.data import sources
+from bs6207.data.download import KNOCK, download
 from bs6207.data.idx import read_idx
 from bs6207.data.images import sha256_of
-from bs6207.data.sources import DATASETS, embedded_digits, load, mnist
+from bs6207.data.sources import DATASETS, IDX_FILES, PUBLISHED, embedded_digits, load, published
 from bs6207.errors import DataError
 
 SHAPE = (3, 2, 2)
@@ -93,39 +99,134 @@ def test_auto_falls_to_the_embedded_digits_and_says_so(nowhere):
     assert not list(nowhere.iterdir())
 
 
+def test_every_published_data_set_can_be_told_from_the_others_and_downloaded():
+    checksums = [sha256 for known in PUBLISHED.values() for sha256 in known.sha256]
+    assert len(set(checksums)) == 4 * len(PUBLISHED)
+    assert {len(known.classes) for known in PUBLISHED.values()} == {10}
+    assert KNOCK.keys() == PUBLISHED.keys()
+
+
 @pytest.fixture
-def small_mnist(monkeypatch, tmp_path):
-    """Four files in MNIST's format, with few images, that count as the published ones."""
-    random = np.random.RandomState(0)
-    table = {}
-    for stem, (dimensions, _) in sources.MNIST_FILES.items():
-        small = (20 if stem.startswith("train") else 10, 28, 28)[:dimensions]
-        values = random.randint(0, 10, small).astype(np.uint8)
-        content = bytes((0, 0, 8, len(small))) + b"".join(n.to_bytes(4, "big") for n in small) + values.tobytes()
-        (tmp_path / stem).write_bytes(content)
-        table[stem] = (dimensions, sha256_of(np.frombuffer(content, np.uint8)))
-    monkeypatch.setattr(sources, "MNIST_FILES", table)
-    monkeypatch.setattr(sources, "MNIST_VALIDATION", 5)
-    return tmp_path
+def small(monkeypatch, tmp_path, nowhere):
+    """`small(name, folder)` writes four files with few images that count as the published ones."""
+    monkeypatch.setenv(sources.DATA_FOLDER, str(tmp_path / "root"))
+    monkeypatch.setattr(sources, "VALIDATION", 5)
+
+    def write(name: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.RandomState(list(PUBLISHED).index(name))
+        gzipped, checksums = PUBLISHED[name].only_gzipped, []
+        for stem, dimensions in IDX_FILES.items():
+            shape = (20 if stem.startswith("train") else 10, 28, 28)[:dimensions]
+            values = random.randint(0, 10, shape).astype(np.uint8).tobytes()
+            content = bytes((0, 0, 8, dimensions)) + b"".join(n.to_bytes(4, "big") for n in shape) + values
+            stored = gzip.compress(content) if gzipped else content
+            (folder / (f"{stem}.gz" if gzipped else stem)).write_bytes(stored)
+            checksums.append(sha256_of(np.frombuffer(stored, np.uint8)))
+        monkeypatch.setitem(PUBLISHED, name, replace(PUBLISHED[name], sha256=tuple(checksums)))
+
+    return write
 
 
-@pytest.mark.parametrize("below", [".", "mnist", "MNIST/raw"])
-def test_mnist_is_found_in_the_users_folder_as_it_is_or_as_torchvision_leaves_it(small_mnist, monkeypatch, below):
-    root = small_mnist / "root"
-    folder = root / below
-    folder.mkdir(parents=True)
-    for file in list(small_mnist.glob("*ubyte")):
-        file.rename(folder / file.name)
-    monkeypatch.setenv(sources.DATA_FOLDER, str(root))
-    data = mnist()
+PLACES = [(name, place) for name, known in PUBLISHED.items() for place in (".", name, f"{known.folder}/raw")]
+
+
+@pytest.mark.parametrize(("name", "place"), PLACES)
+def test_a_data_set_is_found_in_the_users_folder_as_it_is_or_as_torchvision_leaves_it(small, tmp_path, name, place):
+    small(name, tmp_path / "root" / place)
+    data = DATASETS[name]()
     assert [len(part) for part in (data.train, data.validation, data.test)] == [15, 5, 10]
+    assert data.record() == {
+        "name": name,
+        "train": 15,
+        "validation": 5,
+        "test": 10,
+        "classes": 10,
+        "image_shape": [1, 28, 28],
+        "sha256": data.sha256,
+    }
 
 
-def test_a_corrupt_file_in_the_users_folder_is_an_error_even_for_auto(small_mnist, monkeypatch):
-    monkeypatch.setenv(sources.DATA_FOLDER, str(small_mnist))
-    (small_mnist / "train-images-idx3-ubyte").write_bytes(b"rubbish")
+def test_files_of_the_same_names_are_told_apart_wherever_they_lie(small, tmp_path):
+    for name, place in zip(PUBLISHED, ("root/mnist", "root", "cache"), strict=True):
+        small(name, tmp_path / place)
+    assert len({published(name).sha256 for name in PUBLISHED}) == len(PUBLISHED)
+
+
+@pytest.mark.parametrize("there", PUBLISHED)
+@pytest.mark.parametrize("wanted", PUBLISHED)
+def test_the_files_of_another_data_set_are_not_taken_for_broken_ones(small, tmp_path, there, wanted):
+    small(there, tmp_path / "root")
+    if wanted != there:
+        with pytest.raises(DataError, match=f"{PUBLISHED[wanted].folder} is not in"):
+            published(wanted)
+
+
+def test_unpacked_files_of_kmnist_cannot_be_checked_and_do_not_count(small, tmp_path):
+    small("kmnist", tmp_path / "root")
+    for file in (tmp_path / "root").iterdir():
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+        file.unlink()
+    with pytest.raises(DataError, match="put its four gzipped idx files, as published"):
+        published("kmnist")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_flipped_bit_is_found(small, tmp_path, name):
+    small(name, tmp_path / "root")
+    file = next((tmp_path / "root").glob("train-images*"))
+    content = file.read_bytes()
+    if file.suffix == ".gz":
+        content = gzip.decompress(content)
+    content = content[:-1] + bytes([content[-1] ^ 1])
+    file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+    with pytest.raises(DataError, match=f"{file} is not the published file"):
+        published(name)
+
+
+def test_a_corrupt_file_in_the_users_folder_is_an_error_even_for_auto(small, tmp_path):
+    small("mnist", tmp_path / "root")
+    (tmp_path / "root/train-images-idx3-ubyte").write_bytes(b"rubbish")
     with pytest.raises(DataError, match="not an idx file"):
         load("auto", pytest.fail)
+
+
+def test_a_download_replaces_what_lies_broken_in_the_cache(small, monkeypatch, nowhere, tmp_path):
+    small("fashion-mnist", tmp_path / "network")
+    (nowhere / "fashion-mnist").mkdir(parents=True)
+    (nowhere / "fashion-mnist/train-images-idx3-ubyte").write_bytes(b"broken")
+
+    def fetch(command, **options):
+        assert command[-2] == "fashion-mnist"
+        raw = Path(command[-1]) / "FashionMNIST/raw"
+        raw.mkdir(parents=True)
+        for file in (tmp_path / "network").iterdir():
+            (raw / file.name).write_bytes(file.read_bytes())
+
+    monkeypatch.setattr(subprocess, "run", fetch)
+    assert len(published("fashion-mnist").train) == 15
+    assert [folder.name for folder in nowhere.iterdir()] == ["fashion-mnist"]
+    monkeypatch.setattr(subprocess, "run", pytest.fail)
+    published("fashion-mnist")
+
+
+@pytest.mark.parametrize(("broken", "calls"), [(0, 1), (1, 2), (2, 2)])
+def test_a_broken_download_is_tried_once_more(monkeypatch, broken, calls):
+    folders = []
+
+    def fetch(folder: str, download: bool) -> None:
+        folders.append(folder)
+        if len(folders) <= broken:
+            raise RuntimeError("File not found or corrupted.")
+
+    torchvision = SimpleNamespace(MNIST=fetch, FashionMNIST=pytest.fail, KMNIST=pytest.fail)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", torchvision)
+    if broken == 2:
+        with pytest.raises(RuntimeError, match="corrupted"):
+            download("mnist", "somewhere")
+    else:
+        download("mnist", "somewhere")
+    assert folders == ["somewhere"] * calls
 
 
 def test_the_command_says_in_one_line_that_data_is_missing(bs6207, tmp_path):
