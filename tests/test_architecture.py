@@ -33,6 +33,7 @@ HOME = {  # a library: the modules that may import it
     "matplotlib": {"figures.py"},
     "filelock": {"runs.py"},
     "torchvision": {"download.py"},
+    "PIL": {"folder.py", "figures.py"},
     "click": set(),
 }
 

@@ -16,9 +16,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from platformdirs import user_cache_path
+from pydantic import AfterValidator
 
-from bs6207.errors import DataError
-from bs6207.experiment import known
+from bs6207.errors import DataError, way_out
 
 if TYPE_CHECKING:
     from bs6207.data.images import DataSet
@@ -97,11 +97,18 @@ Note = Callable[[str], None]
 def load(name: str, note: Note) -> "DataSet":
     """Read a data set and split it; `auto` is all of MNIST where it can be had within seconds, else mnist-5k.
 
+    Args:
+        name: of `DATASETS`, `auto`, or the path of a folder of the user's own.
+
     Raises:
         DataError: it is nowhere to be found, or a file of it is not what it should be.
     """
-    if name != "auto":
+    if name in DATASETS:
         return DATASETS[name]()
+    if name != "auto":
+        from bs6207.data.folder import read_folder
+
+        return read_folder(Path(name), note)
     try:
         return published("mnist", PATIENCE)
     except Unavailable:
@@ -158,10 +165,29 @@ DATASETS: dict[str, Callable[[], "DataSet"]] = {
     **{name: partial(published, name) for name in PUBLISHED},
     "mnist-5k": embedded_digits,
 }
-DATA_HELP = f"The images: {', '.join(('auto', *DATASETS))}; auto is mnist where it can be had at once, else mnist-5k."
+DATA_HELP = (
+    f"The images: {', '.join(('auto', *DATASETS))}, or the path of a folder; auto is mnist where it can be had at "
+    "once, else mnist-5k."
+)
 
 
-DataName = Annotated[str, known("data set", ("auto", *DATASETS))]
+def named_or_found(text: str) -> str:
+    """Accepts a name of `DATASETS`, or a path, which becomes absolute: the record of a run holds from anywhere."""
+    if text == "auto" or text in DATASETS:
+        return text
+    try:
+        path = Path(text).expanduser().resolve()
+        is_path = text.startswith((".", "~")) or "/" in text or os.sep in text or (bool(text) and path.is_dir())
+        if is_path and not path.is_dir():
+            raise ValueError(f"there is no folder {path}; give one with images, or one of auto, {', '.join(DATASETS)}")
+    except (OSError, RuntimeError) as failure:  # a name too long, no permission, a loop of links, no home
+        raise ValueError(f"cannot look into {text!r}: {getattr(failure, 'strerror', None) or failure}") from None
+    if not is_path:
+        raise ValueError(f"no data set {text!r}; {way_out(text, ('auto', *DATASETS))}")
+    return str(path)
+
+
+DataName = Annotated[str, AfterValidator(named_or_found)]
 
 
 def cache_folder() -> Path:

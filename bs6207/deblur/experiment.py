@@ -18,11 +18,12 @@ from bs6207.deblur.networks import DiscNet, UNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import clearness, restore, train_disc_net, train_restorer
 from bs6207.devices import choose_device, flush_denormals, prepare
-from bs6207.errors import DivergenceError
+from bs6207.errors import DataError, DivergenceError
 from bs6207.experiment import Progress, Result, Row, Table
 from bs6207.metrics.restoration import l1, psnr_per_image, sharpness, ssim
 
 TEST_IMAGES = 1000  # a fixed random choice: the first thousand of MNIST's test images are the easier half
+SMALLEST_SIDE = 7  # pixels, the windows of SSIM
 NOISE_SEED = 6207  # of the noise on validation and test images, whatever --seed says
 FINE_TUNE = 0.1  # share of the learning rate for the last stage, which starts from a trained network
 SHOWN_IMAGES = 10
@@ -33,6 +34,8 @@ def run(settings: DeblurSettings, progress: Progress) -> Result:
     """Train the restorer with L1, then on with L1 + disc_net and, beside it, with L1 alone; score both."""
     data = load(settings.data, progress.note)
     settings = settings.model_copy(update={"data": data.given_as})
+    if min(data.train.image_shape[1:]) < SMALLEST_SIDE:
+        raise DataError(f"{data.name} has images of less than {SMALLEST_SIDE} pixels a side; give larger ones")
     learn, test = data.learn_from(settings.train_images), shuffled(data.test)[:TEST_IMAGES]
     device = choose_device(settings.device)
     prepare(settings.seed)

@@ -14,7 +14,7 @@ from bs6207.data import sources
 from bs6207.data.download import KNOCK, download
 from bs6207.data.idx import read_idx
 from bs6207.data.images import sha256_of
-from bs6207.data.sources import DATASETS, IDX_FILES, PUBLISHED, embedded_digits, load, published
+from bs6207.data.sources import DATASETS, IDX_FILES, PUBLISHED, embedded_digits, load, named_or_found, published
 from bs6207.errors import DataError
 
 SHAPE = (3, 2, 2)
@@ -227,6 +227,45 @@ def test_a_broken_download_is_tried_once_more(monkeypatch, broken, calls):
     else:
         download("mnist", "somewhere")
     assert folders == ["somewhere"] * calls
+
+
+@pytest.mark.parametrize("name", ["auto", *DATASETS])
+def test_a_name_is_a_data_set_even_where_a_folder_has_it_too(monkeypatch, tmp_path, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert named_or_found(name) == name
+    assert named_or_found(f"./{name}") == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["mine", "./mine", "mine/", "../here/mine", "{here}/mine", "~/mine"])
+def test_a_folder_becomes_an_absolute_path(monkeypatch, tmp_path, text):
+    here = tmp_path / "here"
+    (here / "mine").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here))
+    assert named_or_found(text.format(here=here)) == str(here / "mine")
+
+
+REFUSED = {
+    "mnits": "did you mean mnist",
+    "kmnst": "did you mean kmnist",
+    "": "choose from auto",
+    "./nowhere": "there is no folder /.*/nowhere; give one with images, or one of auto, mnist",
+    "nowhere/": "there is no folder",
+    "./file": "there is no folder",
+    "./loop": "loop|no folder",
+    "a" * 5000: "cannot look into|no data set",
+    "/" + "a" * 5000: "cannot look into",
+}
+
+
+@pytest.mark.parametrize(("text", "words"), REFUSED.items(), ids=[text[:10] for text in REFUSED])
+def test_what_is_neither_a_name_nor_a_folder_is_refused(monkeypatch, tmp_path, text, words):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        named_or_found(text)
 
 
 def test_the_command_says_in_one_line_that_data_is_missing(bs6207, tmp_path):
