@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from bs6207.data.idx import read_idx
 from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 from bs6207.data.memory import require_memory
-from bs6207.data.sources import IDX_FILES, Note, find_idx
+from bs6207.data.sources import IDX_FILES, Note, find_idx, is_text
 from bs6207.errors import DataError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -140,6 +140,8 @@ def find_pictures(folder: Path, left_out: list[Path]) -> list[Picture]:
     for one in classes:
         deeper, pictures, others = contents(one)
         left_out += others
+        if not is_text(one.name):
+            raise DataError(f"the class {str(one)!r} is not UTF-8 and cannot be recorded; rename the folder")
         if deeper:
             raise DataError(f"{deeper[0]} is a folder inside a class; put its images into {one}, or move it away")
         if not pictures:

@@ -184,7 +184,14 @@ def named_or_found(text: str) -> str:
         raise ValueError(f"cannot look into {text!r}: {getattr(failure, 'strerror', None) or failure}") from None
     if not is_path:
         raise ValueError(f"no data set {text!r}; {way_out(text, ('auto', *DATASETS))}")
+    if not is_text(str(path)):
+        raise ValueError(f"the path {str(path)!r} is not UTF-8 and cannot be recorded; rename the folder")
     return str(path)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written down: on Linux it may hold bytes that are no UTF-8."""
+    return name.encode(errors="ignore").decode() == name
 
 
 DataName = Annotated[str, AfterValidator(named_or_found)]

@@ -292,6 +292,11 @@ def test_a_class_without_a_picture_is_refused(tmp_path):
     assert "b holds no image" in refusal(tmp_path)
 
 
+def test_a_class_whose_name_cannot_be_written_down_is_refused(tmp_path):
+    fill(tmp_path / "a\udcff", range(10))
+    assert "is not UTF-8 and cannot be recorded; rename the folder" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("place", ["loop", "a/loop", "train/loop"])
 def test_a_loop_of_links_does_not_hang(tmp_path, place):
     fill(tmp_path / "a", range(10))

@@ -254,14 +254,16 @@ REFUSED = {
     "nowhere/": "there is no folder",
     "./file": "there is no folder",
     "./loop": "loop|no folder",
+    "./b\udcff": "is not UTF-8 and cannot be recorded; rename the folder",
     "a" * 5000: "cannot look into|no data set",
     "/" + "a" * 5000: "cannot look into",
 }
 
 
-@pytest.mark.parametrize(("text", "words"), REFUSED.items(), ids=[text[:10] for text in REFUSED])
+@pytest.mark.parametrize(("text", "words"), REFUSED.items(), ids=[ascii(text[:10]) for text in REFUSED])
 def test_what_is_neither_a_name_nor_a_folder_is_refused(monkeypatch, tmp_path, text, words):
     (tmp_path / "file").touch()
+    (tmp_path / "b\udcff").mkdir()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=words):
