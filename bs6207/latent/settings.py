@@ -1,17 +1,28 @@
 """What `bs6207 latent` can be told."""
 
+from importlib.util import find_spec
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.experiment import Settings, distinct, known, setting
-from bs6207.latent.clusterers import CLUSTERERS
+from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
 
 MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck
 
 LatentSize = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
-ClustererName = Annotated[str, known("clusterer", CLUSTERERS)]
+
+
+def installed(clusterer: str) -> str:
+    """Refuses a clusterer whose extra is missing, before hours of training and not after."""
+    extra = EXTRAS.get(clusterer)
+    if extra is not None and find_spec(extra) is None:
+        raise ValueError(f'{clusterer} needs the {extra} extra; run pip install "bs6207[{extra}]"')
+    return clusterer
+
+
+ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed)]
 
 TRAINING = "Training"
 

@@ -7,7 +7,6 @@ import torch
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.latent import experiment
-from bs6207.latent.clusterers import CLUSTERERS
 from bs6207.latent.experiment import run
 from bs6207.latent.scores import middle
 from bs6207.latent.settings import LatentSettings
@@ -98,15 +97,6 @@ def test_a_run_without_the_two_number_latent_draws_no_scatter():
     result = run(LatentSettings(dims=[3], data="mnist-5k", epochs=4, batch_size=32, train_images=300), Silent())
     assert "scatter" not in result.figures
     assert set(result.figures) == {"reconstructions", "loss_curves", "scores"}
-
-
-@pytest.mark.parametrize("name", CLUSTERERS)
-def test_every_clusterer_separates_far_apart_blobs(name):
-    random = np.random.RandomState(0)
-    labels = np.repeat(np.arange(4), 50)
-    vectors = (np.eye(4)[labels] * 20 + random.normal(size=(200, 4))).astype(np.float32)
-    clusters = CLUSTERERS[name](4, 0).fit(vectors).predict(vectors)
-    assert len({(cluster, label) for cluster, label in zip(clusters, labels, strict=True)}) == 4
 
 
 def test_the_middle_of_nested_scores_is_taken_number_by_number():
