@@ -1,0 +1,255 @@
+"""Clusters from latents and images together: neighbours, contrast, communities, mutual information. No label is seen.
+
+An autoencoder's latents know which images are near each other but not which differences matter. Four steps add that:
+
+1. Neighbours: images that are among each other's ten nearest in the latent mostly show the same thing (SCAN: Van
+   Gansbeke et al. 2020, arXiv:2005.12320; mutual: Dang et al. 2021, "Nearest Neighbor Matching for Deep Clustering").
+2. Contrast: a small convolutional network learns to give an image and its distorted neighbour features that are more
+   alike than those of any other two images (InfoNCE: van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020,
+   arXiv:2002.05709).
+3. Communities of the graph of nearest features (Blondel et al. 2008, arXiv:0803.0476) are the first clusters. Found
+   on several subsets of the images, they also say how far clusters can be believed.
+4. Mutual information: the network learns to name all images so that the name survives distortion while all names stay
+   in use (IIC: Ji et al. 2019, arXiv:1807.06653; IMSAT: Hu et al. 2017, arXiv:1702.08720).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bs6207.devices import prepare
+from bs6207.latent.communities import centres, communities, mutual_neighbours, nearest
+from bs6207.latent.distortion import SIDE, distort, occlude
+
+LEARN_FROM = 20_000  # images with neighbours; searching more costs time by the square
+LATENT_NEIGHBOURS = 10
+
+WIDTHS, FEATURES = (32, 64, 64), 64  # what one core trains in half a minute
+PAIRS, CONTRAST_STEPS, CONTRAST_RATE = 384, 300, 2e-3
+TEMPERATURE = 0.5  # of the contrast; as high as this, classes attract and not single images
+CONTRAST_PATCHES, CONTRAST_PATCH_CHANCE = 3, 0.8
+
+BATCH, NAMING_STEPS, NAMING_RATE = 192, 600, 5e-3
+SHARPNESS = 10.0  # cosines between -1 and 1 become log odds; at 5 names stay so soft that digits merge
+NAMING_PATCHES, NAMING_PATCH_CHANCE = 2, 0.6
+SURE = 0.9  # a name at least this probable is taught to the distorted image (Sohn et al. 2020, arXiv:2001.07685)
+
+MOST_PASSES = 20  # over the images in either training, so that few images take less time
+WARM_UP, WEIGHT_DECAY = 0.1, 1e-4  # share of the steps in which the learning rate rises; it then falls as a cosine
+
+PARTITIONS, PARTITION_IMAGES = 5, 8000  # with five, one that went wrong neither becomes the medoid nor costs trust
+TRUSTED = 0.85
+
+Report = Callable[[str], None]
+
+
+class ContrastiveClusters:
+    """Clusters of images, from an autoencoder's latents and the images themselves.
+
+    Args:
+        count: clusters, 2 or more.
+        seed: of every random number; equal seeds give equal clusters on one machine.
+        contrast_steps, naming_steps: of the two trainings, at most; fewer where images are few.
+        report: is told what is being done.
+
+    Attributes:
+        trust: after `fit`, {"agreement": adjusted Rand index between the first clusters and those found on other
+            subsets, their median, 1 where they are the same; "trusted": whether that is at least `TRUSTED`}.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        seed: int,
+        contrast_steps: int = CONTRAST_STEPS,
+        naming_steps: int = NAMING_STEPS,
+        report: Report = lambda text: None,
+    ):
+        self.count, self.seed = count, seed
+        self.contrast_steps, self.naming_steps = contrast_steps, naming_steps
+        self.report = report
+        self.trust: dict[str, float | bool] = {}
+
+    def fit(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> "ContrastiveClusters":
+        """Find clusters.
+
+        Args:
+            latents: [N, d]; only distances between them matter.
+            images: [N, C, H, W], in the same order.
+        """
+        if len(latents) != len(images):
+            raise ValueError(f"{len(latents)} latents of {len(images)} images")
+        prepare(self.seed)
+        random = torch.Generator().manual_seed(self.seed)
+        pixels = resized(images)
+        chosen = torch.randperm(len(pixels), generator=random)[:LEARN_FROM]
+
+        self.report("neighbours")
+        neighbours = mutual_neighbours(torch.from_numpy(latents)[chosen], LATENT_NEIGHBOURS)
+        self.network = build_network(pixels.shape[1])
+        contrast(self.network, pixels[chosen], neighbours, self.contrast_steps, random, self.report)
+
+        self.report("communities")
+        features = describe(self.network, pixels[chosen])
+        partitions = [self.partition(features, random) for _ in range(PARTITIONS)]
+        alike = np.array([[adjusted_rand_score(one, other) for other in partitions] for one in partitions])
+        medoid = int(alike.sum(0).argmax())  # the one most like the others
+        agreement = float(np.median(np.delete(alike[medoid], medoid)))
+        self.trust = {"agreement": agreement, "trusted": agreement >= TRUSTED}
+        first = partitions[medoid]
+        self.names = nn.Parameter(centres(features, first, self.count))
+        name(self.network, self.names, pixels, self.naming_steps, random, self.report)
+        return self
+
+    def predict(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The cluster of every image, [N], 0 to count - 1; the latents have done their work in `fit`."""
+        with torch.no_grad():
+            return similarity(describe(self.network, resized(images)), self.names).argmax(1).numpy()
+
+    def partition(self, features: Tensor, random: torch.Generator) -> NDArray[np.int64]:
+        """Clusters of all `features`, [N]: communities of a random part, and for the rest that of its nearest there."""
+        part = features[torch.randperm(len(features), generator=random)[: min(PARTITION_IMAGES, len(features) // 2)]]
+        found = communities(part, self.count, self.seed)
+        return found[nearest(features, part, 1)[:, 0].numpy()]
+
+
+def resized(images: NDArray[np.uint8]) -> Tensor:
+    """Images of `SIDE` x `SIDE` pixels, uint8, [N, C, SIDE, SIDE]."""
+    pixels = torch.from_numpy(images)
+    if pixels.shape[2:] == (SIDE, SIDE):
+        return pixels
+    parts = [
+        functional.interpolate(part.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
+        for part in pixels.split(1000)
+    ]
+    return torch.cat([part.round().to(torch.uint8) for part in parts])
+
+
+class FlattenChannelsLast(nn.Module):
+    """[N, C, H, W] to [N, H W C]; without a copy, forwards and backwards, where channels lie last in memory."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.permute(0, 2, 3, 1).flatten(1)
+
+
+def build_network(channels: int) -> nn.Module:
+    """From images [N, channels, SIDE, SIDE] in [0, 1] to features [N, FEATURES]."""
+    first, second, third = WIDTHS
+    layers: list[nn.Module] = [nn.PixelUnshuffle(2)]  # a quarter of the places to convolve at
+    for inputs, outputs, stride in ((4 * channels, first, 1), (first, second, 2), (second, third, 1)):
+        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    layers += [FlattenChannelsLast(), nn.Linear(third * (SIDE // 4) ** 2, FEATURES)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def look(network: nn.Module, images: Tensor) -> Tensor:
+    """Features of length 1, [N, FEATURES]; in bfloat16 on the way, twice as fast where the processor has it."""
+    with torch.autocast("cpu", torch.bfloat16):
+        features = network(images.contiguous(memory_format=torch.channels_last))
+    return functional.normalize(features.float())
+
+
+@torch.no_grad()
+def describe(network: nn.Module, pixels: Tensor) -> Tensor:
+    """Features of uint8 images as they are, [N, FEATURES]."""
+    network.eval()
+    return torch.cat([look(network, part / 255) for part in pixels.split(1000)])
+
+
+def draws(size: int, batch: int, steps: int, random: torch.Generator) -> Iterator[tuple[float, Tensor]]:
+    """How far training is, in [0, 1), and which images are next: every one once before any comes again."""
+    batch = min(batch, size)
+    steps = min(steps, MOST_PASSES * math.ceil(size / batch))
+    order = torch.empty(0, dtype=torch.long)
+    for step in range(steps):
+        if len(order) < batch:
+            order = torch.randperm(size, generator=random)
+        yield step / steps, order[:batch]
+        order = order[batch:]
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, done: float) -> None:
+    """One step down the gradient of `loss`, at the rate that the schedule has for this share of the training."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def contrast(
+    network: nn.Module, pixels: Tensor, neighbours: csr_matrix, steps: int, random: torch.Generator, report: Report
+) -> None:
+    """Train `network` in place to tell an image and its neighbour from all other images, however distorted.
+
+    Args:
+        pixels: uint8, [N, C, SIDE, SIDE].
+        neighbours: [N, N]; who has none is paired with itself.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
+    starts, others = (torch.from_numpy(part).long() for part in (neighbours.indptr, np.append(neighbours.indices, 0)))
+    counts = starts.diff()
+    network.train()
+    for done, ones in draws(len(pixels), PAIRS, steps, random):
+        pick = (torch.rand(len(ones), generator=random) * (counts[ones] + 1)).long()  # the last stands for itself
+        pairs = torch.where(pick < counts[ones], others[(starts[ones] + pick).clamp_max(len(others) - 1)], ones)
+        views = distort(pixels[torch.cat([ones, pairs])] / 255, random)
+        features = look(network, occlude(views, CONTRAST_PATCHES, CONTRAST_PATCH_CHANCE, random))
+        alike = (features @ features.T / TEMPERATURE).fill_diagonal_(-math.inf)
+        partners = torch.arange(len(features)).roll(len(ones))
+        descend(optimizer, functional.cross_entropy(alike, partners), CONTRAST_RATE, done)
+        report(f"contrast, {done:.0%}")
+
+
+def similarity(features: Tensor, names: Tensor) -> Tensor:
+    """Cosines between features, already of length 1, and names, [N, count]."""
+    return features @ functional.normalize(names).T
+
+
+def name(
+    network: nn.Module, names: nn.Parameter, pixels: Tensor, steps: int, random: torch.Generator, report: Report
+) -> None:
+    """Train `network` and `names` in place until an image and its distortion tell as much of each other as names can.
+
+    The images are occluded less and less from half of the training on, so that it ends on what will be asked.
+
+    Args:
+        pixels: uint8, [N, C, SIDE, SIDE].
+    """
+    optimizer = torch.optim.AdamW([*network.parameters(), names], weight_decay=WEIGHT_DECAY)
+    network.train()
+    for done, chosen in draws(len(pixels), BATCH, steps, random):
+        plain = pixels[chosen] / 255
+        chance = NAMING_PATCH_CHANCE * min(1.0, 2 - 2 * done)
+        changed = occlude(distort(plain, random), NAMING_PATCHES, chance, random)
+        features = look(network, torch.cat([plain, changed]))
+        log_plain, log_changed = (SHARPNESS * similarity(features, names)).log_softmax(1).chunk(2)
+        sure, taught = log_plain.detach().exp().max(1)
+        teaching = (functional.nll_loss(log_changed, taught, reduction="none") * (sure > SURE)).mean()
+        usage = (log_plain.exp().mean(0) + log_changed.exp().mean(0)) / 2
+        loss = teaching - mutual_information(log_plain.exp(), log_changed.exp()) - entropy(usage)
+        descend(optimizer, loss, NAMING_RATE, done)
+        report(f"naming, {done:.0%}")
+
+
+def entropy(shares: Tensor) -> Tensor:
+    """In nats, of probabilities of any shape that sum to 1."""
+    return -(shares * shares.clamp_min(1e-6).log()).sum()
+
+
+def mutual_information(one: Tensor, other: Tensor) -> Tensor:
+    """How much two names of the same images tell of each other, in nats: 0 to log(count) (Ji et al. 2019, equation 3).
+
+    Args:
+        one, other: probabilities of every name, [N, count].
+    """
+    joint = one.T @ other / len(one)
+    joint = (joint + joint.T) / 2
+    return 2 * entropy(joint.sum(0)) - entropy(joint)
