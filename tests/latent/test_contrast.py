@@ -87,6 +87,13 @@ def test_clusters_of_noise_are_not_trusted():
     assert not clusters.trust["trusted"]
 
 
+def test_images_that_are_all_the_same_are_one_cluster_and_not_to_be_trusted():
+    images, latents = np.zeros((200, 1, 28, 28), np.uint8), np.zeros((200, 4), np.float32)
+    clusters = ContrastiveClusters(3, 0, contrast_steps=1, naming_steps=1).fit(latents, images)
+    assert not clusters.trust["trusted"]
+    assert len(set(clusters.predict(latents, images))) == 1
+
+
 def test_latents_of_other_images_are_refused():
     with pytest.raises(ValueError, match="500 latents of 499 images"):
         ContrastiveClusters(3, 0).fit(np.zeros((500, 2), np.float32), np.zeros((499, 1, 8, 8), np.uint8))
