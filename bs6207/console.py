@@ -70,8 +70,12 @@ class ProgressReport:
 
     def step(self, doing: str) -> None:
         """One step is done."""
-        self.end_if_stopped()
         self.done += 1
+        self.tell(doing)
+
+    def tell(self, doing: str) -> None:
+        """What a long step is at."""
+        self.end_if_stopped()
         if self.bar:
             self.bar.update(self.task, completed=self.done, description=f"{self.command} {doing}")
         elif not self.quiet and time.monotonic() - self.last_line >= PLAIN_INTERVAL:

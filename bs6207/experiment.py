@@ -1,6 +1,6 @@
 """The words every experiment speaks: settings in, rows out, one result."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
@@ -82,20 +82,46 @@ class Result:
     failures: Sequence[str] = ()
 
 
-class Progress(Protocol):
+class Steps(Protocol):
+    """Where a piece of an experiment reports while it works."""
+
+    def step(self, doing: str) -> None:
+        """One step is done; `doing` says of what, in a few words."""
+
+    def tell(self, doing: str) -> None:
+        """What a long step is at, in a few words."""
+
+    def record(self, row: Row) -> None:
+        """Keep one row of history, at once and for good."""
+
+
+class Progress(Steps, Protocol):
     """Where an experiment reports while it works."""
 
     def expect(self, steps: int) -> None:
         """Announce `steps` further steps of work."""
 
-    def step(self, doing: str) -> None:
-        """One step is done; `doing` says of what, in a few words."""
-
-    def record(self, row: Row) -> None:
-        """Keep one row of history, at once and for good."""
-
     def note(self, sentence: str) -> None:
         """Tell the user something that changes how the result is read."""
+
+
+Piece = TypeVar("Piece")
+Outcome = TypeVar("Outcome")
+
+
+class Deal(Protocol):
+    """A way to get independent pieces of work done."""
+
+    def __call__(
+        self, work: Callable[[Piece, Steps], Outcome], pieces: Sequence[Piece], progress: Steps
+    ) -> Iterator[Outcome]:
+        """The outcomes of all pieces, in their order."""
+
+
+def in_turn(work: Callable[[Piece, Steps], Outcome], pieces: Sequence[Piece], progress: Steps) -> Iterator[Outcome]:
+    """The outcomes of all pieces, one after the other, here."""
+    for piece in pieces:
+        yield work(piece, progress)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

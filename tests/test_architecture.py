@@ -20,11 +20,12 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "figures": set(),
     "console": {"experiment"},
     "options": {"experiment", "errors"},
+    "cells": {"experiment", "errors"},
     "runs": {"experiment", "errors", "figures"},
     "data": {"data", "experiment", "errors"},
     "metrics": {"metrics"},
     **{story: SHARED | {story} for story in STORIES},
-    "cli": STORIES | {"__init__", "console", "devices", "errors", "experiment", "options", "runs"},
+    "cli": STORIES | {"__init__", "cells", "console", "devices", "errors", "experiment", "options", "runs"},
 }
 
 HOME = {  # a library: the modules that may import it
@@ -33,7 +34,7 @@ HOME = {  # a library: the modules that may import it
     "matplotlib": {"figures.py"},
     "filelock": {"runs.py"},
     "torchvision": {"download.py"},
-    "PIL": {"folder.py", "figures.py"},
+    "PIL": {"folder.py", "figures.py", "projector.py"},
     "click": set(),
 }
 
