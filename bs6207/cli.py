@@ -3,6 +3,7 @@
 import signal
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -11,6 +12,7 @@ import typer
 
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
+from bs6207.cells import deal
 from bs6207.console import ProgressReport, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.devices import require_device
@@ -40,7 +42,7 @@ def latent(settings: LatentSettings, invocation: Invocation) -> None:
     """How many numbers does a digit need before the ten classes separate?"""
     from bs6207.latent.experiment import run
 
-    conduct("latent", run, settings, invocation)
+    conduct("latent", partial(run, deal=partial(deal, jobs=settings.jobs)), settings, invocation)
 
 
 @command(app, "deblur", DeblurSettings)

@@ -1,11 +1,13 @@
 """Where tensors live, how many threads work on them, and where random numbers start."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bs6207.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
+
+PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 
 
 def require_device(name: str) -> None:
@@ -30,6 +32,30 @@ def choose_device(name: str) -> "torch.device":
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtype":
+    """The number format of a training's layers; `auto` is bfloat16 where the processor multiplies in it.
+
+    Weights, losses and scores are float32 in any case.
+    """
+    import torch
+
+    if name == "auto":
+        name = "bf16" if multiplies_in_bfloat16(device) else "fp32"
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def multiplies_in_bfloat16(device: "torch.device") -> bool:
+    """Whether bfloat16 is native, and so several times as fast as float32; elsewhere it is emulated, and slow."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an older torch cannot say
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def prepare(seed: int) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+FACTS = "bs6207"  # the key in a safetensors file's metadata under which JSON says how to build the network again
+
 Row: TypeAlias = Mapping[str, Any]
 
 
@@ -59,6 +61,14 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """A trained network: its tensors by name, and what is needed to build it again, written beside them."""
+
+    tensors: Mapping[str, "Tensor"]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Result:
     """What an experiment found.
 
@@ -77,7 +87,7 @@ class Result:
     remarks: Sequence[str] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
-    weights: Mapping[str, Mapping[str, "Tensor"]] = field(default_factory=dict)
+    weights: Mapping[str, Weights] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     failures: Sequence[str] = ()
 

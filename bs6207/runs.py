@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bs6207.errors import FolderError
-from bs6207.experiment import Result, Row, Settings, Table
+from bs6207.experiment import FACTS, Result, Row, Settings, Table
 
 VERSIONED = ("bs6207", "torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
 RECORD = "config.toml"  # a folder that holds one is a run
@@ -89,10 +89,11 @@ class Run:
 
         for name, table in result.tables.items():
             self.write(f"{name}.csv", to_csv(table).encode())
-        for name, tensors in result.weights.items():
+        for name, weights in result.weights.items():
             from safetensors.torch import save
 
-            self.write(f"{name}.safetensors", save({key: tensor.contiguous() for key, tensor in tensors.items()}))
+            tensors = {key: tensor.contiguous() for key, tensor in weights.tensors.items()}
+            self.write(f"{name}.safetensors", save(tensors, {FACTS: strict_json(weights.facts, indent=None)}))
         for name, figure in result.figures.items():
             for kind in ("png", "svg"):
                 self.write(f"{name}.{kind}", render(figure, kind))

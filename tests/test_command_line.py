@@ -233,13 +233,13 @@ def test_a_config_saved_by_notepad_is_read(bs6207, tmp_path):
 
 
 def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(bs6207, tmp_path):
-    line = "latent --config quick --dims 2 16 --epochs 1 --train-images 100 --batch-size 8 --json"
+    line = "latent --config quick --dims 2 64 --epochs 1 --train-images 100 --json"
     done = bs6207(*line.split())
     metrics = json.loads(done.stdout)
-    assert list(metrics["cells"]) == ["16"]
+    assert list(metrics["cells"]) == ["64"]
     assert [(row["dim"], row["seed"]) for row in metrics["failed"]] == [(2, 0)]
     assert done.returncode == 1
-    assert "dim 2 ends at a validation L1" in done.stderr
+    assert "2 numbers, seed 0: it ends at a validation L1" in done.stderr
     assert (tmp_path / "outputs/latent/scores.png").is_file()
 
 
@@ -247,7 +247,7 @@ def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(bs6207, tmp_pat
     ("line", "words"),
     [
         ("deblur --config quick --epochs 3 --train-images 100 --lr 10", "below the"),
-        ("latent --config quick --dims 2 --epochs 1 --train-images 100", "no better than the median image"),
+        ("latent --config quick --dims 2 --epochs 1 --train-images 100", "hardly better than the median image"),
         ("latent --config quick --train-images 4000", "has 3500 training images, not 4000"),
     ],
 )

@@ -31,20 +31,14 @@ class ImageSet:
         return ImageSet(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
 
     @property
-    def known_labels(self) -> NDArray[np.int64]:
-        """The labels, int64, [N].
-
-        Raises:
-            DataError: there are none.
-        """
-        if self.labels is None:
-            raise DataError("these images have no labels to score against; put those of each class into a folder")
-        return self.labels
-
-    @property
     def unit_pixels(self) -> NDArray[np.float32]:
         """The pixels in [0, 1], float32, [N, C, H, W]."""
         return np.divide(self.pixels, 255, dtype=np.float32)
+
+    @property
+    def flat(self) -> NDArray[np.float32]:
+        """The pixels in [0, 1] as vectors, float32, [N, C * H * W]."""
+        return self.unit_pixels.reshape(len(self), -1)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import clearness, restore, train_disc_net, train_restorer
 from bs6207.devices import choose_device, flush_denormals, prepare
 from bs6207.errors import DataError, DivergenceError
-from bs6207.experiment import Progress, Result, Row, Table
+from bs6207.experiment import Progress, Result, Row, Table, Weights
 from bs6207.metrics.restoration import l1, psnr_per_image, sharpness, ssim
 
 TEST_IMAGES = 1000  # a fixed random choice: the first thousand of MNIST's test images are the easier half
@@ -149,7 +149,8 @@ def report(
             "psnr_over_sigma": figures.psnr_over_sigma(scores, settings.sigma_range),
             "loss_curves": figures.loss_curves(curves),
         },
-        weights={f"unet_{name}": on_cpu(net) for name, net in nets.items()} | {"disc_net": on_cpu(disc_net)},
+        weights={f"unet_{name}": Weights(on_cpu(net), {"channels": len(truth[0])}) for name, net in nets.items()}
+        | {"disc_net": Weights(on_cpu(disc_net), {"channels": len(truth[0])})},
     )
 
 

@@ -1,1 +1,26 @@
 """How many numbers does a digit need before the ten classes separate?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bs6207.latent.model import Model
+
+
+def load(folder: str | Path, dim: int, seed: int | None = None) -> "Model":
+    """A trained autoencoder from a finished run of `bs6207 latent`.
+
+    Args:
+        folder: the run folder, such as outputs/latent.
+        dim: one of its latent sizes; seed: one of its seeds, the first if None.
+
+    Returns:
+        A model with `encode(images [N, C, H, W] in [0, 1])`, giving latents, [N, dim], and `decode(latents)`, giving
+        images.
+
+    Raises:
+        bs6207.errors.FolderError: there is none of that size in the folder, or its file is not whole.
+    """
+    from bs6207.latent import model
+
+    return model.load(folder, dim, seed)

@@ -156,13 +156,22 @@ class UmapThenMixture:
             return self.mixture.predict(self.map.transform(vectors))
 
 
+def best(count: int, seed: int) -> Any:
+    """The strongest route there is without labels; it looks at the images, too: see `latent/contrast.py`."""
+    from bs6207.latent.contrast import ContrastiveClusters
+
+    return ContrastiveClusters(count, seed)
+
+
 CLUSTERERS: dict[str, Callable[[int, int], Clusterer]] = {
     "kmeans": KMeansOfStarts,
     "gmm": GaussianMixtureOfStarts,
     "spectral": SpectralOfPart,
     "umap-gmm": UmapThenMixture,
+    "best": best,
 }
 
+SEES_IMAGES = {"best"}  # clusterers whose `fit` and `predict` take the images, too
 EXTRAS = {"umap-gmm": "umap"}  # the extra a clusterer needs, named like the module it brings
 
 

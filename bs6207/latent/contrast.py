@@ -24,7 +24,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bs6207.devices import prepare
+from bs6207.devices import multiplies_in_bfloat16, prepare
 from bs6207.latent.communities import centres, communities, mutual_neighbours, nearest
 from bs6207.latent.distortion import SIDE, distort, occlude
 
@@ -154,8 +154,8 @@ def build_network(channels: int) -> nn.Module:
 
 
 def look(network: nn.Module, images: Tensor) -> Tensor:
-    """Features of length 1, [N, FEATURES]; in bfloat16 on the way, twice as fast where the processor has it."""
-    with torch.autocast("cpu", torch.bfloat16):
+    """Features of length 1, [N, FEATURES]; in bfloat16 on the way where the processor has it, twice as fast."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(images.device)):
         features = network(images.contiguous(memory_format=torch.channels_last))
     return functional.normalize(features.float())
 

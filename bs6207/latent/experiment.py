@@ -1,182 +1,141 @@
 """The latent experiment: an autoencoder per latent size, clusters of its latents, and what both must beat."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean, median, stdev
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from bs6207.data.batches import resident
-from bs6207.data.images import DataSet, ImageSet
+from bs6207.data.images import ImageSet
 from bs6207.data.sources import load
-from bs6207.devices import choose_device, flush_denormals, prepare
-from bs6207.errors import DivergenceError
-from bs6207.experiment import Progress, Result, Row, Table
-from bs6207.latent import figures
-from bs6207.latent.autoencoder import Autoencoder
-from bs6207.latent.scores import cluster, middle, score_baselines, score_images
+from bs6207.errors import DataError, DivergenceError
+from bs6207.experiment import Deal, Progress, Result, in_turn
+from bs6207.latent.report import report
+from bs6207.latent.scores import Search, score_constants
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.training import encode, reconstruct, train
+from bs6207.latent.study import Baseline, Cell, Failure, Task, study
+from bs6207.metrics.clusters import agreement
 
-SHOWN_IMAGES = 12
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One autoencoder: what it scores on the test images, and what is drawn of it."""
-
-    dim: int
-    seed: int
-    scores: dict[str, Any]
-    history: list[Row]
-    test_latents: NDArray[np.float32]
-    shown: NDArray[np.float32]
-    weights: dict[str, torch.Tensor]
+COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
 
 
-def run(settings: LatentSettings, progress: Progress) -> Result:
-    """Train, cluster and score every size of `settings.dims`, beside the baselines."""
-    data = load(settings.data, progress.note)
-    learn = data.learn_from(settings.train_images)
-    progress.expect(len(settings.dims) * settings.seeds * settings.epochs)
-
-    baselines = score_baselines(learn, data.test, settings)
-    cells: list[Cell] = []
-    failed: list[Row] = []
-    for dim in settings.dims:
-        for seed in range(settings.seed, settings.seed + settings.seeds):
-            try:
-                cells.append(study(dim, seed, learn, data, settings, baselines, progress))
-            except DivergenceError as failure:
-                failed.append({"dim": dim, "seed": seed, "reason": str(failure)})
-    if not cells:
-        raise DivergenceError(failed[0]["reason"])
-    return report(cells, failed, baselines, data, len(learn), settings)
-
-
-def study(
-    dim: int,
-    seed: int,
-    learn: ImageSet,
-    data: DataSet,
-    settings: LatentSettings,
-    baselines: dict[str, Any],
-    progress: Progress,
-) -> Cell:
-    """Train one autoencoder and score it on the test images.
+def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> Result:
+    """Train, cluster and score every size of `settings.dims`, beside the baselines.
 
     Raises:
-        DivergenceError: it ends no better than the median image, that is, it has learned nothing.
+        DataError: the images do not fit the settings.
+        DivergenceError: no autoencoder has learned anything.
     """
-    prepare(seed)
-    flush_denormals()
-    device = choose_device(settings.device)
-    model = Autoencoder(learn.image_shape, dim).to(device)
-    pixels, validation, test = (resident(images, device) for images in (learn, data.validation, data.test))
+    data = load(settings.data, progress.note)
+    settings = settings.model_copy(update={"data": data.given_as})
+    learn = data.learn_from(settings.train_images)
+    floors = score_constants(learn, data.test)
+    clusters = settings.clusters or class_count(learn)
+    require_enough(learn, max(settings.dims), clusters)
+    tasks = plan(settings, clusters, floor=score_constants(learn, data.validation)["median"]["l1"])
+    progress.expect(sum(steps(task) for task in tasks))
 
-    history: list[Row] = []
-    curve = train(model, pixels, validation, settings.epochs, settings.batch_size, settings.lr, seed)
-    for epoch, (train_l1, validation_l1) in enumerate(curve, start=1):
-        row = {"dim": dim, "seed": seed, "epoch": epoch, "train_l1": train_l1, "validation_l1": validation_l1}
-        history.append(row)
-        progress.record(row)
-        progress.step(f"dim {dim}, epoch {epoch}, validation L1 {validation_l1:.4f}")
-    if validation_l1 >= baselines["median"]["l1"]:
-        raise DivergenceError(
-            f"dim {dim} ends at a validation L1 of {validation_l1:.4f}, no better than the median image "
-            f"({baselines['median']['l1']:.4f}); try more --epochs or another --lr than {settings.lr:g}"
-        )
-
-    restored = reconstruct(model, test).cpu().numpy()
-    test_latents = encode(model, test).numpy()
-    scores = score_images(data.test.unit_pixels, restored) | {
-        "clusters": cluster(
-            encode(model, pixels).numpy(), learn.known_labels, test_latents, data.test.known_labels, settings, seed
-        )
-    }
-    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    return Cell(dim, seed, scores, history, test_latents, restored[:SHOWN_IMAGES], weights)
-
-
-def report(
-    cells: Sequence[Cell],
-    failed: Sequence[Row],
-    baselines: dict[str, Any],
-    data: DataSet,
-    learned_from: int,
-    settings: LatentSettings,
-) -> Result:
-    """Rows, tables and figures of the finished cells."""
-    by_dim = {dim: group for dim in settings.dims if (group := [cell for cell in cells if cell.dim == dim])}
-    metrics = {
+    outcomes = list(deal(study, tasks, progress))
+    cells = [outcome for outcome in outcomes if isinstance(outcome, Cell)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    baselines = [outcome for outcome in outcomes if isinstance(outcome, Baseline)]
+    if not cells:
+        raise DivergenceError(failures[0].reason)
+    metrics: dict[str, Any] = {
         "cells": {
-            dim: middle([cell.scores for cell in group]) | {"seeds": {cell.seed: cell.scores for cell in group}}
-            for dim, group in by_dim.items()
+            dim: over_seeds({cell.seed: cell.scores for cell in cells if cell.dim == dim})
+            | {"agreement": agreements([cell for cell in cells if cell.dim == dim])}
+            for dim in settings.dims
+            if any(cell.dim == dim for cell in cells)
         },
-        "baselines": baselines,
-        "data": data.record() | {"train": learned_from},
-        "failed": failed,
+        "baselines": floors
+        | {
+            "pixels": over_seeds({one.seed: one.scores for one in baselines if one.kind == "pixels"}),
+            "pca": {
+                dim: over_seeds({one.seed: one.scores[dim] for one in baselines if one.kind == "pca"})
+                for dim in settings.dims
+            },
+        },
+        "data": data.record() | {"train": len(learn)},
+        "failed": [{"dim": one.dim, "seed": one.seed, "reason": one.reason} for one in failures],
     }
-    first = {dim: group[0] for dim, group in by_dim.items()}  # what is drawn is of the first seed
-    tables = {"history": Table(tuple(cells[0].history[0]), [row for cell in cells for row in cell.history])}
-    drawn = {
-        "reconstructions": figures.reconstructions(
-            data.test.unit_pixels[:SHOWN_IMAGES], {dim: (cell.shown, cell.scores["l1"]) for dim, cell in first.items()}
-        ),
-        "loss_curves": figures.loss_curves(tables["history"], baselines),
-        "scores": figures.scores(metrics),
-    }
-    if 2 in first:
-        tables["latents_2"] = Table(
-            ("digit", "z1", "z2"),
-            [
-                {"digit": digit, "z1": x, "z2": y}
-                for digit, (x, y) in zip(data.test.known_labels.tolist(), first[2].test_latents.tolist(), strict=True)
-            ],
-        )
-        drawn["scatter"] = figures.scatter(tables["latents_2"])
-    return Result(
-        settings=settings.model_copy(update={"data": data.given_as}),
-        metrics=metrics,
-        headline=headline(metrics, settings),
-        remarks=remarks(metrics, settings),
-        tables=tables,
-        figures=drawn,
-        failures=[row["reason"] for row in failed],
-        weights={f"autoencoder_{cell.dim}_{cell.seed}": cell.weights for cell in cells},
-    )
+    return report(metrics, cells, data, settings)
 
 
-def headline(metrics: dict[str, Any], settings: LatentSettings) -> Table:
-    """One row per latent size, with PCA at that size beside it, then the floors."""
-    clustered = {name: f"{name} accuracy" for name in settings.clusterer}
-    columns = ("latent", "L1", "PCA L1", "PSNR dB", *clustered.values(), *(f"PCA {name}" for name in clustered))
-    rows: list[Row] = []
-    for dim, cell in metrics["cells"].items():
-        pca = metrics["baselines"]["pca"][dim]
-        rows.append(
-            {"latent": dim, "L1": f"{cell['l1']:.4f}", "PCA L1": f"{pca['l1']:.4f}", "PSNR dB": f"{cell['psnr']:.2f}"}
-            | {column: f"{cell['clusters'][name]['accuracy']:.3f}" for name, column in clustered.items()}
-            | {f"PCA {name}": f"{pca['clusters'][name]['accuracy']:.3f}" for name in clustered}
-        )
-    for name in ("median", "black"):
-        rows.append({"latent": f"{name} image", "L1": f"{metrics['baselines'][name]['l1']:.4f}"})
-    pixels = metrics["baselines"]["pixels"]["clusters"]
-    rows.append(
-        {"latent": "raw pixels"} | {column: f"{pixels[name]['accuracy']:.3f}" for name, column in clustered.items()}
-    )
-    return Table(columns, rows)
-
-
-def remarks(metrics: dict[str, Any], settings: LatentSettings) -> list[str]:
-    """What the table must not be read without."""
-    data = metrics["data"]
-    seeds = "one seed" if settings.seeds == 1 else f"medians of {settings.seeds} seeds"
-    return [
-        f"Scores on {data['test']} test images of {data['name']}, {seeds}, after learning from {data['train']}; "
-        "L1 is the mean absolute error per pixel in [0, 1].",
-        "Clusters are fitted without labels, named on the training images (Hungarian method) and scored on the test "
-        "images; chance is about 0.1.",
+def plan(settings: LatentSettings, clusters: int, floor: float) -> list[Task]:
+    """The independent pieces of work: the autoencoders by size and seed, then the baselines by seed."""
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    every, dims = tuple(settings.clusterer), tuple(settings.dims)
+    tasks = [
+        Task("autoencoder", (dim,), Search(every, clusters, seed), floor, settings) for dim in dims for seed in seeds
     ]
+    for kind in ("pixels", "pca"):
+        for seed in seeds:
+            clusterers = tuple(name for name in every if name not in COSTLY or seed == settings.seed)
+            tasks.append(Task(kind, dims, Search(clusterers, clusters, seed), floor, settings))
+    return tasks
+
+
+def steps(task: Task) -> int:
+    """How many steps of progress a task will report."""
+    return {"autoencoder": task.settings.epochs + 1, "pixels": 1, "pca": len(task.dims)}[task.kind]
+
+
+def require_enough(learn: ImageSet, most: int, clusters: int) -> None:
+    """Check that the images allow what was asked for.
+
+    Raises:
+        DataError: they do not.
+    """
+    pixels = math.prod(learn.image_shape)
+    if most > pixels:
+        raise DataError(f"a latent of {most} numbers is larger than the {pixels} pixels of an image; lower --dims")
+    if most > len(learn):
+        raise DataError(f"PCA with {most} components needs as many images, and there are {len(learn)}; lower --dims")
+    if clusters > len(learn):
+        raise DataError(f"{clusters} clusters need as many images, and there are {len(learn)}; lower --clusters")
+
+
+def class_count(images: ImageSet) -> int:
+    """How many classes the labels name: so many clusters are looked for if not told otherwise.
+
+    Raises:
+        DataError: there are no labels.
+    """
+    if images.labels is None:
+        raise DataError("images without labels do not say how many clusters to look for; give --clusters")
+    return len(np.unique(images.labels))
+
+
+def over_seeds(scores: Mapping[int, Mapping[Any, Any]]) -> dict[str, Any]:
+    """The median of every score over the seeds, and beside them mean, sample standard deviation and each seed's own."""
+    every = list(scores.values())
+    return summary(every, median) | {
+        "mean": summary(every, mean),
+        "sd": summary(every, lambda values: stdev(values) if len(values) > 1 else None),
+        "seeds": scores,
+    }
+
+
+def summary(scores: Sequence[Mapping[Any, Any]], reduce: Callable[[list[float]], Any]) -> dict[str, Any]:
+    """Equally nested scores reduced, number by number; lists belong to one seed and are left out.
+
+    What is true is so with every seed. A number that is None with one seed is reduced over the others, and None where
+    no seed has it.
+    """
+    reduced: dict[str, Any] = {}
+    for key, value in scores[0].items():
+        values = [one[key] for one in scores if one.get(key) is not None]
+        if isinstance(value, Mapping):
+            reduced[key] = summary(values, reduce)
+        elif isinstance(value, bool):
+            reduced[key] = all(values)
+        elif not isinstance(value, list):
+            reduced[key] = reduce(values) if values else None
+    return reduced
+
+
+def agreements(cells: Sequence[Cell]) -> dict[str, float | None]:
+    """How much the clusters of different seeds agree, by clusterer: mean pairwise adjusted Rand index, test images."""
+    return {name: agreement([cell.partitions[name] for cell in cells]) for name in cells[0].partitions}

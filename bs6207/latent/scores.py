@@ -1,7 +1,7 @@
-"""What an autoencoder is scored by, and the baselines it must beat."""
+"""What reconstructions and latents are scored by; the same for an autoencoder and for what it must beat."""
 
-from collections.abc import Sequence
-from statistics import median
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,37 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bs6207.data.images import ImageSet
-from bs6207.latent.clusterers import CLUSTERERS
-from bs6207.latent.settings import LatentSettings
-from bs6207.metrics.clusters import match_clusters, score_clusters
+from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
+from bs6207.latent.probes import probe
+from bs6207.metrics.clusters import majority_classes, match_clusters, purity, score_clusters, sizes
 from bs6207.metrics.restoration import l1, mse, psnr_of
 
 Vectors = NDArray[np.float32]  # [N, dim]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which clusters to look for: by which clusterers, how many, with which seed."""
+
+    clusterers: tuple[str, ...]
+    clusters: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Cluster numbers, from 0, of the training and of the test images.
+
+    Attributes:
+        count: how many clusters there are, empty ones included.
+        train: int64, [N]; test: int64, [M].
+        trust: what a clusterer can say without labels of how far it may be believed; empty if nothing.
+    """
+
+    count: int
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    trust: dict[str, Any]
 
 
 def score_images(truth: NDArray[np.float32], guess: NDArray[np.float32]) -> dict[str, Any]:
@@ -23,57 +48,54 @@ def score_images(truth: NDArray[np.float32], guess: NDArray[np.float32]) -> dict
     return {"l1": l1(truth, guess), "mse": error, "psnr": psnr_of(error)}
 
 
-def cluster(
-    train_vectors: Vectors,
-    train_labels: NDArray[np.int64],
-    test_vectors: Vectors,
-    test_labels: NDArray[np.int64],
-    settings: LatentSettings,
-    seed: int,
-) -> dict[str, dict[str, float]]:
-    """Scores of every clusterer: fitted without labels and named on the training images, scored on the test images."""
-    count = len(np.unique(train_labels))
-    scores = {}
-    for name in settings.clusterer:
-        with threadpool_limits(1):  # the order in which threads add up would change the last digits
-            clusterer = CLUSTERERS[name](count, seed).fit(train_vectors)
-            naming = match_clusters(clusterer.predict(train_vectors), train_labels)
-            scores[name] = score_clusters(clusterer.predict(test_vectors), test_labels, naming)
-    return scores
-
-
-def score_baselines(learn: ImageSet, test: ImageSet, settings: LatentSettings) -> dict[str, Any]:
-    """What has learned nothing (black, median, mean image), raw pixels, and PCA at the same sizes."""
-    from sklearn.decomposition import PCA
-
-    truth, known = test.unit_pixels, learn.unit_pixels
+def score_constants(learn: ImageSet, test: ImageSet) -> dict[str, Any]:
+    """What scores whoever has learned nothing: the black, the median and the mean image."""
+    known, truth = learn.unit_pixels, test.unit_pixels
     constants = {"black": np.zeros_like(known[0]), "median": np.median(known, 0), "mean": known.mean(0)}
-    baselines: dict[str, Any] = {
+    return {
         name: score_images(truth, np.broadcast_to(image, truth.shape).astype(np.float32))
         for name, image in constants.items()
     }
 
-    flat_learn, flat_test = known.reshape(len(known), -1), truth.reshape(len(truth), -1)
 
-    def clusters(train_vectors: Vectors, test_vectors: Vectors) -> dict[str, dict[str, float]]:
-        return cluster(train_vectors, learn.known_labels, test_vectors, test.known_labels, settings, settings.seed)
+def score_vectors(
+    train_vectors: Vectors,
+    test_vectors: Vectors,
+    learn: ImageSet,
+    test: ImageSet,
+    search: Search,
+    tell: Callable[[str], None],
+) -> tuple[dict[str, Partition], dict[str, Any]]:
+    """Cluster the vectors of images by every clusterer, and score clusters and vectors.
 
-    baselines["pixels"] = {"clusters": clusters(flat_learn, flat_test)}
-    baselines["pca"] = {}
-    with threadpool_limits(1):
-        largest = PCA(max(settings.dims), svd_solver="covariance_eigh").fit(flat_learn)
-    codes_learn, codes_test = largest.transform(flat_learn), largest.transform(flat_test)
-    for dim in settings.dims:  # the leading components of one PCA are the smaller PCA
-        restored = codes_test[:, :dim] @ largest.components_[:dim] + largest.mean_
-        baselines["pca"][dim] = score_images(truth, np.clip(restored, 0, 1).reshape(truth.shape)) | {
-            "clusters": clusters(codes_learn[:, :dim], codes_test[:, :dim])
-        }
-    return baselines
-
-
-def middle(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The median over seeds of every number in equally nested scores."""
-    return {
-        key: middle([one[key] for one in scores]) if isinstance(value, dict) else median(one[key] for one in scores)
-        for key, value in scores[0].items()
+    `tell` hears what a clusterer that takes long is at.
+    """
+    partitions = {}
+    for name in search.clusterers:
+        clusterer: Any = CLUSTERERS[name](search.clusters, search.seed)
+        seen: list[tuple[Any, ...]] = [(train_vectors,), (test_vectors,)]
+        if name in SEES_IMAGES:
+            seen = [(train_vectors, learn.pixels), (test_vectors, test.pixels)]
+            clusterer.report = tell
+        with threadpool_limits(1):  # the order in which threads add up would change the last digits
+            clusterer.fit(*seen[0])
+            found, sorted_later = (clusterer.predict(*views) for views in seen)
+            partitions[name] = Partition(search.clusters, found, sorted_later, getattr(clusterer, "trust", {}))
+    return partitions, {
+        "clusters": {name: score_partition(found, learn, test) for name, found in partitions.items()},
+        "probes": probe(train_vectors, learn.labels, test_vectors, test.labels, test.flat),
     }
+
+
+def score_partition(found: Partition, learn: ImageSet, test: ImageSet) -> dict[str, Any]:
+    """How well clusters agree with the classes: named on the training images, scored on the test images.
+
+    Without labels only the clusters' sizes are known, and what the clusterer itself says of them.
+    """
+    facts: dict[str, Any] = {"sizes": sizes(found.test, found.count)} | ({"trust": found.trust} if found.trust else {})
+    if learn.labels is None or test.labels is None:
+        return facts
+    naming = match_clusters(found.train, learn.labels)
+    facts["names"] = [naming.get(number) for number in range(found.count)]
+    facts["purity"] = purity(found.test, test.labels, majority_classes(found.train, learn.labels))
+    return facts | score_clusters(found.test, test.labels, naming)

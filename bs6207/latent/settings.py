@@ -1,28 +1,32 @@
 """What `bs6207 latent` can be told."""
 
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName
+from bs6207.devices import PrecisionName
 from bs6207.experiment import Settings, distinct, known, setting
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
 
 MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck
 
+MOST_CLUSTERS = 100
+
 LatentSize = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 
 
-def installed(clusterer: str) -> str:
-    """Refuses a clusterer whose extra is missing, before hours of training and not after."""
-    extra = EXTRAS.get(clusterer)
+def installed(choice: str) -> str:
+    """Refuses a choice whose extra is missing, before hours of training and not after."""
+    extra = {**EXTRAS, "umap": "umap"}.get(choice)
     if extra is not None and find_spec(extra) is None:
-        raise ValueError(f'{clusterer} needs the {extra} extra; run pip install "bs6207[{extra}]"')
-    return clusterer
+        raise ValueError(f'{choice} needs the {extra} extra; run pip install "bs6207[{extra}]"')
+    return choice
 
 
 ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed)]
+ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 
 TRAINING = "Training"
 
@@ -37,13 +41,48 @@ class LatentSettings(Settings):
     clusterer: Annotated[list[ClustererName], AfterValidator(distinct)] = setting(
         ["kmeans"], f"How latents are clustered: {', '.join(CLUSTERERS)}.", min_length=1, metavar="NAME..."
     )
+    clusters: int | None = setting(
+        None, "How many clusters; as many as there are classes if not given.", ge=2, le=MOST_CLUSTERS
+    )
     seeds: int = setting(1, "Autoencoders per latent size, with seeds counting up from --seed.", ge=1, le=100)
+    projection: ProjectionName = setting(
+        "pca", "How latents of more than two numbers are drawn in a plane: pca, or umap with the [umap] extra."
+    )
+    projector: bool = setting(
+        False,
+        "Write files for TensorBoard's projector too; the [tensorboard] extra is only the viewer of the run folder.",
+    )
+    jobs: int | None = setting(
+        None,
+        "Autoencoders trained at a time, one process each; one per core if not given.",
+        panel="Run",
+        ge=1,
+        le=1024,
+        exclude=True,  # from the record: the result is the same
+    )
 
-    epochs: int = setting(20, "Passes over the training images.", panel=TRAINING, ge=1, le=10_000)
-    batch_size: int = setting(256, "Images per step.", panel=TRAINING, ge=2, le=65536)
-    lr: float = setting(0.01, "Peak learning rate.", panel=TRAINING, gt=0, le=10)
+    arch: Literal["mlp", "conv"] = setting("mlp", "Hidden layers: perceptron or convolutions.", panel=TRAINING)
+    loss: Literal["l1", "mse"] = setting("l1", "Absolute or squared error per pixel.", panel=TRAINING)
+    epochs: int = setting(30, "Passes over the training images.", panel=TRAINING, ge=1, le=10_000)
+    batch_size: int | None = setting(
+        None,
+        "Images per step; if not given 512 for small latents, 256 for large, less for few images.",
+        panel=TRAINING,
+        ge=2,
+        le=65536,
+    )
+    lr: float | None = setting(
+        None,
+        "Peak learning rate; if not given .02 for small latents down to .002 for large ones.",
+        panel=TRAINING,
+        gt=0,
+        le=10,
+    )
     train_images: int | None = setting(
         None, "Learn from the first so many training images only.", panel=TRAINING, ge=100
+    )
+    precision: PrecisionName = setting(
+        "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,8 @@
-"""Training one autoencoder with L1, reached through a loss that starts smooth."""
+"""Training one autoencoder with L1, reached through a loss that starts smooth, or with the squared error."""
 
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,63 +12,118 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.batches import batches, steps_per_epoch
 from bs6207.errors import DivergenceError
-from bs6207.latent.autoencoder import Autoencoder
+from bs6207.latent.autoencoder import Autoencoder, Recipe
 from bs6207.optimizers import OPTIMIZERS
 
 BETAS, WEIGHT_DECAY = (0.8, 0.95), 0.1
 WARM_UP = 0.15  # share of the steps in which the learning rate rises; it then falls linearly to 0
-SMOOTH_START, SMOOTH_UNTIL = 0.5, 0.7  # errors below this are squared at first; pure L1 after this share of the steps
+SMOOTH_UNTIL = 0.7  # share of the steps in which the loss becomes pure L1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Where a training stands after an epoch.
+
+    Attributes:
+        train_l1, validation_l1: on the epoch's batches, and on the validation images after it.
+        best: the epoch so far whose weights did best on the validation images; 0 is the start.
+    """
+
+    number: int
+    train_l1: float
+    validation_l1: float
+    best: int
 
 
 def train(
-    model: Autoencoder, pixels: Tensor, validation: Tensor, epochs: int, batch_size: int, lr: float, seed: int
-) -> Iterator[tuple[float, float]]:
-    """Train `model` in place, yielding the L1 on training batches and on validation images after every epoch.
+    model: Autoencoder,
+    pixels: Tensor,
+    validation: Tensor,
+    epochs: int,
+    recipe: Recipe,
+    seed: int,
+    loss: str = "l1",
+    precision: torch.dtype = torch.float32,
+) -> Iterator[Epoch]:
+    """Train `model` in place, one `Epoch` after the other; it ends with the weights that did best on validation.
+
+    The weights it starts with take part in that choice, as epoch 0: they may be principal components, which no
+    training improves where they already are exact.
 
     Args:
         pixels, validation: uint8, [N, C, H, W], on the model's device.
-        epochs, batch_size, lr: as in the settings.
+        recipe: learning rate, batch size and smoothness; the layers are the model's already.
         seed: of the order of the batches.
+        loss: `l1`, or `mse` for the squared error throughout.
+        precision: of the layers' arithmetic while training; weights, loss and validation stay in float32.
 
     Raises:
         DivergenceError: the loss is no longer a number.
     """
-    steps = epochs * steps_per_epoch(len(pixels), batch_size)
+    steps_each = steps_per_epoch(len(pixels), recipe.batch_size)
+    steps = epochs * steps_each
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]  # not biases, not BatchNorm
     free = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-    optimizer = OPTIMIZERS["adamw"](groups, lr=lr, beta1=BETAS[0], beta2=BETAS[1], eps=1e-8, weight_decay=WEIGHT_DECAY)
+    optimizer = OPTIMIZERS["adamw"](
+        groups, lr=recipe.lr, beta1=BETAS[0], beta2=BETAS[1], eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
+    )
     schedule = LambdaLR(optimizer, lambda step: min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
     generator = torch.Generator().manual_seed(seed)
+
+    best, weights, lowest = 0, deepcopy(model.state_dict()), validation_l1(model, validation)
     step = 0
-    for epoch in range(1, epochs + 1):
+    for number in range(1, epochs + 1):
         model.train()
         total = torch.zeros((), device=pixels.device)
-        for images in batches(pixels, batch_size, generator):
-            restored = model(images)
-            smooth = SMOOTH_START * max(0.0, 1 - step / (SMOOTH_UNTIL * steps))
-            loss = functional.smooth_l1_loss(restored, images, beta=smooth)
+        for images in batches(pixels, recipe.batch_size, generator):
+            with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
+                restored = model(images)
+            restored = restored.float()
+            if loss == "mse":
+                cost = functional.mse_loss(restored, images)
+            else:
+                smooth = max(recipe.smooth * (1 - step / (SMOOTH_UNTIL * steps)), recipe.smooth_end)
+                cost = functional.smooth_l1_loss(restored, images, beta=smooth)
             optimizer.zero_grad()
-            loss.backward()
+            cost.backward()
             optimizer.step()
             schedule.step()
             step += 1
             total += functional.l1_loss(restored.detach(), images)
-        train_l1 = (total / steps_per_epoch(len(pixels), batch_size)).item()
+        train_l1, reached = (total / steps_each).item(), validation_l1(model, validation)
         if train_l1 != train_l1:
-            raise DivergenceError(f"the loss is not a number in epoch {epoch}; try a smaller --lr than {lr:g}")
-        yield train_l1, functional.l1_loss(reconstruct(model, validation), validation / 255).item()
+            raise DivergenceError(
+                f"the loss is not a number in epoch {number}, after a validation L1 of {lowest:.4f} in epoch {best}; "
+                f"try a smaller --lr than {recipe.lr:g}"
+            )
+        if reached < lowest:
+            best, weights, lowest = number, deepcopy(model.state_dict()), reached
+        yield Epoch(number, train_l1, reached, best)
+    model.load_state_dict(weights)
+
+
+def validation_l1(model: Autoencoder, pixels: Tensor) -> float:
+    """L1 of the model on uint8 images."""
+    return functional.l1_loss(reconstruct(model, pixels), pixels / 255).item()
 
 
 @torch.no_grad()
 def encode(model: Autoencoder, pixels: Tensor, batch_size: int = 2000) -> Tensor:
-    """Latents of uint8 images, [N, dim], on the CPU."""
+    """Latents of uint8 images, float32, [N, dim], on the CPU."""
     model.eval()
     return torch.cat([model.encoder(part / 255) for part in pixels.split(batch_size)]).cpu()
 
 
 @torch.no_grad()
+def decode(model: Autoencoder, latents: Tensor, batch_size: int = 2000) -> Tensor:
+    """The images of latents on the model's device, [N, C, H, W] in [0, 1], on the CPU."""
+    model.eval()
+    return torch.cat([model.decoder(part) for part in latents.split(batch_size)]).cpu()
+
+
+@torch.no_grad()
 def reconstruct(model: Autoencoder, pixels: Tensor, batch_size: int = 2000) -> Tensor:
-    """Reconstructions of uint8 images, [N, C, H, W] in (0, 1), on the model's device."""
+    """Reconstructions of uint8 images, [N, C, H, W] in [0, 1], on the model's device."""
     model.eval()
     return torch.cat([model(part / 255) for part in pixels.split(batch_size)])

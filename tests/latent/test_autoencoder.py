@@ -1,39 +1,121 @@
 """The autoencoder and its training, small."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DivergenceError
-from bs6207.latent.autoencoder import Autoencoder
-from bs6207.latent.training import encode, reconstruct, train
+from bs6207.latent.autoencoder import ARCHITECTURES, WIDE, Autoencoder, Clip, recipe_for
+from bs6207.latent.components import principal_components
+from bs6207.latent.training import decode, encode, reconstruct, train, validation_l1
 
-DIGITS = torch.from_numpy(embedded_digits().train.pixels)
+DATA = embedded_digits()
+DIGITS = torch.from_numpy(DATA.train.pixels)
+VALIDATION = DIGITS[1000:1500]
 
 
-@pytest.mark.parametrize("dim", [1, 2, 16, 256, 784])
-@pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 8, 10)])
-def test_every_size_maps_images_to_latents_and_back(dim, image_shape):
-    model = Autoencoder(image_shape, dim)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("dim", [1, 2, 16, WIDE, 256, 784])
+@pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 7, 10)])
+def test_every_size_maps_images_to_latents_and_back(dim, image_shape, arch):
+    model = Autoencoder(image_shape, dim, recipe_for(dim, 60_000), arch)
     images = torch.rand(5, *image_shape)
     assert model.encoder(images).shape == (5, dim)
     assert model(images).shape == images.shape
-    assert 0 < model(images).min() < model(images).max() < 1
+    assert 0 <= model(images).min() < model(images).max() <= 1
 
 
-def trained(seed, pixels=DIGITS[:1000], epochs=3, lr=0.01):
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_wide_autoencoder_starts_as_pca(arch):
+    components = principal_components(DATA.train, 60)
+    model = Autoencoder(DATA.train.image_shape, 50, recipe_for(50, 3500), arch, components)
+    codes = components.encode(DATA.test, 50)
+    test = torch.from_numpy(DATA.test.pixels)
+    np.testing.assert_allclose(encode(model, test).numpy(), codes, atol=1e-4)
+    expected = components.decode(codes, DATA.test.image_shape)
+    np.testing.assert_allclose(reconstruct(model, test).numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(decode(model, torch.from_numpy(codes)).numpy(), expected, atol=1e-4)
+
+
+def test_other_batches_take_other_steps():
+    recipe = recipe_for(8, 60_000)
+    assert recipe.with_batches_of(recipe.batch_size // 4).lr == pytest.approx(recipe.lr / 2)
+    assert recipe_for(8, 3500).batch_size < recipe.batch_size
+    assert recipe_for(8, 10).batch_size == 32
+
+
+def test_clipping_lets_the_gradient_pass():
+    values = torch.tensor([-1.0, 0.25, 3.0], requires_grad=True)
+    clipped = Clip()(values)
+    assert clipped.tolist() == [0.0, 0.25, 1.0]
+    clipped.sum().backward()
+    assert values.grad.tolist() == [1, 1, 1]
+
+
+def trained(seed, dim=8, epochs=3, loss="l1", precision=torch.float32, **changes):
+    """A model trained on a thousand digits, and its epochs."""
     torch.manual_seed(seed)
-    model = Autoencoder((1, 28, 28), 8)
-    return model, list(train(model, pixels, DIGITS[1000:1500], epochs, 64, lr, seed))
+    recipe = replace(recipe_for(dim, 60_000), **{"batch_size": 64, "lr": 0.01} | changes)
+    components = principal_components(DATA.train[:1000], dim) if recipe.linear else None
+    model = Autoencoder((1, 28, 28), dim, recipe, components=components)
+    return model, list(train(model, DIGITS[:1000], VALIDATION, epochs, recipe, seed, loss, precision))
 
 
 def test_three_epochs_on_a_thousand_digits_leave_the_black_image_far_behind():
     model, curve = trained(0)
-    validation = DIGITS[1000:1500] / 255
-    black = validation.mean().item()
-    assert curve[-1][1] < 0.65 * black
-    assert (reconstruct(model, DIGITS[1000:1500]) - validation).abs().mean().item() == pytest.approx(curve[-1][1])
+    truth = VALIDATION / 255
+    assert [epoch.number for epoch in curve] == [1, 2, 3]
+    assert curve[-1].validation_l1 < 0.65 * truth.mean().item()
+    assert (reconstruct(model, VALIDATION) - truth).abs().mean().item() == pytest.approx(curve[-1].validation_l1)
     assert encode(model, DIGITS[:7]).shape == (7, 8)
+
+
+def test_the_squared_error_does_better_by_the_squared_error():
+    absolute, squared = (reconstruct(trained(0, loss=loss)[0], VALIDATION) for loss in ("l1", "mse"))
+    truth = VALIDATION / 255
+    assert (squared - truth).square().mean() < (absolute - truth).square().mean()
+    assert (squared - truth).abs().mean() > (absolute - truth).abs().mean()
+
+
+def test_bfloat16_reaches_what_float32_reaches():
+    reached = [trained(0, precision=precision)[1][-1].validation_l1 for precision in (torch.float32, torch.bfloat16)]
+    assert reached[0] != reached[1]
+    assert reached[1] == pytest.approx(reached[0], rel=0.03)
+
+
+def gradient(precision):
+    """The gradient of L1 in all weights of one fixed network on one fixed batch."""
+    torch.manual_seed(0)
+    model = Autoencoder((1, 28, 28), 8, recipe_for(8, 60_000))
+    images = DIGITS[:256] / 255
+    if precision == torch.float64:
+        model, images = model.double(), images.double()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        restored = model(images)
+    (restored.to(images.dtype) - images).abs().mean().backward()
+    return torch.cat([weight.grad.flatten().double() for weight in model.parameters()])
+
+
+@pytest.mark.parametrize(("precision", "least"), [(torch.float32, 0.999999), (torch.bfloat16, 0.99)])
+def test_the_gradient_agrees_with_double_precision(precision, least):
+    assert torch.cosine_similarity(gradient(precision), gradient(torch.float64), dim=0) > least
+
+
+def test_the_weights_that_did_best_on_validation_are_kept():
+    model, curve = trained(0, epochs=8, lr=0.3, batch_size=500)  # so fast that the loss does not fall steadily
+    best = min(curve, key=lambda epoch: epoch.validation_l1)
+    assert curve[-1].best == best.number
+    assert validation_l1(model, VALIDATION) == pytest.approx(best.validation_l1)
+
+
+def test_where_principal_components_are_exact_training_cannot_lose_to_them():
+    model, curve = trained(0, dim=784, epochs=1)
+    assert curve[-1].best == 0
+    assert curve[-1].validation_l1 > 1e-4
+    assert validation_l1(model, VALIDATION) < 1e-6
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():

@@ -10,13 +10,14 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from bs6207.latent import clusterers, settings
-from bs6207.latent.clusterers import CLUSTERERS, EXTRAS, connected, part, principal_axes
+from bs6207.latent.clusterers import CLUSTERERS, EXTRAS, SEES_IMAGES, connected, part, principal_axes
 from bs6207.latent.settings import LatentSettings
 from bs6207.metrics.clusters import agreement, sizes
 
 EVERY = [
     pytest.param(name, marks=pytest.mark.skipif(EXTRAS.get(name) and not find_spec(EXTRAS[name]), reason="no extra"))
     for name in CLUSTERERS
+    if name not in SEES_IMAGES  # see test_contrast.py
 ]
 
 

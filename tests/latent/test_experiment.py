@@ -1,15 +1,19 @@
 """The latent experiment: what is scored, what is compared, and that labels choose nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from bs6207 import latent
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
-from bs6207.latent import experiment
-from bs6207.latent.experiment import run
-from bs6207.latent.scores import middle
+from bs6207.errors import DataError, FolderError
+from bs6207.latent import experiment, study
+from bs6207.latent.experiment import over_seeds, run
 from bs6207.latent.settings import LatentSettings
+from bs6207.runs import open_run
 
 
 class Silent:
@@ -23,6 +27,9 @@ class Silent:
 
     def step(self, doing):
         self.steps += 1
+
+    def tell(self, doing):
+        pass
 
     def record(self, row):
         self.rows.append(row)
@@ -71,9 +78,10 @@ def test_the_black_floor_is_the_mean_pixel_and_pca_is_scikit_learns(finished):
 
 
 def test_progress_is_promised_and_kept_and_history_has_every_epoch(finished):
-    progress = finished[1]
-    assert progress.expected == progress.steps == len(progress.rows) == 2 * 2 * 2
-    assert finished[0].tables["history"].rows == progress.rows
+    result, progress = finished
+    assert progress.expected == progress.steps
+    assert len(progress.rows) == 2 * 2 * 2
+    assert result.tables["history"].rows == progress.rows
 
 
 def test_labels_choose_nothing_but_scores(finished, monkeypatch):
@@ -83,24 +91,118 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
     def shuffle(part):
         return ImageSet(part.pixels, random.permutation(part.labels))
 
-    shuffled = DataSet(honest.name, *map(shuffle, (honest.train, honest.validation, honest.test)), honest.sha256)
+    parts = map(shuffle, (honest.train, honest.validation, honest.test))
+    shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
+    monkeypatch.setattr(study, "loaded", lambda name: shuffled)
     result = run(SETTINGS, Silent())
     for name, weights in result.weights.items():
-        assert all(torch.equal(tensor, finished[0].weights[name][key]) for key, tensor in weights.items())
+        before = finished[0].weights[name].tensors
+        assert all(torch.equal(tensor, before[key]) for key, tensor in weights.tensors.items())
     for dim, cell in result.metrics["cells"].items():
-        assert cell["l1"] == finished[0].metrics["cells"][dim]["l1"]
-        assert cell["clusters"]["kmeans"]["ari"] < 0.05
+        before = finished[0].metrics["cells"][dim]
+        assert cell["l1"] == before["l1"]
+        for seed, scores in cell["seeds"].items():
+            for name, clusters in scores["clusters"].items():
+                assert clusters["sizes"] == before["seeds"][seed]["clusters"][name]["sizes"]
+                assert clusters["ari"] < 0.05 < before["seeds"][seed]["clusters"][name]["ari"]
 
 
-def test_a_run_without_the_two_number_latent_draws_no_scatter():
-    result = run(LatentSettings(dims=[3], data="mnist-5k", epochs=4, batch_size=32, train_images=300), Silent())
-    assert "scatter" not in result.figures
-    assert set(result.figures) == {"reconstructions", "loss_curves", "scores"}
+def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_against_classes(monkeypatch):
+    digits = embedded_digits()
+    bare = DataSet(
+        "bare", *(ImageSet(part.pixels, None) for part in (digits.train, digits.validation, digits.test)), ""
+    )
+    monkeypatch.setattr(experiment, "load", lambda name, note: bare)
+    monkeypatch.setattr(study, "loaded", lambda name: bare)
+    settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
+    found = run(settings, Silent()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
+    assert set(found) == {"sizes"}
+    assert len(found["sizes"]) == 7
+    with pytest.raises(DataError, match="give --clusters"):
+        run(settings.model_copy(update={"clusters": None}), Silent())
 
 
-def test_the_middle_of_nested_scores_is_taken_number_by_number():
-    assert middle([{"a": 1, "b": {"c": 5}}, {"a": 3, "b": {"c": 1}}, {"a": 2, "b": {"c": 9}}]) == {
-        "a": 2,
-        "b": {"c": 5},
+def test_as_many_clusters_are_found_as_asked_for():
+    settings = LatentSettings(dims=[3], data="mnist-5k", epochs=4, train_images=300, clusters=13)
+    metrics = run(settings, Silent()).metrics
+    for scores in (metrics["cells"][3], metrics["baselines"]["pixels"], metrics["baselines"]["pca"][3]):
+        assert len(scores["seeds"][0]["clusters"]["kmeans"]["sizes"]) == 13
+        assert sum(scores["seeds"][0]["clusters"]["kmeans"]["sizes"]) == 1000
+
+
+def test_a_latent_larger_than_the_images_or_their_number_is_refused(monkeypatch):
+    digits = embedded_digits()
+    few = DataSet("few", *(part[:50] for part in (digits.train, digits.validation, digits.test)), "", digits.classes)
+    monkeypatch.setattr(experiment, "load", lambda name, note: few)
+    with pytest.raises(DataError, match="51 components needs as many images, and there are 50"):
+        run(LatentSettings(dims=[2, 51], data="mnist-5k"), Silent())
+    small = DataSet(
+        "small", *(ImageSet(part.pixels[..., 10:15, 10:15], part.labels) for part in (digits.train,) * 3), "", ("0",)
+    )
+    monkeypatch.setattr(experiment, "load", lambda name, note: small)
+    with pytest.raises(DataError, match="larger than the 25 pixels"):
+        run(LatentSettings(dims=[26], data="mnist-5k"), Silent())
+
+
+@pytest.mark.parametrize("dim", [1, 5, 23, 24, 100, 400, 784])
+def test_no_size_loses_to_pca(dim):
+    result = run(LatentSettings(dims=[dim], data="mnist-5k", epochs=3, batch_size=64), Silent())
+    l1, pca = result.metrics["cells"][dim]["l1"], result.metrics["baselines"]["pca"][dim]["l1"]
+    assert l1 <= pca + 1e-6  # where PCA is exact both are, but for rounding
+
+
+def test_a_size_that_learns_nothing_fails_and_the_others_are_kept(monkeypatch):
+    train = study.train
+
+    def blind(model, pixels, validation, epochs, recipe, *more):
+        return train(model, pixels, validation, epochs, replace(recipe, lr=1e-9) if model.dim == 2 else recipe, *more)
+
+    monkeypatch.setattr(study, "train", blind)
+    result = run(SETTINGS.model_copy(update={"seeds": 1}), Silent())
+    assert list(result.metrics["cells"]) == [5]
+    assert result.metrics["failed"][0]["dim"] == 2
+    assert "hardly better than the median image" in result.failures[0]
+
+
+def test_a_saved_autoencoder_encodes_and_decodes_as_it_did(finished, tmp_path):
+    result = finished[0]
+    with open_run("latent", tmp_path / "run", SETTINGS) as files:
+        files.write_result(result)
+    test = embedded_digits().test
+    for dim in SETTINGS.dims:
+        model = latent.load(tmp_path / "run", dim)
+        latents = model.encode(test.unit_pixels)
+        assert latents.shape == (1000, dim)
+        error = np.abs(model.decode(latents).numpy() - test.unit_pixels).mean()
+        assert error == pytest.approx(result.metrics["cells"][dim]["seeds"][0]["l1"], rel=1e-5)
+        other = latent.load(tmp_path / "run", dim, seed=1).encode(test.unit_pixels)
+        assert not torch.allclose(latents, other)
+    with pytest.raises(ValueError, match=r"must be \[N, 1, 28, 28\]"):
+        model.encode(np.zeros((3, 28, 28)))
+    with pytest.raises(FolderError, match=r"no autoencoder of 7 numbers; it has 2 \(seed 0\)"):
+        latent.load(tmp_path / "run", 7)
+    file = tmp_path / "run" / "autoencoder_2_0.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(FolderError, match=f"{file} is not an autoencoder"):
+        latent.load(tmp_path / "run", 2)
+
+
+def test_scores_over_seeds_keep_median_mean_and_spread():
+    scores = {
+        3: {"a": 1, "b": {"c": 5.0, "d": [1]}},
+        4: {"a": 3, "b": {"c": 1.0, "d": [2]}},
+        9: {"a": 5, "b": {"c": 0.0}},
     }
+    found = over_seeds(scores)
+    assert found == {
+        "a": 3,
+        "b": {"c": 1.0},
+        "mean": {"a": 3, "b": {"c": 2.0}},
+        "sd": {"a": 2, "b": {"c": pytest.approx(7**0.5)}},
+        "seeds": scores,
+    }
+    assert over_seeds({0: {"a": 1.0}})["sd"] == {"a": None}
+    assert over_seeds({0: {"a": True}, 1: {"a": False}})["a"] is False
+    gaps = over_seeds({0: {"a": None, "b": None}, 1: {"a": 2.0, "b": None}})
+    assert (gaps["a"], gaps["b"], gaps["mean"]["a"]) == (2.0, None, 2.0)

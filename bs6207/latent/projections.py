@@ -1,0 +1,45 @@
+"""Latents of many numbers seen in a plane: by principal components, or by UMAP, a second model."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from bs6207.data.images import SPLIT_SEED
+
+MOST_POINTS = 2000  # images that are projected: more hide each other, and make the files large
+NEIGHBOURS = 15  # that UMAP keeps near, its default; fewer where there are no more images
+
+
+def drawn(count: int) -> NDArray[np.int64]:
+    """The places of at most 2,000 of `count` images, ascending; the same in every run."""
+    return np.sort(np.random.RandomState(SPLIT_SEED).permutation(count)[:MOST_POINTS])
+
+
+def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArray[np.float32], list[float] | None]:
+    """Places in a plane, [N, 2], and with `pca` the share of the variance along each axis.
+
+    Args:
+        latents: [N, dim], at least two numbers each.
+        method: `pca`, or `umap` (McInnes et al. 2018, arXiv:1802.03426), whose distances mean little.
+        seed: of UMAP.
+    """
+    with threadpool_limits(1):  # the order in which threads add up would change the last digits
+        if method == "umap":
+            return umap(latents, seed), None
+        from sklearn.decomposition import PCA
+
+        pca = PCA(2, svd_solver="covariance_eigh")
+        places = pca.fit_transform(latents.astype(np.float64))
+        return places.astype(np.float32), pca.explained_variance_ratio_.tolist()
+
+
+def umap(latents: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """UMAP's places in the plane, [N, 2]."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)  # a part of it nobody asked for
+        from umap import UMAP
+    model: Any = UMAP(n_neighbors=min(NEIGHBOURS, len(latents) - 1), random_state=seed, n_jobs=1)
+    return model.fit_transform(latents).astype(np.float32)

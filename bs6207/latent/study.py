@@ -1,0 +1,221 @@
+"""The independent pieces of the latent experiment: one autoencoder with one seed, or one baseline with one seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bs6207.data.batches import resident
+from bs6207.data.images import DataSet, ImageSet
+from bs6207.data.sources import load
+from bs6207.devices import choose_device, choose_precision, flush_denormals, prepare
+from bs6207.errors import DivergenceError
+from bs6207.experiment import Row, Steps, Weights
+from bs6207.latent.autoencoder import Autoencoder, recipe_for
+from bs6207.latent.components import principal_components
+from bs6207.latent.model import saved
+from bs6207.latent.scores import Partition, Search, score_images, score_vectors
+from bs6207.latent.settings import LatentSettings
+from bs6207.latent.training import decode, encode, reconstruct, train
+
+NOTHING_LEARNED = 0.955  # of the median image's L1; on MNIST that is 0.12, where networks sit that see black only
+SHOWN_IMAGES = 12
+WALKS, WALK_STEPS = 5, 9  # pairs of test images, and images on the way from one to the other
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work that needs nothing but itself.
+
+    Attributes:
+        dims: one latent size for an autoencoder, all of them for PCA, none for raw pixels.
+        floor: L1 of the median image on the validation images; an autoencoder must do clearly better.
+    """
+
+    kind: str
+    dims: tuple[int, ...]
+    search: Search
+    floor: float
+    settings: LatentSettings
+
+    @property
+    def seed(self) -> int:
+        """Of every random number in the task."""
+        return self.search.seed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One autoencoder: what it scores on the test images, and what is drawn of it.
+
+    Attributes:
+        scores: l1, mse, psnr, clusters, probes, best_epoch.
+        history: a row per epoch.
+        latents: float32, [N, dim], of the test images; `partitions` their clusters, [N], by clusterer.
+        centroids: by clusterer, the decoded mean latent of each cluster, [clusters, C, H, W].
+        shown: reconstructions of `shown_images`, [SHOWN_IMAGES, C, H, W].
+        walks: decoded straight lines between the latents of `walk_ends`, [WALKS, WALK_STEPS, C, H, W].
+    """
+
+    dim: int
+    seed: int
+    scores: dict[str, Any]
+    history: list[Row]
+    latents: NDArray[np.float32]
+    partitions: dict[str, NDArray[np.int64]]
+    centroids: dict[str, NDArray[np.float32]]
+    shown: NDArray[np.float32]
+    walks: NDArray[np.float32]
+    weights: Weights = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Scores of raw pixels, or by latent size those of PCA, with one seed of the clusterers."""
+
+    kind: str
+    seed: int
+    scores: Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An autoencoder that has learned nothing, and why it is said to."""
+
+    dim: int
+    seed: int
+    reason: str
+
+
+@lru_cache(maxsize=1)
+def loaded(name: str) -> DataSet:
+    """The data set, read once in a process."""
+    return load(name, note=lambda sentence: None)
+
+
+def study(task: Task, progress: Steps) -> Cell | Baseline | Failure:
+    """Do one piece of work."""
+    data = loaded(task.settings.data)
+    learn = data.learn_from(task.settings.train_images)
+    prepare(task.seed)
+    flush_denormals()
+    if task.kind == "pixels":
+        return study_pixels(task, learn, data, progress)
+    if task.kind == "pca":
+        return study_components(task, learn, data, progress)
+    try:
+        return study_autoencoder(task, learn, data, progress)
+    except DivergenceError as failure:
+        return Failure(task.dims[0], task.seed, f"{task.dims[0]} numbers, seed {task.seed}: {failure}")
+
+
+def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Cell:
+    """Train one autoencoder, then score it on the test images.
+
+    Raises:
+        DivergenceError: it ends hardly better than the median image, that is, it has learned nothing.
+    """
+    settings, (dim,) = task.settings, task.dims
+    device = choose_device(settings.device)
+    recipe = recipe_for(dim, len(learn))
+    if settings.batch_size:
+        recipe = recipe.with_batches_of(min(settings.batch_size, len(learn)))
+    if settings.lr:
+        recipe = replace(recipe, lr=settings.lr)
+    components = principal_components(learn, dim) if recipe.linear else None
+    model = Autoencoder(learn.image_shape, dim, recipe, settings.arch, components)
+    model.to(device).to(memory_format=torch.channels_last)  # convolutions are half as fast again with it
+    pixels, validation, test = (resident(images, device) for images in (learn, data.validation, data.test))
+
+    history: list[Row] = []
+    precision = choose_precision(settings.precision, device)
+    for epoch in train(model, pixels, validation, settings.epochs, recipe, task.seed, settings.loss, precision):
+        history.append(
+            {
+                "dim": dim,
+                "seed": task.seed,
+                "epoch": epoch.number,
+                "train_l1": epoch.train_l1,
+                "validation_l1": epoch.validation_l1,
+            }
+        )
+        progress.record(history[-1])
+        progress.step(f"dim {dim}, epoch {epoch.number}, validation L1 {epoch.validation_l1:.4f}")
+    if epoch.validation_l1 > NOTHING_LEARNED * task.floor:
+        raise DivergenceError(
+            f"it ends at a validation L1 of {epoch.validation_l1:.4f}, hardly better than the median image "
+            f"({task.floor:.4f}); try more --epochs or another --lr than {recipe.lr:g}"
+        )
+
+    restored = reconstruct(model, test).cpu().numpy()
+    train_latents, latents = encode(model, pixels), encode(model, test)
+    partitions, scores = score_vectors(
+        train_latents.numpy(), latents.numpy(), learn, data.test, task.search, progress.tell
+    )
+    progress.step(f"dim {dim}, clustered")
+
+    def decoded(places: torch.Tensor) -> NDArray[np.float32]:
+        return decode(model, places.to(device)).numpy()
+
+    return Cell(
+        dim,
+        task.seed,
+        {"best_epoch": epoch.best} | score_images(data.test.unit_pixels, restored) | scores,
+        history,
+        latents.numpy(),
+        {name: found.test for name, found in partitions.items()},
+        {name: decoded(means(train_latents, found)) for name, found in partitions.items()},
+        restored[shown_images(data.test)],
+        np.stack([decoded(between(latents[a], latents[b])) for a, b in walk_ends(data.test)]),
+        saved(model, dim, recipe, settings.arch, learn.image_shape),
+    )
+
+
+def means(latents: torch.Tensor, found: Partition) -> torch.Tensor:
+    """The mean latent of every cluster, [clusters, dim]; of an empty one, the mean of all."""
+    groups = [latents[found.train == number] for number in range(found.count)]
+    return torch.stack([(group if len(group) else latents).mean(0) for group in groups])
+
+
+def between(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """Latents on the straight line from one to another, both included, [WALK_STEPS, dim]."""
+    return torch.lerp(start, end, torch.linspace(0, 1, WALK_STEPS)[:, None])
+
+
+def shown_images(images: ImageSet) -> NDArray[np.int64]:
+    """The places of the images that stand for all: the first of every class, then the first of the rest."""
+    first = np.zeros(0, np.int64) if images.labels is None else np.unique(images.labels, return_index=True)[1]
+    rest = np.setdiff1d(np.arange(len(images)), first)
+    return np.concatenate([first, rest])[:SHOWN_IMAGES]
+
+
+def walk_ends(images: ImageSet) -> list[tuple[int, int]]:
+    """Pairs of test images to walk between: the first of a class and the first of the next, as far as there are any."""
+    if images.labels is None:
+        return [(2 * place, 2 * place + 1) for place in range(min(WALKS, len(images) // 2))]
+    _, first = np.unique(images.labels, return_index=True)
+    return list(zip(first[0::2].tolist(), first[1::2].tolist(), strict=False))[:WALKS] or [(0, len(images) - 1)]
+
+
+def study_pixels(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Baseline:
+    """Clusters and probes of the images as they are."""
+    _, scores = score_vectors(learn.flat, data.test.flat, learn, data.test, task.search, progress.tell)
+    progress.step("raw pixels")
+    return Baseline("pixels", task.seed, scores)
+
+
+def study_components(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Baseline:
+    """Reconstructions from principal components, and clusters and probes of them, at every latent size."""
+    test = data.test
+    components = principal_components(learn, max(task.dims))
+    scores: dict[int, dict[str, Any]] = {}
+    for dim in task.dims:
+        codes, test_codes = components.encode(learn, dim), components.encode(test, dim)
+        _, found = score_vectors(codes, test_codes, learn, test, task.search, progress.tell)
+        scores[dim] = score_images(test.unit_pixels, components.decode(test_codes, test.image_shape)) | found
+        progress.step(f"PCA {dim}")
+    return Baseline("pca", task.seed, scores)

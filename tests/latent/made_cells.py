@@ -1,0 +1,105 @@
+"""Finished pieces of the latent experiment made by hand, so that what is shown of them needs no training."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bs6207.data.images import DataSet, ImageSet
+from bs6207.experiment import Weights
+from bs6207.latent.classes import DIGITS
+from bs6207.latent.experiment import agreements, over_seeds
+from bs6207.latent.scores import Partition, score_constants, score_images, score_partition
+from bs6207.latent.settings import LatentSettings
+from bs6207.latent.study import SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
+
+
+def made(
+    dims: Sequence[int] = (2, 5),
+    seeds: int = 1,
+    names: Sequence[str] = DIGITS,
+    clusterers: Sequence[str] = ("kmeans",),
+    clusters: int | None = None,
+    image_shape: tuple[int, int, int] = (1, 8, 8),
+    images: int = 60,
+    with_probes: bool = True,
+    **settings: Any,
+) -> tuple[dict[str, Any], list[Cell], DataSet, LatentSettings]:
+    """What `report` is given: metrics, cells, data and settings; without `names` the images have no labels."""
+    random = np.random.RandomState(0)
+    kinds, count = len(names) or 7, clusters or len(names) or 7
+    labels = np.arange(images) * kinds // images
+    pixels = random.randint(0, 80, (images, *image_shape)).astype(np.uint8)
+    pixels[np.arange(images), :, labels % image_shape[1], labels % image_shape[2]] = 255
+    part = ImageSet(pixels, labels if names else None)
+    data = DataSet("made", part, part, part, "0" * 64, tuple(names))
+
+    def sorted_out(share: float) -> Partition:
+        found = np.where(random.rand(images) < share, labels % count, random.randint(0, count, images))
+        return Partition(count, found, found, {})
+
+    def scored(dim: int, partitions: Mapping[str, Partition]) -> dict[str, Any]:
+        guess = np.clip(part.unit_pixels + random.normal(0, 0.3 / dim, pixels.shape), 0, 1).astype(np.float32)
+        return score_images(part.unit_pixels, guess) | {
+            "clusters": {name: score_partition(found, part, part) for name, found in partitions.items()}
+        }
+
+    cells = []
+    for dim in dims:
+        for seed in range(seeds):
+            partitions = {name: sorted_out(0.3 + dim / (2 * max(dims))) for name in clusterers}
+            scores = scored(dim, partitions) | {
+                "best_epoch": 2,
+                "probes": probes(random, dim, bool(names), with_probes),
+            }
+            history = [
+                {"dim": dim, "seed": seed, "epoch": epoch, "train_l1": 0.2 / epoch / dim, "validation_l1": 0.25 / epoch}
+                for epoch in (1, 2, 3)
+            ]
+            cells.append(
+                Cell(
+                    dim,
+                    seed,
+                    scores,
+                    history,
+                    (random.normal(size=(images, dim)) + 3 * random.normal(size=(kinds, dim))[labels]).astype(
+                        np.float32
+                    ),
+                    {name: found.test for name, found in partitions.items()},
+                    {name: random.rand(count, *image_shape).astype(np.float32) for name in clusterers},
+                    random.rand(min(SHOWN_IMAGES, images), *image_shape).astype(np.float32),
+                    random.rand(len(walk_ends(part)), WALK_STEPS, *image_shape).astype(np.float32),
+                    Weights({}, {}),
+                )
+            )
+    baseline = {name: sorted_out(0.4) for name in clusterers}
+    metrics = {
+        "cells": {
+            dim: over_seeds({cell.seed: cell.scores for cell in cells if cell.dim == dim})
+            | {"agreement": agreements([cell for cell in cells if cell.dim == dim])}
+            for dim in dims
+        },
+        "baselines": score_constants(part, part)
+        | {
+            "pixels": over_seeds({0: {"clusters": scored(1, baseline)["clusters"]}}),
+            "pca": {dim: over_seeds({0: scored(dim, baseline)}) for dim in dims},
+        },
+        "data": data.record(),
+        "failed": [],
+    }
+    given = {"dims": [*dims], "data": "mnist-5k", "seeds": seeds, "clusterer": [*clusterers], "clusters": clusters}
+    return metrics, cells, data, LatentSettings(**given | settings)
+
+
+def probes(random: np.random.RandomState, dim: int, labelled: bool, wanted: bool) -> dict[str, float | None]:
+    """Probes of a cell, as far as there are any."""
+    if not wanted:
+        return {}
+    known = {"knn": random.rand(), "linear": random.rand()} if labelled else {}
+    return known | {"trustworthiness": random.rand(), "continuity": None, "intrinsic_dimension": dim * random.rand()}
+
+
+def changed(tree: Mapping[Any, Any], path: Sequence[Any], value: Any) -> dict[Any, Any]:
+    """A nested dict with one entry replaced or added."""
+    key, *rest = path
+    return {**tree, key: changed(tree.get(key, {}), rest, value) if rest else value}

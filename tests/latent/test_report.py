@@ -1,0 +1,268 @@
+"""What is said and written of finished autoencoders: the answer, its spread, and files that are the same twice."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from latent.made_cells import changed, made
+
+from bs6207.console import rich_table
+from bs6207.latent.answer import answer, on_pca, on_trust
+from bs6207.latent.classes import DIGITS, class_names, noun
+from bs6207.latent.projections import MOST_POINTS, drawn, project
+from bs6207.latent.report import report
+from bs6207.latent.settings import LatentSettings
+from bs6207.runs import strict_json, to_csv
+
+WIDEST = 80  # columns of a terminal, and of a pipe
+
+
+def clustered(accuracy, sd=None, l1=0.1, seeds=1):
+    """Scores of one size by kmeans, as metrics.json has them."""
+    one = {"accuracy": accuracy, "nmi": accuracy - 0.05, "ari": accuracy - 0.1}
+    return {
+        "l1": l1,
+        "clusters": {"kmeans": one},
+        "sd": {"l1": sd, "clusters": {"kmeans": {"accuracy": sd}}},
+        "seeds": {seed: {"clusters": {"kmeans": one}} for seed in range(seeds)},
+    }
+
+
+def scored(cells, pixels=0.4, pca=0.3, pca_l1=0.2):
+    """Metrics with the same PCA at every size."""
+    return {
+        "cells": cells,
+        "baselines": {"pixels": clustered(pixels), "pca": {dim: clustered(pca, l1=pca_l1) for dim in cells}},
+    }
+
+
+def test_the_answer_names_the_best_size_its_scores_and_their_spread():
+    metrics = scored({dim: clustered(a, 0.01, seeds=3) for dim, a in {2: 0.41, 16: 0.625, 256: 0.5}.items()})
+    said = answer(metrics, ["kmeans"], DIGITS)
+    assert said.startswith("A latent of 16 numbers clusters best: kmeans puts 0.625 ±0.010 of the test images into")
+    assert "named after their digit (accuracy; NMI 0.575, ARI 0.525)" in said
+    assert "256 (0.500 ±0.010), is further away than the seeds spread" in said
+    assert "median of 3 seeds" in said
+    assert "tie" not in said
+    assert "they chose nothing" in said
+
+
+def test_sizes_within_the_spread_of_the_seeds_are_called_a_tie():
+    metrics = scored({dim: clustered(a, 0.03, seeds=3) for dim, a in {2: 0.41, 16: 0.625, 256: 0.6}.items()})
+    said = answer(metrics, ["kmeans"], DIGITS)
+    assert "A tie, within the standard deviation of the seeds, with 256 (0.600 ±0.030)." in said
+    assert "2 (0.41" not in said
+
+
+def test_one_seed_claims_no_spread():
+    said = answer(scored({2: clustered(0.41), 16: clustered(0.625)}), ["kmeans"], DIGITS)
+    assert "one seed, so the spread is unknown; --seeds 3 would show it. The next is 2 (0.410)." in said
+    assert "±" not in said
+
+
+def test_a_single_size_is_no_best_one():
+    said = answer(scored({1: clustered(0.41)}), ["kmeans"], DIGITS)
+    assert said.startswith("A latent of 1 number is the only one: ")
+    assert "best" not in said
+
+
+@pytest.mark.parametrize(
+    ("pixels", "pca", "said"),
+    [
+        (0.4, 0.5, "beats raw pixels (0.400) and PCA of 16 numbers (0.500)"),
+        (0.4, 0.7, "beats raw pixels (0.400) and loses to PCA of 16 numbers (0.700)"),
+        (0.7, 0.63, "loses to raw pixels (0.700) and ties with PCA of 16 numbers (0.630)"),
+    ],
+)
+def test_the_answer_says_whether_training_was_worth_it(pixels, pca, said):
+    metrics = scored({16: clustered(0.625, 0.02, seeds=3)}, pixels, pca)
+    assert f"With the same clusterer it {said}." in answer(metrics, ["kmeans"], DIGITS)
+
+
+def test_another_clusterer_has_a_best_size_of_its_own():
+    metrics, cells, data, settings = made((2, 5), clusterers=("kmeans", "gmm"))
+    metrics = changed(metrics, ["cells", 2, "clusters", "gmm", "accuracy"], 0.999)
+    said = report(metrics, cells, data, settings).metrics["answer"]
+    assert said.startswith("A latent of 2 numbers clusters best: gmm puts 0.999")
+    assert "With kmeans it is 5 numbers" in said
+
+
+def test_losing_to_pca_is_said_of_the_sizes_that_do():
+    metrics = scored({2: clustered(0.5, l1=0.1), 256: clustered(0.2, l1=0.3)})
+    images, clusters = on_pca(metrics, ["kmeans"])
+    assert images == "The autoencoder reconstructs no better than PCA at 256 (0.3000 against 0.2000) numbers."
+    assert clusters == "kmeans clusters the latents no better than PCA at 256 (0.200 against 0.300) numbers."
+    assert not [*on_pca(scored({2: clustered(0.5)}), ["kmeans"])]
+
+
+def test_clusters_their_own_clusterer_doubts_are_named():
+    path = [16, "seeds", 1, "clusters", "kmeans", "trust"]
+    cells = {dim: clustered(0.5, seeds=2) for dim in (2, 16)}
+    assert not [*on_trust(changed(cells, path, {"trusted": True, "agreement": 0.99}))]
+    (sentence,) = on_trust(changed(cells, path, {"trusted": False, "agreement": 0.65}))
+    assert "kmeans cannot be believed at 16 numbers, seed 1 (0.65):" in sentence
+
+
+def test_the_answer_warns_of_clusters_nobody_should_believe():
+    metrics = scored({2: clustered(0.41), 16: clustered(0.625)})
+    doubt = {"trusted": False, "agreement": 0.65}
+    for dim, is_warned in ((2, False), (16, True)):
+        doubted = changed(metrics, ["cells", dim, "seeds", 0, "clusters", "kmeans", "trust"], doubt)
+        assert ("cannot be believed" in answer(doubted, ["kmeans"], DIGITS)) is is_warned
+
+
+def test_the_answer_is_printed_and_written():
+    result = report(*made())
+    assert result.remarks[-1] == json.loads(strict_json(result.metrics))["answer"]
+
+
+@pytest.mark.parametrize("clusterers", [("kmeans",), ("kmeans", "gmm")])
+def test_the_headline_fits_a_terminal(clusterers):
+    result = report(*made((2, 4, 64), seeds=3, clusterers=clusterers))
+    assert len(result.headline.rows) == (3 + 1) * len(clusterers) + 2
+    assert rendered_width(result.headline) <= WIDEST
+
+
+def rendered_width(table):
+    from rich.console import Console
+
+    console = Console(width=1000)
+    with console.capture() as captured:
+        console.print(rich_table(table))
+    return max(len(line.rstrip()) for line in captured.get().splitlines())
+
+
+def test_the_headline_has_the_numbers_of_metrics_json():
+    result = report(*made((2, 5), seeds=2))
+    cell, pca = result.metrics["cells"][5], result.metrics["baselines"]["pca"][5]
+    row = next(row for row in result.headline.rows if row["latent"] == 5)
+    assert row["L1"] == f"{cell['l1']:.4f}±{cell['sd']['l1']:.4f}".replace("±0", "±")
+    assert row["PCA L1"] == f"{pca['l1']:.4f}"
+    assert row["accuracy"].startswith(f"{cell['clusters']['kmeans']['accuracy']:.3f}±.")
+    assert row["on PCA"] == f"{pca['clusters']['kmeans']['accuracy']:.3f}"
+
+
+def test_every_score_has_a_row():
+    metrics, cells, data, settings = made((2, 5), seeds=2, clusterers=("kmeans", "gmm"))
+    table = report(metrics, cells, data, settings).tables["scores"]
+    rows = {(row["vectors"], row["dim"], row["seed"], row["clusterer"]): row for row in table.rows}
+    assert len(rows) == len(table.rows) == 2 * 2 * 2 + 2 * 2 + 2
+    row, scores = rows["autoencoder", 5, 1, "gmm"], metrics["cells"][5]["seeds"][1]
+    assert (row["l1"], row["ari"], row["knn"]) == (
+        scores["l1"],
+        scores["clusters"]["gmm"]["ari"],
+        scores["probes"]["knn"],
+    )
+    assert len(to_csv(table).splitlines()) == len(rows) + 1
+
+
+def test_the_cluster_table_counts_every_image_once_and_the_right_ones_make_the_accuracy():
+    metrics, cells, data, settings = made((5,), seeds=2)
+    rows = report(metrics, cells, data, settings).tables["clusters"].rows
+    for cell in cells:
+        mine = [row for row in rows if row["seed"] == cell.seed]
+        assert sum(row["count"] for row in mine) == len(data.test)
+        right = sum(row["count"] for row in mine if row["name"] == row["digit"])
+        assert right / len(data.test) == pytest.approx(cell.scores["clusters"]["kmeans"]["accuracy"])
+
+
+@pytest.mark.parametrize("settings", [{}, {"projector": True}])
+def test_files_have_the_same_bytes_twice(settings):
+    one, two = (report(*made((2, 5), **settings)) for _ in range(2))
+    assert dict(one.files) == dict(two.files)
+    assert {name: to_csv(table) for name, table in one.tables.items()} == {
+        name: to_csv(table) for name, table in two.tables.items()
+    }
+
+
+def test_latents_are_written_with_their_labels_and_clusters():
+    metrics, cells, data, settings = made((2, 5), seeds=2)
+    result = report(metrics, cells, data, settings)
+    written = np.load(io.BytesIO(result.files["latents_5.npz"]))
+    assert sorted(written) == ["clusters_kmeans", "labels", "latents"]
+    first = next(cell for cell in cells if (cell.dim, cell.seed) == (5, 0))
+    np.testing.assert_array_equal(written["latents"], first.latents)
+    np.testing.assert_array_equal(written["labels"], data.test.labels)
+    np.testing.assert_array_equal(written["clusters_kmeans"], first.partitions["kmeans"])
+    plane = result.tables["latents_2"].rows[7]
+    z = np.load(io.BytesIO(result.files["latents_2.npz"]))["latents"][7]
+    assert (plane["image"], plane["digit"], plane["z1"], plane["z2"]) == (7, "1", *z)
+
+
+def test_images_without_labels_are_reported_without_scores():
+    result = report(*made((2, 5), seeds=2, names=(), clusters=4))
+    assert result.headline.columns == ("latent", "L1", "PCA L1", "PSNR dB")
+    assert "no labels" in result.metrics["answer"]
+    assert "agree most at" in result.metrics["answer"]
+    assert "labels" not in np.load(io.BytesIO(result.files["latents_5.npz"]))
+    assert result.tables["clusters"].columns == ("dim", "seed", "clusterer", "cluster", "count")
+    assert "class" not in result.tables["projections"].columns
+    assert not [sentence for sentence in result.remarks if "accuracy" in sentence.lower()]
+
+
+def test_classes_that_are_not_the_ten_digits_are_called_so():
+    result = report(*made((2, 5), names=("shirt", "shoe")))
+    assert noun(DIGITS) == "digit"
+    assert {row["class"] for row in result.tables["latents_2"].rows} == {"shirt", "shoe"}
+    assert "digit" not in " ".join(result.remarks)
+    assert "chance is about 0.5" in " ".join(result.remarks)
+    assert class_names(made()[2]) == DIGITS
+
+
+def test_principal_axes_are_those_of_the_variance():
+    random = np.random.RandomState(0)
+    latents = (random.normal(size=(500, 4)) * [1, 8, 2, 4]).astype(np.float32)
+    places, shares = project(latents, "pca", 0)
+    assert abs(np.corrcoef(places[:, 0], latents[:, 1])[0, 1]) > 0.99
+    assert abs(np.corrcoef(places[:, 1], latents[:, 3])[0, 1]) > 0.99
+    assert shares == pytest.approx([latents[:, one].var() / latents.var(axis=0).sum() for one in (1, 3)], abs=0.02)
+
+
+def test_at_most_two_thousand_images_are_projected_whatever_the_seed():
+    assert len(drawn(10_000)) == MOST_POINTS == len(set(drawn(10_000)))
+    np.testing.assert_array_equal(drawn(50), np.arange(50))
+    tables = [report(*made((5,), seed=seed)).tables["projections"] for seed in (0, 1)]
+    assert [row["image"] for row in tables[0].rows] == [row["image"] for row in tables[1].rows] == [*range(60)]
+
+
+def test_umap_is_a_second_model_with_the_same_places_twice():
+    pytest.importorskip("umap", reason="needs the [umap] extra")
+    latents = made((5,), images=60)[1][0].latents
+    one, two = (project(latents, "umap", 3)[0] for _ in range(2))
+    assert one.shape == (60, 2)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_clusterer_that_sees_the_images_is_told_apart():
+    def said(*clusterers):
+        return " ".join(report(*made(clusterers=clusterers)).remarks)
+
+    assert "best learns from the images" in said("kmeans", "best")
+    assert "learns from the images" not in said("kmeans", "gmm")
+
+
+def test_umap_without_its_package_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr("bs6207.latent.settings.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"umap needs the umap extra; run pip install \"bs6207\[umap\]\""):
+        LatentSettings(projection="umap")
+    LatentSettings(projection="pca")
+
+
+def test_the_projector_gets_a_line_per_image_and_one_sprite():
+    from PIL import Image
+
+    metrics, cells, data, settings = made((2, 5), names=("a\tb", "c"), projector=True)
+    files = report(metrics, cells, data, settings).files
+    vectors = [line.split("\t") for line in files["projector_5_vectors.tsv"].decode().splitlines()]
+    np.testing.assert_array_equal(np.array(vectors, np.float32), cells[1].latents)
+    metadata = files["projector_5_metadata.tsv"].decode().splitlines()
+    assert metadata[:2] == ["image\tclass\tkmeans", f"0\ta b\t{cells[1].partitions['kmeans'][0]}"]
+    assert len(metadata) == len(vectors) + 1
+    sprite = np.array(Image.open(io.BytesIO(files["projector_sprite.png"])))
+    assert sprite.shape == (8 * 8, 8 * 8)  # 60 images of 8 x 8 pixels in eight rows of eight
+    np.testing.assert_array_equal(sprite[8:16, :8], data.test.pixels[8, 0])
+    listed = files["projector_config.pbtxt"].decode()
+    assert listed.count("embeddings {") == 2
+    assert all(name in listed for name in files if name.startswith("projector_") and not name.endswith("pbtxt"))
+    assert not [name for name in report(*made()).files if name.startswith("projector")]
