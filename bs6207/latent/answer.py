@@ -1,5 +1,6 @@
 """The sentences below the table: what the assignment asks, and what its numbers must not be read without."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ class Standing:
 
     Attributes:
         sd: sample standard deviation of the accuracy over the seeds; None of one.
+        values: the accuracy of every seed.
+        images: how many were scored.
     """
 
     dim: int
@@ -22,19 +25,32 @@ class Standing:
     nmi: float
     ari: float
     sd: float | None
-    seeds: int
+    values: tuple[float, ...]
+    images: int
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len(self.values)
 
     def ties(self, other: "Standing") -> bool:
-        """Whether the difference is within the larger standard deviation of the two."""
-        return abs(self.accuracy - other.accuracy) <= max(self.sd or 0, other.sd or 0)
+        """Whether the seeds' ranges overlap, or the difference is within two standard errors of so few images."""
+        overlap = min(self.values) <= max(other.values) and min(other.values) <= max(self.values)
+        error = math.sqrt(self.accuracy * (1 - self.accuracy) / self.images)
+        return overlap or abs(self.accuracy - other.accuracy) <= 2 * error
+
+
+def standing(dim: int, clusterer: str, scores: Mapping[str, Any], images: int) -> Standing:
+    """The standing that the scores over seeds amount to."""
+    one, sd = scores["clusters"][clusterer], scores["sd"]["clusters"][clusterer]["accuracy"]
+    every = [seed["clusters"] for seed in scores["seeds"].values()]
+    values = tuple(clusters[clusterer]["accuracy"] for clusters in every if clusterer in clusters)
+    return Standing(dim, clusterer, one["accuracy"], one["nmi"], one["ari"], sd, values, images)
 
 
 def standings(metrics: Mapping[str, Any], clusterer: str) -> list[Standing]:
     """All latent sizes by the accuracy of a clusterer, the best first; of equals the smallest."""
-    every = []
-    for dim, cell in sorted(metrics["cells"].items()):
-        one, sd = cell["clusters"][clusterer], cell["sd"]["clusters"][clusterer]["accuracy"]
-        every.append(Standing(dim, clusterer, one["accuracy"], one["nmi"], one["ari"], sd, len(cell["seeds"])))
+    every = [standing(dim, clusterer, cell, metrics["data"]["test"]) for dim, cell in sorted(metrics["cells"].items())]
     return sorted(every, key=lambda one: -one.accuracy)
 
 
@@ -44,17 +60,20 @@ def answer(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequenc
         return without_labels(metrics, clusterers)
     best, *others = sorted((standings(metrics, name) for name in clusterers), key=lambda ranks: -ranks[0].accuracy)
     top = best[0]
-    which = "clusters best" if len(best) > 1 else "is the only one"
+    which = f"A latent of {numbers(top.dim)} clusters best:" if len(best) > 1 else f"At {numbers(top.dim)},"
     return " ".join(
         [
-            f"A latent of {numbers(top.dim)} {which}: {top.clusterer} puts {spread(top.accuracy, top.sd)} of the test "
+            f"{which} {top.clusterer} puts {spread(top.accuracy, top.sd)} of the test "
             f"images into the cluster named after their {noun(names)} "
             f"(accuracy; NMI {top.nmi:.3f}, ARI {top.ari:.3f}).",
             *on_the_spread(best),
             *on_the_baselines(metrics, top),
             *on_trust({top.dim: chosen(metrics["cells"][top.dim], top.clusterer)}),
-            *(f"With {one.clusterer} it is {numbers(one.dim)} ({spread(one.accuracy, one.sd)})." for one, *_ in others),
-            "The test labels were read for these scores only, afterwards: they chose nothing.",
+            *(
+                f"With {one.clusterer} it is {f'{numbers(one.dim)}, ' if rest else ''}{spread(one.accuracy, one.sd)}."
+                for one, *rest in others
+            ),
+            "No training and no clustering saw a test label; which size is best is read off the test scores.",
         ]
     )
 
@@ -66,10 +85,10 @@ def on_the_spread(ranks: Sequence[Standing]) -> Iterator[str]:
         ties = [one for one in rest if top.ties(one)]
         if ties:
             listed = ", ".join(f"{one.dim} ({spread(one.accuracy, one.sd)})" for one in ties)
-            yield f"A tie, within the standard deviation of the seeds, with {listed}."
+            yield f"A tie, as far as the seeds and the number of test images tell, with {listed}."
         else:
             one = rest[0]
-            yield f"The next, {one.dim} ({spread(one.accuracy, one.sd)}), is further away than the seeds spread."
+            yield f"The next, {one.dim} ({spread(one.accuracy, one.sd)}), lies outside the range of its seeds."
     if top.seeds > 1:
         yield f"Each number is the median of {top.seeds} seeds, ± their standard deviation."
     else:
@@ -81,12 +100,10 @@ def on_the_baselines(metrics: Mapping[str, Any], top: Standing) -> Iterator[str]
     """The same clusterer on raw pixels, and on PCA of the same size."""
     pixels, pca = metrics["baselines"]["pixels"], metrics["baselines"]["pca"][top.dim]
     said: dict[str, list[str]] = {}
-    for what, baseline in (("raw pixels", pixels), (f"PCA of {numbers(top.dim)}", pca)):
-        accuracy = baseline["clusters"][top.clusterer]["accuracy"]
-        sd = baseline["sd"]["clusters"][top.clusterer]["accuracy"]
-        is_near = abs(top.accuracy - accuracy) <= max(top.sd or 0, sd or 0)
-        verb = "ties with" if is_near else "beats" if top.accuracy > accuracy else "loses to"
-        said.setdefault(verb, []).append(f"{what} ({spread(accuracy, sd)})")
+    for what, scores in (("raw pixels", pixels), (f"PCA of {numbers(top.dim)}", pca)):
+        baseline = standing(top.dim, top.clusterer, scores, top.images)
+        verb = "ties with" if top.ties(baseline) else "beats" if top.accuracy > baseline.accuracy else "loses to"
+        said.setdefault(verb, []).append(f"{what} ({spread(baseline.accuracy, baseline.sd)})")
     verdicts = [f"{verb} {' and '.join(beaten)}" for verb, beaten in said.items()]
     yield f"With the same clusterer it {' and '.join(verdicts)}."
 
@@ -133,12 +150,38 @@ def remarks(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequen
             f"and scored on the test images; chance is about {1 / len(names):.2g}."
         )
     sentences += [
-        f"{name} learns from the images and takes from the latents only which of them are neighbours: its score is not "
-        "the latents' own."
+        f"{name} learns from the images and takes from the latents only which of them are neighbours: its result is "
+        "not the latents' own."
         for name in clusterers
         if name in SEES_IMAGES
     ]
-    return [*sentences, *on_pca(metrics, clusterers if names else ()), *on_trust(cells), metrics["answer"]]
+    return [
+        *sentences,
+        *on_failures(metrics["failed"]),
+        *on_starts(cells),
+        *on_pca(metrics, clusterers if names else ()),
+        *on_trust(cells),
+        metrics["answer"],
+    ]
+
+
+def on_failures(failed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The autoencoders that are missing."""
+    if failed:
+        which = ", ".join(f"{numbers(one['dim'])} (seed {one['seed']})" for one in failed)
+        yield f"Failed, and left out of every number here: {which}."
+
+
+def on_starts(cells: Mapping[int, Any]) -> Iterator[str]:
+    """The sizes at which training did not help."""
+    kept = [
+        numbers(dim) for dim, cell in cells.items() if any(one["best_epoch"] == 0 for one in cell["seeds"].values())
+    ]
+    if kept:
+        yield (
+            f"At {', '.join(kept)} training did no better on validation images than the principal components it starts "
+            "from, and these were kept."
+        )
 
 
 def on_pca(metrics: Mapping[str, Any], clusterers: Sequence[str]) -> Iterator[str]:

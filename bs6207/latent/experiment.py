@@ -14,7 +14,7 @@ from bs6207.experiment import Deal, Progress, Result, in_turn
 from bs6207.latent.report import report
 from bs6207.latent.scores import Search, score_constants
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import Baseline, Cell, Failure, Task, study
+from bs6207.latent.study import CONSTANTS, Baseline, Cell, Failure, Task, study
 from bs6207.metrics.clusters import agreement
 
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
@@ -33,7 +33,8 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     floors = score_constants(learn, data.test)
     clusters = settings.clusters or class_count(learn)
     require_enough(learn, max(settings.dims), clusters)
-    tasks = plan(settings, clusters, floor=score_constants(learn, data.validation)["median"]["l1"])
+    constants = score_constants(learn, data.validation)
+    tasks = plan(settings, clusters, floor=constants[CONSTANTS[settings.loss]][settings.loss])
     progress.expect(sum(steps(task) for task in tasks))
 
     outcomes = list(deal(study, tasks, progress))

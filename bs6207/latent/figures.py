@@ -174,7 +174,7 @@ def centroids(
     caption(
         figure,
         f"{one['clusterer']}, seed {one['seed']}: decoded centroids and counts of test images",
-        "framed is the class a cluster is named after" if names else "",
+        "framed is what a cluster is named after" if names else "",
         f"{MOST_CLUSTERS} of {most} clusters" if most > MOST_CLUSTERS else "",
         note,
     )
@@ -204,8 +204,11 @@ def draw_cluster_table(axes: Axes, rows: Sequence[Row], images: Images, classes:
         if names[cluster] is not None:
             corner = (classes.index(names[cluster]) - 0.5, line - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=PALETTE[1], linewidth=1.2))
-    axes.set(xlim=(-1.8, len(classes) - 0.5), ylim=(len(order) - 0.5, -0.5), ylabel="cluster")
-    axes.set_yticks(range(len(order)), [str(cluster) for cluster in order], size=6)
+    axes.set(xlim=(-1.8, len(classes) - 0.45), ylim=(len(order) - 0.45, -0.55))
+    axes.set_ylabel("cluster, by its name" if column in rows[0] else "cluster")
+    axes.set_xlabel(column if column in rows[0] else "")
+    called = [clipped(names[cluster] or "none", 10) if column in rows[0] else str(cluster) for cluster in order]
+    axes.set_yticks(range(len(order)), called, size=6)
     upright = max(map(len, classes)) > 2
     labels = [clipped(name, 10) for name in classes] if len(classes) <= 2 * MOST_NUMBERED else [""] * len(classes)
     axes.set_xticks(range(len(classes)), labels, size=6, rotation=90 if upright else 0)

@@ -38,9 +38,11 @@ class Model:
             images: [N, C, H, W] in [0, 1].
 
         Raises:
-            ValueError: the images have another shape.
+            ValueError: the images have another shape, or values outside.
         """
         values = self.checked(images, self.image_shape, "images")
+        if not bool(((values >= 0) & (values <= 1)).all()):
+            raise ValueError("images must lie in [0, 1]; divide 8-bit pixels by 255")
         return torch.cat([self.network.encoder(part) for part in values.split(AT_ONCE)])
 
     @torch.no_grad()
@@ -79,6 +81,8 @@ def file_name(dim: int, seed: int) -> str:
 def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
     """Read an autoencoder; `bs6207.latent.load` says how."""
     pattern = re.compile(r"autoencoder_(\d+)_(\d+)\.safetensors")
+    if not Path(folder).is_dir():
+        raise FolderError(f"there is no folder {folder}; give one that bs6207 latent has filled")
     there = sorted(
         (int(match[1]), int(match[2]))
         for file in Path(folder).glob("*.safetensors")
@@ -87,7 +91,8 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
     chosen = [one for one in there if one[0] == dim and seed in (None, one[1])]
     if not chosen:
         has = ", ".join(f"{size} (seed {number})" for size, number in there) or "none"
-        raise FolderError(f"{folder} holds no autoencoder of {dim} numbers; it has {has}")
+        which = f"{dim} numbers" + ("" if seed is None else f" with seed {seed}")
+        raise FolderError(f"{folder} holds no autoencoder of {which}; it has {has}")
     file = Path(folder) / f"{file_name(*chosen[0])}.safetensors"
     try:
         with safe_open(file, framework="pt") as content:

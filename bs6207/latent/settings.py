@@ -46,11 +46,11 @@ class LatentSettings(Settings):
     )
     seeds: int = setting(1, "Autoencoders per latent size, with seeds counting up from --seed.", ge=1, le=100)
     projection: ProjectionName = setting(
-        "pca", "How latents of more than two numbers are drawn in a plane: pca, or umap with the [umap] extra."
+        "pca", "How latents of more than two numbers are drawn in a plane: pca, or umap, with the extra of that name."
     )
     projector: bool = setting(
         False,
-        "Write files for TensorBoard's projector too; the [tensorboard] extra is only the viewer of the run folder.",
+        "Write files for TensorBoard's projector too; the extra tensorboard is only the viewer of the run folder.",
     )
     jobs: int | None = setting(
         None,

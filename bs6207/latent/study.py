@@ -23,6 +23,7 @@ from bs6207.latent.settings import LatentSettings
 from bs6207.latent.training import decode, encode, reconstruct, train
 
 NOTHING_LEARNED = 0.955  # of the median image's L1; on MNIST that is 0.12, where networks sit that see black only
+CONSTANTS = {"l1": "median", "mse": "mean"}  # by the loss, the image that is the best guess for all images
 SHOWN_IMAGES = 12
 WALKS, WALK_STEPS = 5, 9  # pairs of test images, and images on the way from one to the other
 
@@ -33,7 +34,7 @@ class Task:
 
     Attributes:
         dims: one latent size for an autoencoder, all of them for PCA, none for raw pixels.
-        floor: L1 of the median image on the validation images; an autoencoder must do clearly better.
+        floor: the validation loss of the best constant image; an autoencoder must do clearly better.
     """
 
     kind: str
@@ -117,7 +118,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Step
     """Train one autoencoder, then score it on the test images.
 
     Raises:
-        DivergenceError: it ends hardly better than the median image, that is, it has learned nothing.
+        DivergenceError: it ends hardly better than a constant image, that is, it has learned nothing.
     """
     settings, (dim,) = task.settings, task.dims
     device = choose_device(settings.device)
@@ -141,14 +142,17 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Step
                 "epoch": epoch.number,
                 "train_l1": epoch.train_l1,
                 "validation_l1": epoch.validation_l1,
+                "validation_mse": epoch.validation_mse,
             }
         )
         progress.record(history[-1])
         progress.step(f"dim {dim}, epoch {epoch.number}, validation L1 {epoch.validation_l1:.4f}")
-    if epoch.validation_l1 > NOTHING_LEARNED * task.floor:
+    reached = epoch.validation_l1 if settings.loss == "l1" else epoch.validation_mse
+    if reached > NOTHING_LEARNED * task.floor:
         raise DivergenceError(
-            f"it ends at a validation L1 of {epoch.validation_l1:.4f}, hardly better than the median image "
-            f"({task.floor:.4f}); try more --epochs or another --lr than {recipe.lr:g}"
+            f"it ends at a validation {settings.loss.upper()} of {reached:.4f}, hardly better than the "
+            f"{CONSTANTS[settings.loss]} image ({task.floor:.4f}); try more --epochs or another --lr than "
+            f"{recipe.lr:.3g}"
         )
 
     restored = reconstruct(model, test).cpu().numpy()

@@ -25,13 +25,14 @@ class Epoch:
     """Where a training stands after an epoch.
 
     Attributes:
-        train_l1, validation_l1: on the epoch's batches, and on the validation images after it.
+        train_l1, validation_l1, validation_mse: on the epoch's batches, and on the validation images after it.
         best: the epoch so far whose weights did best on the validation images; 0 is the start.
     """
 
     number: int
     train_l1: float
     validation_l1: float
+    validation_mse: float
     best: int
 
 
@@ -71,7 +72,7 @@ def train(
     schedule = LambdaLR(optimizer, lambda step: min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
     generator = torch.Generator().manual_seed(seed)
 
-    best, weights, lowest = 0, deepcopy(model.state_dict()), validation_l1(model, validation)
+    best, weights, lowest = 0, deepcopy(model.state_dict()), validate(model, validation)[loss]
     step = 0
     for number in range(1, epochs + 1):
         model.train()
@@ -91,21 +92,25 @@ def train(
             schedule.step()
             step += 1
             total += functional.l1_loss(restored.detach(), images)
-        train_l1, reached = (total / steps_each).item(), validation_l1(model, validation)
+        train_l1, reached = (total / steps_each).item(), validate(model, validation)
         if train_l1 != train_l1:
             raise DivergenceError(
-                f"the loss is not a number in epoch {number}, after a validation L1 of {lowest:.4f} in epoch {best}; "
+                f"the loss is not a number in epoch {number}, after a validation loss of {lowest:.4f} in epoch {best}; "
                 f"try a smaller --lr than {recipe.lr:g}"
             )
-        if reached < lowest:
-            best, weights, lowest = number, deepcopy(model.state_dict()), reached
-        yield Epoch(number, train_l1, reached, best)
+        if reached[loss] < lowest:
+            best, weights, lowest = number, deepcopy(model.state_dict()), reached[loss]
+        yield Epoch(number, train_l1, reached["l1"], reached["mse"], best)
     model.load_state_dict(weights)
 
 
-def validation_l1(model: Autoencoder, pixels: Tensor) -> float:
-    """L1 of the model on uint8 images."""
-    return functional.l1_loss(reconstruct(model, pixels), pixels / 255).item()
+def validate(model: Autoencoder, pixels: Tensor) -> dict[str, float]:
+    """Both losses of the model on uint8 images."""
+    restored, truth = reconstruct(model, pixels), pixels / 255
+    return {
+        "l1": functional.l1_loss(restored, truth).item(),
+        "mse": functional.mse_loss(restored, truth).item(),
+    }
 
 
 @torch.no_grad()

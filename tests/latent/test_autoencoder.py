@@ -10,7 +10,7 @@ from bs6207.data.sources import embedded_digits
 from bs6207.errors import DivergenceError
 from bs6207.latent.autoencoder import ARCHITECTURES, WIDE, Autoencoder, Clip, recipe_for
 from bs6207.latent.components import principal_components
-from bs6207.latent.training import decode, encode, reconstruct, train, validation_l1
+from bs6207.latent.training import decode, encode, reconstruct, train, validate
 
 DATA = embedded_digits()
 DIGITS = torch.from_numpy(DATA.train.pixels)
@@ -108,14 +108,14 @@ def test_the_weights_that_did_best_on_validation_are_kept():
     model, curve = trained(0, epochs=8, lr=0.3, batch_size=500)  # so fast that the loss does not fall steadily
     best = min(curve, key=lambda epoch: epoch.validation_l1)
     assert curve[-1].best == best.number
-    assert validation_l1(model, VALIDATION) == pytest.approx(best.validation_l1)
+    assert validate(model, VALIDATION)["l1"] == pytest.approx(best.validation_l1)
 
 
 def test_where_principal_components_are_exact_training_cannot_lose_to_them():
     model, curve = trained(0, dim=784, epochs=1)
     assert curve[-1].best == 0
     assert curve[-1].validation_l1 > 1e-4
-    assert validation_l1(model, VALIDATION) < 1e-6
+    assert validate(model, VALIDATION)["l1"] < 1e-6
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():

@@ -21,17 +21,19 @@ WIDEST = 80  # columns of a terminal, and of a pipe
 def clustered(accuracy, sd=None, l1=0.1, seeds=1):
     """Scores of one size by kmeans, as metrics.json has them."""
     one = {"accuracy": accuracy, "nmi": accuracy - 0.05, "ari": accuracy - 0.1}
+    reached = [accuracy + (sd or 0) * (number - seeds // 2) for number in range(seeds)]
     return {
         "l1": l1,
         "clusters": {"kmeans": one},
         "sd": {"l1": sd, "clusters": {"kmeans": {"accuracy": sd}}},
-        "seeds": {seed: {"clusters": {"kmeans": one}} for seed in range(seeds)},
+        "seeds": {seed: {"clusters": {"kmeans": one | {"accuracy": value}}} for seed, value in enumerate(reached)},
     }
 
 
-def scored(cells, pixels=0.4, pca=0.3, pca_l1=0.2):
+def scored(cells, pixels=0.4, pca=0.3, pca_l1=0.2, images=10_000):
     """Metrics with the same PCA at every size."""
     return {
+        "data": {"test": images},
         "cells": cells,
         "baselines": {"pixels": clustered(pixels), "pca": {dim: clustered(pca, l1=pca_l1) for dim in cells}},
     }
@@ -42,16 +44,16 @@ def test_the_answer_names_the_best_size_its_scores_and_their_spread():
     said = answer(metrics, ["kmeans"], DIGITS)
     assert said.startswith("A latent of 16 numbers clusters best: kmeans puts 0.625 ±0.010 of the test images into")
     assert "named after their digit (accuracy; NMI 0.575, ARI 0.525)" in said
-    assert "256 (0.500 ±0.010), is further away than the seeds spread" in said
+    assert "256 (0.500 ±0.010), lies outside the range of its seeds" in said
     assert "median of 3 seeds" in said
     assert "tie" not in said
-    assert "they chose nothing" in said
+    assert "saw a test label" in said
 
 
 def test_sizes_within_the_spread_of_the_seeds_are_called_a_tie():
     metrics = scored({dim: clustered(a, 0.03, seeds=3) for dim, a in {2: 0.41, 16: 0.625, 256: 0.6}.items()})
     said = answer(metrics, ["kmeans"], DIGITS)
-    assert "A tie, within the standard deviation of the seeds, with 256 (0.600 ±0.030)." in said
+    assert "A tie, as far as the seeds and the number of test images tell, with 256 (0.600 ±0.030)." in said
     assert "2 (0.41" not in said
 
 
@@ -63,8 +65,23 @@ def test_one_seed_claims_no_spread():
 
 def test_a_single_size_is_no_best_one():
     said = answer(scored({1: clustered(0.41)}), ["kmeans"], DIGITS)
-    assert said.startswith("A latent of 1 number is the only one: ")
-    assert "best" not in said
+    assert said.startswith("At 1 number, kmeans puts 0.410 of the test images")
+    assert "clusters best" not in said
+
+
+def test_few_test_images_tie_what_many_tell_apart():
+    cells = {2: clustered(0.5, 0.001, seeds=3), 16: clustered(0.6, 0.001, seeds=3)}
+    assert "A tie" in answer(scored(cells, images=50), ["kmeans"], DIGITS)
+    assert "A tie" not in answer(scored(cells, images=5000), ["kmeans"], DIGITS)
+
+
+def test_what_failed_and_what_was_kept_as_it_started_is_said():
+    metrics, cells, data, settings = made((2, 5))
+    failed = [{"dim": 7, "seed": 3, "reason": "it did"}]
+    metrics = changed(metrics, ["cells", 5, "seeds", 0, "best_epoch"], 0) | {"failed": failed}
+    said = " ".join(report(metrics, cells, data, settings).remarks)
+    assert "Failed, and left out of every number here: 7 numbers (seed 3)." in said
+    assert "At 5 numbers training did no better on validation images than the principal components" in said
 
 
 @pytest.mark.parametrize(
@@ -72,7 +89,7 @@ def test_a_single_size_is_no_best_one():
     [
         (0.4, 0.5, "beats raw pixels (0.400) and PCA of 16 numbers (0.500)"),
         (0.4, 0.7, "beats raw pixels (0.400) and loses to PCA of 16 numbers (0.700)"),
-        (0.7, 0.63, "loses to raw pixels (0.700) and ties with PCA of 16 numbers (0.630)"),
+        (0.7, 0.645, "loses to raw pixels (0.700) and ties with PCA of 16 numbers (0.645)"),
     ],
 )
 def test_the_answer_says_whether_training_was_worth_it(pixels, pca, said):
