@@ -46,8 +46,11 @@ def expected_rows():
     """The table rows of the findings, as their metrics.json has them."""
     for dim, cell in sorted(METRICS["latent"]["cells"].items(), key=lambda item: int(item[0])):
         pca = METRICS["latent"]["baselines"]["pca"][dim]
-        accuracies = [one["clusters"]["kmeans"]["accuracy"] for one in (cell, pca)]
-        yield f"| {dim} | {cell['l1']:.4f} | {pca['l1']:.4f} | {accuracies[0]:.3f} | {accuracies[1]:.3f} |"
+        ours, theirs = (
+            f"{one['clusters']['kmeans']['accuracy']:.3f} ±{one['sd']['clusters']['kmeans']['accuracy']:.3f}"
+            for one in (cell, pca)
+        )
+        yield f"| {dim} | {cell['l1']:.4f} ±{cell['sd']['l1']:.4f} | {pca['l1']:.4f} | {ours} | {theirs} |"
     restorers = METRICS["deblur"]["restorers"]
     for sigma in restorers["identity"]:
         for name, label in (("identity", "blurred"), ("l1", "L1"), ("l1_disc", "L1 + disc")):
@@ -65,10 +68,14 @@ def test_the_findings_hold_no_row_and_no_number_of_their_own():
     rows = [line for line in findings.splitlines() if re.match(r"\| [\d.]+ \|", line)]
     assert sorted(rows) == sorted(expected_rows())
     bump, latent = METRICS["bump"]["optimizers"], METRICS["latent"]["baselines"]
-    given = {"0", "1", "0.3", "0.4", "1.5", "3", "2", "4", "8", "16"}  # settings, not results
+    given = {"0", "1", "0.3", "0.4", "1.5", "3", "2", "4", "8", "16", "64", "256", "5"}  # settings, not results
     found = {f"{bump['adam']['h_max']:.16g}", f"{bump['gd']['h_max']:.12g}", f"{bump['momentum']['h_max']:.12g}"}
     found |= {f"{latent[name]['l1']:.4f}" for name in ("black", "median")}
     found |= {f"{latent['pixels']['clusters']['kmeans']['accuracy']:.3f}"}
+    best = METRICS["best"]["cells"]["16"]["seeds"].values()
+    accuracies = sorted(one["clusters"]["best"]["accuracy"] for one in best)
+    found |= {f"{accuracy:.4f}" for accuracy in (accuracies[0], accuracies[len(accuracies) // 2], accuracies[-1])}
+    found |= {f"{METRICS['best']['baselines']['pixels']['clusters']['best']['accuracy']:.4f}"}
     found |= {f"{METRICS[name]['data'][part]}" for name in ("latent", "deblur") for part in ("train", "test")}
     found |= {f"{METRICS['deblur']['data']['scored']}", f"{METRICS['deblur']['disc_net']['validation_accuracy']:.3f}"}
     prose = "\n".join(line for line in findings.splitlines() if not line.startswith(("|", "!")))
