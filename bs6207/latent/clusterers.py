@@ -5,14 +5,20 @@ it in the table; if it needs an extra of this package, in `EXTRAS` too. None eve
 chosen by what each minimises or by time (inertia, likelihood, cut), on MNIST in one thread.
 """
 
+from __future__ import annotations  # the settings name clusterers, and --help must not wait for numpy
+
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.floating]  # [N, dim]
+    Clusters = NDArray[np.int64]  # [N], in 0 ... count - 1
 
 STARTS = 10  # on a part of the vectors where all would take long; the best start is then finished on all
 KMEANS_START_NUMBERS = 8_000_000  # vectors times dimensions: all of 55,000 in 16 dimensions, 10,204 in 784
@@ -28,14 +34,11 @@ VOTERS = 10
 UMAP_VECTORS = 20_000
 UMAP_NEIGHBOURS, UMAP_DISTANCE = 20, 0.0  # McConville et al. 2019
 
-Vectors = NDArray[np.floating]  # [N, dim]
-Clusters = NDArray[np.int64]  # [N], in 0 ... count - 1
-
 
 class Clusterer(Protocol):
     """Anything with scikit-learn's `fit` and `predict`."""
 
-    def fit(self, vectors: Vectors) -> "Clusterer":
+    def fit(self, vectors: Vectors) -> Clusterer:
         """Learn the clusters of `vectors`, at least as many as there are clusters, and return itself."""
 
     def predict(self, vectors: Vectors) -> Clusters:
@@ -49,7 +52,7 @@ class KMeansOfStarts:
     count: int
     seed: int
 
-    def fit(self, vectors: Vectors) -> "KMeansOfStarts":
+    def fit(self, vectors: Vectors) -> KMeansOfStarts:
         from sklearn.cluster import KMeans
 
         algorithm = "elkan" if self.count > 1 else "lloyd"  # the same answer; elkan refuses a single cluster
@@ -62,7 +65,7 @@ class KMeansOfStarts:
         return self
 
     def predict(self, vectors: Vectors) -> Clusters:
-        return self.model.predict(vectors).astype(np.int64)
+        return self.model.predict(vectors).astype("int64")
 
 
 @dataclass
@@ -75,7 +78,7 @@ class GaussianMixtureOfStarts:
     count: int
     seed: int
 
-    def fit(self, vectors: Vectors) -> "GaussianMixtureOfStarts":
+    def fit(self, vectors: Vectors) -> GaussianMixtureOfStarts:
         from sklearn.mixture import GaussianMixture
 
         self.project = principal_axes(vectors)
@@ -95,7 +98,7 @@ class GaussianMixtureOfStarts:
         return self
 
     def predict(self, vectors: Vectors) -> Clusters:
-        return self.model.predict(self.project(vectors)).astype(np.int64)
+        return self.model.predict(self.project(vectors)).astype("int64")
 
 
 @dataclass
@@ -109,7 +112,7 @@ class SpectralOfPart:
     count: int
     seed: int
 
-    def fit(self, vectors: Vectors) -> "SpectralOfPart":
+    def fit(self, vectors: Vectors) -> SpectralOfPart:
         from sklearn.cluster import SpectralClustering
         from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
@@ -118,7 +121,7 @@ class SpectralOfPart:
         graph = connected(0.5 * (near + near.T), some)
         with stopping_early_is_fine():
             clusters = SpectralClustering(self.count, affinity="precomputed", random_state=self.seed).fit_predict(graph)
-        self.voters = KNeighborsClassifier(min(VOTERS, len(some))).fit(some, clusters.astype(np.int64))
+        self.voters = KNeighborsClassifier(min(VOTERS, len(some))).fit(some, clusters.astype("int64"))
         return self
 
     def predict(self, vectors: Vectors) -> Clusters:
@@ -136,7 +139,7 @@ class UmapThenMixture:
     count: int
     seed: int
 
-    def fit(self, vectors: Vectors) -> "UmapThenMixture":
+    def fit(self, vectors: Vectors) -> UmapThenMixture:
         some = part(vectors, UMAP_VECTORS, self.seed)
         with umap_quiet():
             from umap import UMAP
@@ -177,6 +180,8 @@ EXTRAS = {"umap-gmm": "umap"}  # the extra a clusterer needs, named like the mod
 
 def part(vectors: Vectors, most: int, seed: int) -> Vectors:
     """At most `most` of the vectors, drawn by the seed, in their order."""
+    import numpy as np
+
     if len(vectors) <= most:
         return vectors
     return vectors[np.sort(np.random.RandomState(seed).permutation(len(vectors))[:most])]
@@ -184,6 +189,7 @@ def part(vectors: Vectors, most: int, seed: int) -> Vectors:
 
 def principal_axes(vectors: Vectors) -> Callable[[Vectors], NDArray[np.float64]]:
     """A map to float64 points of mean 0 and mean variance 1: the vectors, or their 64 principal components if more."""
+    import numpy as np
     from sklearn.decomposition import PCA
 
     mean = vectors.mean(axis=0, dtype=np.float64)
@@ -206,6 +212,7 @@ def connected(graph: Any, points: Vectors) -> Any:
     Spectral clustering of a graph in parts finds the parts, however few points they have. A link weighs as much as a
     neighbour that is not mutual.
     """
+    import numpy as np
     from scipy.sparse.csgraph import connected_components
     from sklearn.metrics import pairwise_distances_argmin_min
 
