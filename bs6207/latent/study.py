@@ -33,7 +33,7 @@ class Task:
     """A piece of work that needs nothing but itself.
 
     Attributes:
-        dims: one latent size for an autoencoder, all of them for PCA, none for raw pixels.
+        dims: one latent size for an autoencoder, all of them for PCA; raw pixels have none and take no notice.
         floor: the validation loss of the best constant image; an autoencoder must do clearly better.
     """
 
