@@ -1,8 +1,7 @@
 """The latent experiment: an autoencoder per latent size, clusters of its latents, and what both must beat."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from statistics import mean, median, stdev
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from bs6207.latent.scores import Search, score_constants
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.study import CONSTANTS, Baseline, Cell, Failure, Task, study
 from bs6207.metrics.clusters import agreement
+from bs6207.metrics.seeds import over_seeds
 
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
 
@@ -107,34 +107,6 @@ def class_count(images: ImageSet) -> int:
     if images.labels is None:
         raise DataError("images without labels do not say how many clusters to look for; give --clusters")
     return len(np.unique(images.labels))
-
-
-def over_seeds(scores: Mapping[int, Mapping[Any, Any]]) -> dict[str, Any]:
-    """The median of every score over the seeds, and beside them mean, sample standard deviation and each seed's own."""
-    every = list(scores.values())
-    return summary(every, median) | {
-        "mean": summary(every, mean),
-        "sd": summary(every, lambda values: stdev(values) if len(values) > 1 else None),
-        "seeds": scores,
-    }
-
-
-def summary(scores: Sequence[Mapping[Any, Any]], reduce: Callable[[list[float]], Any]) -> dict[str, Any]:
-    """Equally nested scores reduced, number by number; lists belong to one seed and are left out.
-
-    What is true is so with every seed. A number that is None with one seed is reduced over the others, and None where
-    no seed has it.
-    """
-    reduced: dict[str, Any] = {}
-    for key, value in scores[0].items():
-        values = [one[key] for one in scores if one.get(key) is not None]
-        if isinstance(value, Mapping):
-            reduced[key] = summary(values, reduce)
-        elif isinstance(value, bool):
-            reduced[key] = all(values)
-        elif not isinstance(value, list):
-            reduced[key] = reduce(values) if values else None
-    return reduced
 
 
 def agreements(cells: Sequence[Cell]) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DataError, FolderError
 from bs6207.latent import experiment, study
-from bs6207.latent.experiment import over_seeds, run
+from bs6207.latent.experiment import run
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs import open_run
 
@@ -186,23 +186,3 @@ def test_a_saved_autoencoder_encodes_and_decodes_as_it_did(finished, tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(FolderError, match=f"{file} is not an autoencoder"):
         latent.load(tmp_path / "run", 2)
-
-
-def test_scores_over_seeds_keep_median_mean_and_spread():
-    scores = {
-        3: {"a": 1, "b": {"c": 5.0, "d": [1]}},
-        4: {"a": 3, "b": {"c": 1.0, "d": [2]}},
-        9: {"a": 5, "b": {"c": 0.0}},
-    }
-    found = over_seeds(scores)
-    assert found == {
-        "a": 3,
-        "b": {"c": 1.0},
-        "mean": {"a": 3, "b": {"c": 2.0}},
-        "sd": {"a": 2, "b": {"c": pytest.approx(7**0.5)}},
-        "seeds": scores,
-    }
-    assert over_seeds({0: {"a": 1.0}})["sd"] == {"a": None}
-    assert over_seeds({0: {"a": True}, 1: {"a": False}})["a"] is False
-    gaps = over_seeds({0: {"a": None, "b": None}, 1: {"a": 2.0, "b": None}})
-    assert (gaps["a"], gaps["b"], gaps["mean"]["a"]) == (2.0, None, 2.0)

@@ -1,0 +1,33 @@
+"""Scores over several seeds, as one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import mean, median, stdev
+from typing import Any
+
+
+def over_seeds(scores: Mapping[int, Mapping[Any, Any]]) -> dict[str, Any]:
+    """The median of every score over the seeds, and beside them mean, sample standard deviation and each seed's own."""
+    every = list(scores.values())
+    return summary(every, median) | {
+        "mean": summary(every, mean),
+        "sd": summary(every, lambda values: stdev(values) if len(values) > 1 else None),
+        "seeds": scores,
+    }
+
+
+def summary(scores: Sequence[Mapping[Any, Any]], reduce: Callable[[list[float]], Any]) -> dict[str, Any]:
+    """Equally nested scores reduced, number by number; lists belong to one seed and are left out.
+
+    What is true is so with every seed. A number that is None with one seed is reduced over the others, and None where
+    no seed has it.
+    """
+    reduced: dict[str, Any] = {}
+    for key, value in scores[0].items():
+        values = [one[key] for one in scores if one.get(key) is not None]
+        if isinstance(value, Mapping):
+            reduced[key] = summary(values, reduce)
+        elif isinstance(value, bool):
+            reduced[key] = all(values)
+        elif not isinstance(value, list):
+            reduced[key] = reduce(values) if values else None
+    return reduced
