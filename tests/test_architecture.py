@@ -31,10 +31,10 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
 HOME = {  # a library: the modules that may import it
     "typer": {"cli.py", "options.py"},
     "rich": {"console.py"},
-    "matplotlib": {"figures.py"},
+    "matplotlib": {"figures.py", "conditions.py"},  # whose fonts conditions.py draws with
     "filelock": {"runs.py"},
     "torchvision": {"download.py"},
-    "PIL": {"folder.py", "figures.py", "projector.py"},
+    "PIL": {"folder.py", "figures.py", "projector.py", "conditions.py"},
     "click": set(),
 }
 

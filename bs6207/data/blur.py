@@ -42,6 +42,10 @@ def photograph(images: Tensor, noise: float, generator: torch.Generator) -> Tens
 
 def blur_for_test(sharp: NDArray[np.float32], sigma: float, noise: float, seed: int) -> NDArray[np.float32]:
     """Blurred, noisy, 8-bit test images, [N, C, H, W] in [0, 1]; the same seed gives the same noise."""
-    exact = gaussian_filter(sharp.astype(np.float64), (0, 0, sigma, sigma), mode="constant")
+    return stored(gaussian_filter(sharp.astype(np.float64), (0, 0, sigma, sigma), mode="constant"), noise, seed)
+
+
+def stored(exact: NDArray[np.float64], noise: float, seed: int) -> NDArray[np.float32]:
+    """What `photograph` does, in double precision and with noise that is the same for good."""
     noisy = exact + noise * np.random.RandomState(seed).standard_normal(exact.shape)
     return (np.round(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32)
