@@ -10,6 +10,7 @@ Nothing else in the package writes files.
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -44,13 +45,8 @@ class Run:
         self.started = time.time()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write one file so that it is whole or absent: under a temporary name, synced, renamed."""
-        temporary = self.partial / f".{name}.tmp"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.partial / name)
+        """Write one file so that it is whole or absent."""
+        write_whole(self.partial / name, content)
 
     def record(self, row: Row) -> None:
         """Append one row to history.jsonl; it is on disk when this returns."""
@@ -120,6 +116,46 @@ class Run:
             self.retire(self.folder)
         self.partial.rename(self.folder)
         sync_folder(self.folder.parent)
+
+
+def write_whole(file: Path, content: bytes, replace: bool = True) -> bool:
+    """Write one file so that it is whole or absent: under a temporary name, synced, renamed.
+
+    Returns:
+        Whether it was written; without `replace`, a name that is taken, or about to be, is left alone.
+    """
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        stream = temporary.open("wb" if replace else "xb")
+    except FileExistsError:
+        return False
+    try:
+        with stream:
+            if not replace and os.path.lexists(file):
+                return False
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def write_new(file: Path, content: bytes) -> Path:
+    """Write one file under its name or, where that is taken, with -2, -3, ... after it; the name it got.
+
+    Raises:
+        FolderError: the disk refuses.
+    """
+    with failing_writes(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for count in itertools.count(1):
+            free = file if count == 1 else file.with_stem(f"{file.stem}-{count}")
+            if write_whole(free, content, replace=False):
+                sync_folder(file.parent)
+                return free
+    raise AssertionError("numbers do not end")
 
 
 @contextmanager

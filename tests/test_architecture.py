@@ -34,7 +34,7 @@ HOME = {  # a library: the modules that may import it
     "matplotlib": {"figures.py", "conditions.py"},  # whose fonts conditions.py draws with
     "filelock": {"runs.py"},
     "torchvision": {"download.py"},
-    "PIL": {"folder.py", "figures.py", "projector.py", "conditions.py"},
+    "PIL": {"pictures.py", "figures.py", "projector.py", "conditions.py"},
     "click": set(),
 }
 

@@ -1,23 +1,19 @@
 """A folder of the user's own as a data set: pictures, their classes being sub-folders, or four idx files."""
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from bs6207.data.idx import read_idx
 from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 from bs6207.data.memory import require_memory
+from bs6207.data.pictures import READ_AS, opened
 from bs6207.data.sources import IDX_FILES, Note, find_idx, is_text
 from bs6207.errors import DataError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the suffix; others may call programs
-READ_AS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB"}  # Pillow's modes
 CHANNELS = {"L": 1, "RGB": 3}
 
 HELD_OUT = {"validation": 10, "test": 5}  # one in so many, where the folder does not say which
@@ -190,28 +186,3 @@ def read_picture(file: Path, mode: str) -> NDArray[np.uint8]:
         if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             raise DataError(f"{file} has transparent pixels; save it without an alpha channel")
         return np.atleast_3d(np.asarray(image.convert(mode))).transpose(2, 0, 1)
-
-
-@contextmanager
-def opened(file: Path) -> Iterator[Image.Image]:
-    """A picture to read from.
-
-    Raises:
-        DataError: it is none, or broken, or a bomb: a small file that unpacks to more than memory holds.
-    """
-    try:
-        if not file.is_file():
-            raise DataError(f"{file} is not a file; remove it")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
-                yield image
-    except DataError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DataError(f"{file} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{file} is not an image; remove it, or save it again") from None
-    except Exception as failure:  # what Pillow's decoders raise depends on which bytes are broken
-        raise DataError(f"cannot read {file}: {failure}; remove it, or save it again") from None

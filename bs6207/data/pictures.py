@@ -1,0 +1,97 @@
+"""One picture of the user's own: read as it is meant to be seen, and encoded without loss."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bs6207.errors import DataError
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the suffix; others may call programs
+READ_AS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB"}  # Pillow's modes
+SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, upright.
+
+    Attributes:
+        pixels: [C, H, W], C being 1 or 3; uint8, or uint16 for grey of 16 bits.
+        alpha: uint8, [H, W]; None where nothing is transparent.
+        profile: the ICC profile that says what the numbers look like, None if there is none.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    alpha: NDArray[np.uint8] | None = None
+    profile: bytes | None = None
+
+
+def read(file: Path) -> Picture:
+    """Read a picture; palettes become RGB, and so does CMYK.
+
+    Raises:
+        DataError: there is none, it is broken, too large, or several in one file.
+    """
+    if not file.exists():
+        raise DataError(f"there is no file {file}; give a picture")
+    with opened(file) as image:
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with its preview
+            raise DataError(f"{file} holds several pictures; save each as a file of its own")
+        is_deep = image.mode in SIXTEEN_BITS or (image.mode, image.format) == ("I", "PNG")  # Pillow before 11
+        if image.mode not in READ_AS and not is_deep:
+            raise DataError(f"{file} is stored as {image.mode}; save it with 8 bits per channel, or as grey with 16")
+        profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
+        upright = ImageOps.exif_transpose(image)
+        if is_deep:
+            return Picture(np.asarray(upright).astype(np.uint16)[None], profile=profile)
+        kind = READ_AS[image.mode] + ("A" if upright.has_transparency_data else "")
+        channels = np.atleast_3d(np.asarray(upright.convert(kind))).transpose(2, 0, 1)
+    if kind in ("LA", "RGBA"):
+        return Picture(channels[:-1], channels[-1], profile)
+    return Picture(channels, profile=profile)
+
+
+def png(picture: Picture) -> bytes:
+    """The picture as a PNG file, every pixel as it is."""
+    layers = picture.pixels if picture.alpha is None else np.concatenate((picture.pixels, picture.alpha[None]))
+    pixels = np.ascontiguousarray(layers[0] if len(layers) == 1 else layers.transpose(1, 2, 0))
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", icc_profile=picture.profile)
+    return stream.getvalue()
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Image.Image]:
+    """A picture to read from.
+
+    Raises:
+        DataError: it is none, or broken, or a bomb: a small file that unpacks to more than memory holds.
+    """
+    try:
+        if not file.is_file():
+            raise DataError(f"{file} is not a file; remove it")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                yield image
+    except DataError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as failure:
+        (size,) = re.findall(r"(\d+) pixels\)", str(failure))  # the picture itself is not handed out
+        raise DataError(
+            f"{file} has {int(size):,} pixels, more than the {Image.MAX_IMAGE_PIXELS:,} that Pillow takes for safe; "
+            "make it smaller"
+        ) from None
+    except UnidentifiedImageError:
+        raise DataError(f"{file} is not an image; remove it, or save it again") from None
+    except Exception as failure:  # what Pillow's decoders raise depends on which bytes are broken
+        raise DataError(f"cannot read {file}: {failure}; remove it, or save it again") from None
