@@ -67,7 +67,7 @@ def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySett
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:
-        show(result, folder)
+        show(result.headline, result.remarks, folder)
     if result.failures:
         raise UserError("; ".join(result.failures))
 

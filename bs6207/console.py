@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table as RichTable
 
-from bs6207.experiment import Result, Row, Table
+from bs6207.experiment import Row, Table
 
 PLAIN_INTERVAL = 10.0  # seconds between two lines of progress where there is no terminal
 
@@ -94,12 +94,12 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def show(result: Result, folder: Any) -> None:
+def show(headline: Table, remarks: Sequence[str], folder: Any) -> None:
     """Print the headline table, what it must not be read without, and last the folder written."""
     console = Console(highlight=False)
     with console.capture() as captured:
-        console.print(rich_table(result.headline))
-        for sentence in result.remarks:
+        console.print(rich_table(headline))
+        for sentence in remarks:
             console.print(sentence, markup=False, soft_wrap=True)
     with reader_may_leave():
         sys.stdout.write(f"{captured.get()}{folder}\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -17,20 +18,34 @@ FACTS = "bs6207"  # the key in a safetensors file's metadata under which JSON sa
 Row: TypeAlias = Mapping[str, Any]
 
 
-def setting(default: Any, description: str, *, panel: str = "Settings", metavar: str = "", **limits: Any) -> Any:
+def setting(
+    default: Any,
+    description: str,
+    *,
+    panel: str = "Settings",
+    metavar: str = "",
+    positional: bool = False,
+    **limits: Any,
+) -> Any:
     """A field of a settings model: its help, its limits (`gt`, `ge`, ...), its place and look on the help page."""
-    return Field(default, description=description, json_schema_extra={"panel": panel, "metavar": metavar}, **limits)
+    look = {"panel": panel, "metavar": metavar, "positional": positional}
+    return Field(default, description=description, json_schema_extra=look, **limits)
 
 
-class Settings(BaseModel):
-    """The settings of one experiment: each with its default, help, unit and range, here and nowhere else."""
+class Options(BaseModel):
+    """What a command can be told: each with its default, help, unit and range, here and nowhere else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    seed: int = setting(0, "Seed of every random number in the run.", panel="Run", ge=0, lt=2**31)
     device: Literal["auto", "cpu", "cuda", "mps"] = setting(
         "auto", "Where tensors live; auto is cuda where there is one.", panel="Run"
     )
+
+
+class Settings(Options):
+    """The settings of one experiment."""
+
+    seed: int = setting(0, "Seed of every random number in the run.", panel="Run", ge=0, lt=2**31)
 
 
 def known(noun: str, choices: Collection[str]) -> AfterValidator:
@@ -50,6 +65,13 @@ def distinct(values: list) -> list:
         if value in values[:place]:
             raise ValueError(f"{value} is given twice; give each value once")
     return values
+
+
+def is_no_flag(value: str | Path) -> str | Path:
+    """Refuses a name that starts with a dash: `--out --json` has forgotten the folder."""
+    if str(value).startswith("-") or not Path(value).expanduser().resolve().name:
+        raise ValueError(f"{str(value)!r} is no name; give one")
+    return value
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,20 @@ import re
 import tomllib
 import types
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from bs6207.errors import SettingsError, way_out
-from bs6207.experiment import Settings, setting
+from bs6207.experiment import Options, Settings, is_no_flag, setting
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
 PACKAGE = Path(__file__).parent
@@ -32,23 +34,16 @@ class Invocation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    config: str | None = setting(
+    config: Annotated[str, AfterValidator(is_no_flag)] | None = setting(
         None, "Settings from a TOML file, or from a preset by its name. Flags win.", panel="Run", metavar="NAME|FILE"
     )
-    out: Path | None = setting(
+    out: Annotated[Path, AfterValidator(is_no_flag)] | None = setting(
         None, "The run folder to fill; outputs/COMMAND if not given.", panel="Run", metavar="DIR"
     )
     print_json: bool = setting(False, "Print metrics.json instead of the table.", panel="Run")
     quiet: bool = setting(False, "No progress and no notes.", panel="Run")
     debug: bool = setting(False, "Show the traceback of a failure.", panel="Run")
 
-    @field_validator("config", "out")
-    @classmethod
-    def is_no_flag(cls, value: str | Path | None) -> str | Path | None:
-        """`--out --json` has forgotten the folder."""
-        if value is not None and (str(value).startswith("-") or not Path(value).expanduser().resolve().name):
-            raise ValueError(f"{str(value)!r} is no name; give one")
-        return value
 
 
 class ListCommand(TyperCommand):
@@ -89,11 +84,14 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
 
 
 def command(
-    app: typer.Typer, name: str, settings_type: type[AnySettings]
-) -> Callable[[Callable[[AnySettings, Invocation], None]], Callable[[AnySettings, Invocation], None]]:
-    """Add a command whose options are the fields of `settings_type` and of `Invocation`."""
+    app: typer.Typer, name: str, settings_type: type[AnyOptions], **descriptions: str
+) -> Callable[[Callable[[AnyOptions, Invocation], None]], Callable[[AnyOptions, Invocation], None]]:
+    """Add a command whose options are the fields of `settings_type` and of `Invocation`.
 
-    def add(function: Callable[[AnySettings, Invocation], None]) -> Callable[[AnySettings, Invocation], None]:
+    `descriptions` say, by field, what those of `Invocation` mean to this command where it is something else.
+    """
+
+    def add(function: Callable[[AnyOptions, Invocation], None]) -> Callable[[AnyOptions, Invocation], None]:
         def callback(**flags: Any) -> None:
             how = {field: flags.pop(field) for field in Invocation.model_fields}
             try:
@@ -106,7 +104,9 @@ def command(
 
         common = Settings.model_fields.keys()
         fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: item[0] in common))
-        fields |= Invocation.model_fields
+        for field, info in Invocation.model_fields.items():
+            fields[field] = copy(info)
+            fields[field].description = descriptions.get(field, info.description)
         parameters = [option(field, info) for field, info in fields.items()]
         callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -118,13 +118,13 @@ def command(
 
 
 def option(name: str, info: FieldInfo) -> inspect.Parameter:
-    """The Typer option of a field; None where it was not given, so that a file can speak before the default."""
+    """The Typer option or argument of a field; None where not given, so that a file can speak before the default."""
     look: Any = info.json_schema_extra
     kind = plain_type(info.annotation)
     is_list = get_origin(kind) is list
     element = plain_type(get_args(kind)[0]) if is_list else kind
-    declaration = typer.Option(
-        flag_of(name),
+    declare = typer.Argument if look["positional"] else partial(typer.Option, flag_of(name))
+    declaration = declare(
         help=f"{info.description} {limits_of(info)}".rstrip(),
         metavar=look["metavar"] or (None if element is bool else metavar_of(element)),
         show_default=False,  # the model's default is in the help text; the option's own is "not given"
@@ -189,8 +189,8 @@ def constraints(info: FieldInfo) -> Iterator[Any]:
 
 
 def read_settings(
-    settings_type: type[AnySettings], command: str, given: Mapping[str, Any], config: str | None
-) -> AnySettings:
+    settings_type: type[AnyOptions], command: str, given: Mapping[str, Any], config: str | None
+) -> AnyOptions:
     """One checked model: flags first, then the configuration file, then the defaults.
 
     Raises:
@@ -231,7 +231,7 @@ def complaint(failure: ValidationError) -> str:
     return message if first["type"] == "value_error" else f"{message}, not {first['input']!r}"
 
 
-def read_config(config: str, command: str, settings_type: type[AnySettings]) -> tuple[Path, Mapping[str, Any]]:
+def read_config(config: str, command: str, settings_type: type[AnyOptions]) -> tuple[Path, Mapping[str, Any]]:
     """The table of one command in a TOML file, or in a preset given by name, and the file it stands in."""
     file = find_config(config)
     try:
