@@ -14,13 +14,13 @@ from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
 from bs6207.cells import deal
 from bs6207.console import ProgressReport, say, show, show_json
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
 from bs6207.errors import UserError
 from bs6207.experiment import AnySettings, Experiment
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
-from bs6207.runs import failing_writes, open_run, strict_json
+from bs6207.runs import failing_writes, open_run, strict_json, write_new
 
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
@@ -51,6 +51,31 @@ def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
     from bs6207.deblur.experiment import run
 
     conduct("deblur", run, settings, invocation)
+
+
+@command(
+    app,
+    "restore",
+    RestoreSettings,
+    out="The folder for the restored pictures; outputs/restored if not given. Nothing in it is overwritten.",
+    print_json="Print what was measured as JSON instead of the table.",
+)
+def restore(settings: RestoreSettings, invocation: Invocation) -> None:
+    """A trained deblur restorer on pictures of your own."""
+    from bs6207.deblur.restore import run
+
+    require_device(settings.device)
+    folder = invocation.out or Path("outputs") / "restored"
+    with ProgressReport("restore", lambda row: None, end_if_stopped, invocation.quiet) as progress:
+        done = run(settings, folder, write_new, progress)
+    if invocation.print_json:
+        show_json(strict_json(done.metrics), done.written(folder))
+    else:
+        show(done.headline, done.remarks, done.written(folder))
+    for sentence in done.failures:
+        complain(sentence)
+    if done.failures:
+        raise typer.Exit(1)
 
 
 def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySettings, invocation: Invocation) -> None:

@@ -98,7 +98,8 @@ def show(headline: Table, remarks: Sequence[str], folder: Any) -> None:
     """Print the headline table, what it must not be read without, and last the folder written."""
     console = Console(highlight=False)
     with console.capture() as captured:
-        console.print(rich_table(headline))
+        if headline.rows:
+            console.print(rich_table(headline))
         for sentence in remarks:
             console.print(sentence, markup=False, soft_wrap=True)
     with reader_may_leave():

@@ -28,7 +28,7 @@ def setting(
     **limits: Any,
 ) -> Any:
     """A field of a settings model: its help, its limits (`gt`, `ge`, ...), its place and look on the help page."""
-    look = {"panel": panel, "metavar": metavar, "positional": positional}
+    look: dict[str, Any] = {"panel": panel, "metavar": metavar, "positional": positional}
     return Field(default, description=description, json_schema_extra=look, **limits)
 
 

@@ -45,7 +45,6 @@ class Invocation(BaseModel):
     debug: bool = setting(False, "Show the traceback of a failure.", panel="Run")
 
 
-
 class ListCommand(TyperCommand):
     """A command whose list options take several values: `--dims 2 4`, `--dims 2,4`, `--dims=2,4`, or repeated."""
 
@@ -166,7 +165,7 @@ def limits_of(info: FieldInfo) -> str:
     """The default and the bounds of a field, or of the numbers of a list, as in `(default 0.3, above 0)`."""
     default = info.get_default()
     shown = " ".join(str(part) for part in default) if isinstance(default, list) else default
-    words = [f"default {shown}"] if shown is not None and not isinstance(shown, bool) else []
+    words = [f"default {shown}"] if shown not in (None, "") and not isinstance(shown, bool) else []
     words += [
         f"{word} {getattr(part, name):{',' if isinstance(getattr(part, name), int) else 'g'}}"
         for part in constraints(info)

@@ -142,13 +142,13 @@ def write_whole(file: Path, content: bytes, replace: bool = True) -> bool:
     return True
 
 
-def write_new(file: Path, content: bytes) -> Path:
+def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
     """Write one file under its name or, where that is taken, with -2, -3, ... after it; the name it got.
 
     Raises:
-        FolderError: the disk refuses.
+        FolderError: the disk refuses; another `flag` may help.
     """
-    with failing_writes(file):
+    with failing_writes(file, flag):
         file.parent.mkdir(parents=True, exist_ok=True)
         for count in itertools.count(1):
             free = file if count == 1 else file.with_stem(f"{file.stem}-{count}")
@@ -194,13 +194,13 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
 
 
 @contextmanager
-def failing_writes(folder: Path) -> Iterator[None]:
+def failing_writes(folder: Path, flag: str = "--out") -> Iterator[None]:
     """Tell a refused write in one sentence."""
     try:
         yield
     except OSError as failure:
         where = failure.filename or folder
-        raise FolderError(f"cannot write {where}: {failure.strerror or failure}; choose another --out") from failure
+        raise FolderError(f"cannot write {where}: {failure.strerror or failure}; choose another {flag}") from failure
 
 
 def holder(partial: Path) -> str:

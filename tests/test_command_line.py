@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bs6207.bump.settings import BumpSettings
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.latent.settings import LatentSettings
 
 REFUSED = [  # arguments; words that the one sentence must hold
@@ -81,6 +81,14 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("deblur --sigma a", "neither LOW:HIGH nor a number"),
     ("deblur --sigma nan", "must rise"),
     ("deblur --noise 2", "--noise: should be less than or equal to 1"),
+    ("restore", "there is no picture to restore; give at least one, or --onnx FILE"),
+    ("restore a.png --clarity 1.01", "--clarity: should be less than or equal to 1"),
+    ("restore a.png --clarity -1", "--clarity: should be greater than or equal to 0"),
+    ("restore a.png --clarity nan", "--clarity: should be"),
+    ("restore a.png --claritty 1", "--clarity"),
+    ("restore a.png --model --json", "--model: '--json' is no name"),
+    ("restore a.png --onnx --json", "--onnx: '--json' is no name"),
+    ("restore a.png --device tpu", "--device: should be"),
     ("latnt", "Did you mean 'latent'"),
     ("--nosuch", "No such option"),
 ]
@@ -187,12 +195,14 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert not {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "scipy", "skimage"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["bump", "latent", "deblur"])
+@pytest.mark.parametrize("command", ["bump", "latent", "deblur", "restore"])
 def test_help_names_every_setting_with_its_default(bs6207, command):
-    model = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings}[command]
+    model = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings, "restore": RestoreSettings}[
+        command
+    ]
     page = " ".join(bs6207(command, "--help", COLUMNS="200", TERM="dumb").stdout.replace("│", " ").split())
     for name, info in model.model_fields.items():
-        assert f"--{name.replace('_', '-')} " in page
+        assert (info.json_schema_extra["metavar"] if name == "images" else f"--{name.replace('_', '-')} ") in page
         if isinstance(info.default, (int, float)) and not isinstance(info.default, bool):
             assert f"default {info.default}" in page
 

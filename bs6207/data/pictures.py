@@ -40,7 +40,7 @@ def read(file: Path) -> Picture:
     Raises:
         DataError: there is none, it is broken, too large, or several in one file.
     """
-    if not file.exists():
+    if not file.is_file():
         raise DataError(f"there is no file {file}; give a picture")
     with opened(file) as image:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with its preview
@@ -77,7 +77,7 @@ def opened(file: Path) -> Iterator[Image.Image]:
     """
     try:
         if not file.is_file():
-            raise DataError(f"{file} is not a file; remove it")
+            raise DataError(f"{file} is not a file; leave it out")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -92,6 +92,6 @@ def opened(file: Path) -> Iterator[Image.Image]:
             "make it smaller"
         ) from None
     except UnidentifiedImageError:
-        raise DataError(f"{file} is not an image; remove it, or save it again") from None
+        raise DataError(f"{file} is not an image; leave it out, or save it again") from None
     except Exception as failure:  # what Pillow's decoders raise depends on which bytes are broken
-        raise DataError(f"cannot read {file}: {failure}; remove it, or save it again") from None
+        raise DataError(f"cannot read {file}: {failure}; leave it out, or save it again") from None

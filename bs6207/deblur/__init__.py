@@ -1,1 +1,25 @@
 """What does a discriminator add to L1 when restoring a blurred image?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bs6207.deblur.model import Model
+
+
+def load(folder: str | Path) -> "Model":
+    """A trained restorer from a finished run of `bs6207 deblur`.
+
+    Args:
+        folder: the run folder, such as outputs/deblur.
+
+    Returns:
+        A model with `restore(images [N, C, H, W] in [0, 1], clarity)`, giving restored images of the same shape;
+        clarity 0 is L1 alone, 1 the strongest discriminator that the run trained with.
+
+    Raises:
+        bs6207.errors.FolderError: there is none in the folder, its file is not whole, or it takes one size only.
+    """
+    from bs6207.deblur import model
+
+    return model.load(folder)

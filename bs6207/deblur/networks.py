@@ -72,3 +72,6 @@ class DiscNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, [N]: the mean over patches (Isola et al. 2017, arXiv:1611.07004)."""
         return self.layers(images).mean(dim=(1, 2, 3))
+
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {"unet": UNet}  # built with the number of channels

@@ -1,11 +1,11 @@
 """What `bs6207 deblur` can be told."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from bs6207.data.sources import DATA_HELP, DataName
-from bs6207.experiment import Settings, distinct, setting
+from bs6207.data.sources import DATA_HELP, DataName, is_text
+from bs6207.experiment import Options, Settings, distinct, is_no_flag, setting
 
 TRAINING = "Training"
 BLUR = "Blur"
@@ -71,3 +71,41 @@ class DeblurSettings(Settings):
         """Epochs of each stage, at least one, in the order they run; the control takes as many as `l1_disc`."""
         disc_net, l1_disc = max(1, round(self.epochs / 10)), max(1, round(self.epochs / 5))
         return {"l1": self.epochs - disc_net - l1_disc, "disc_net": disc_net, "l1_disc": l1_disc}
+
+
+def can_be_told(name: str) -> str:
+    """Refuses a file whose name cannot be written into JSON or onto every terminal."""
+    if not is_text(name):
+        raise ValueError(f"{name!r} is not UTF-8; rename the file")
+    return name
+
+
+class RestoreSettings(Options):
+    """What `bs6207 restore` can be told."""
+
+    images: list[Annotated[str, AfterValidator(can_be_told)]] = setting(
+        [], "PNG, JPEG, TIFF, BMP, WebP.", panel="Pictures", positional=True, metavar="IMAGE"
+    )
+    model: Annotated[str, AfterValidator(is_no_flag)] = setting(
+        "outputs/deblur", "The folder of a run of bs6207 deblur, whose restorer is used.", metavar="DIR"
+    )
+    clarity: float | None = setting(
+        None,
+        "From the restorer of L1 alone, 0, to the one trained with the strongest discriminator, 1: the higher, the "
+        "sharper it looks, and the lower its PSNR. The run's own choice if not given.",
+        ge=0,
+        le=1,
+    )
+    onnx: Annotated[str, AfterValidator(is_no_flag)] | None = setting(
+        None,
+        "Also write the network of this clarity as an ONNX file, for images of any size, and compare it with torch; "
+        "needs the extra named onnx.",
+        metavar="FILE",
+    )
+
+    @model_validator(mode="after")
+    def has_something_to_do(self) -> Self:
+        """Refuses a line that asks for nothing."""
+        if not self.images and not self.onnx:
+            raise ValueError("there is no picture to restore; give at least one, or --onnx FILE")
+        return self

@@ -1,0 +1,32 @@
+"""Run folders with restorers that were never trained: their weights are random and small, so that they do something."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bs6207.deblur.model import saved
+from bs6207.deblur.networks import UNet
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.experiment import Result, Table
+from bs6207.runs import open_run
+
+
+def network(seed: int, channels: int = 1) -> UNet:
+    """A U-Net whose every layer changes what passes through."""
+    torch.manual_seed(seed)
+    net = UNet(channels)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.03)
+    return net.eval()
+
+
+def made(folder: Path, names: tuple[str, ...] = ("l1", "l1_disc"), channels: int = 1, **facts: Any) -> Path:
+    """The folder of a run that left restorers of these names."""
+    told = {"arch": "unet", "channels": channels, "sigma": [0.5, 3.0], "noise": 0.01, "clarity": 0.75} | facts
+    weights = {f"restorer_{name}": saved(network(seed, channels), told) for seed, name in enumerate(names)}
+    settings = DeblurSettings()
+    with open_run("deblur", folder, settings) as run:
+        run.write_result(Result(settings, {}, Table((), []), weights=weights))
+    return folder

@@ -1,0 +1,213 @@
+"""Restorers read back: which they are, what they do to images of any size and colour, and what is refused."""
+
+import pickle
+
+import pytest
+import torch
+from deblur.made_restorers import made, network
+from safetensors.torch import save_file
+
+import bs6207
+from bs6207.data.sources import embedded_digits
+from bs6207.deblur import tiles as tiling
+from bs6207.deblur.model import load
+from bs6207.deblur.networks import STRIDE
+from bs6207.errors import FolderError
+
+SIZES = [(1, 1), (5, 7), (28, 28), (130, 61), (64, 129), (200, 203)]
+
+
+def random_images(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def restored_by(net, images):
+    return net(images).clamp(0, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_clarity_0_and_1_are_the_two_networks_and_the_default_is_the_run_s(tmp_path, channels):
+    model = bs6207.deblur.load(made(tmp_path / "run", channels=channels))
+    images = random_images(2, channels, 30, 33)
+    for clarity in (0, 1):
+        assert torch.equal(model.restore(images, clarity), restored_by(network(clarity, channels), images))
+    assert model.clarity == 0.75
+    assert torch.equal(model.restore(images), model.restore(images, 0.75))
+    assert not torch.allclose(model.restore(images, 0), model.restore(images, 1), atol=1e-3)
+
+
+def test_the_strong_restorer_is_clarity_1_where_there_is_one(tmp_path):
+    images = random_images(1, 1, 9, 9)
+    model = load(made(tmp_path / "run", ("l1", "l1_disc", "strong")))
+    assert torch.equal(model.restore(images, 1), restored_by(network(2), images))
+
+
+def test_half_way_every_weight_is_the_mean_of_the_two(tmp_path):
+    between = load(made(tmp_path / "run")).network(0.5).state_dict()
+    for name, weight in network(0).state_dict().items():
+        assert torch.allclose(between[name], (weight + network(1).state_dict()[name]) / 2, atol=1e-8)
+
+
+def test_a_model_of_one_channel_restores_the_colours_one_by_one(tmp_path):
+    model, images = load(made(tmp_path / "run")), random_images(2, 3, 20, 21)
+    one_by_one = [model.restore(images[:, place : place + 1]) for place in range(3)]
+    assert torch.allclose(model.restore(images), torch.cat(one_by_one, 1), atol=1e-6)
+
+
+def test_a_model_of_three_channels_restores_grey_as_the_mean_of_equal_colours(tmp_path):
+    model, images = load(made(tmp_path / "run", channels=3)), random_images(2, 1, 20, 21)
+    colours = restored_by(model.network(0.75), torch.cat([images] * 3, 1))
+    assert torch.allclose(model.restore(images), colours.mean(1, keepdim=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_tiles_give_what_the_whole_image_gives(tmp_path, monkeypatch, size, channels):
+    monkeypatch.setattr(tiling, "TILE", 64)
+    model, images = load(made(tmp_path / "run", channels=channels)), random_images(2, channels, *size)
+    whole = restored_by(model.network(0.75), images)
+    assert (model.restore(images) - whole).abs().max() < 1e-5
+
+
+def test_an_image_of_more_than_one_tile_of_the_true_size_has_no_seam(tmp_path):
+    model, image = load(made(tmp_path / "run")), random_images(1, 1, tiling.TILE + 77, tiling.TILE + 5)
+    assert (model.restore(image) - restored_by(model.network(0.75), image)).abs().max() < 1e-5
+
+
+def test_tiles_with_less_than_the_reach_show(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiling, "TILE", 64)
+    model, image = load(made(tmp_path / "run")), random_images(1, 1, 130, 130)
+    model.reach = STRIDE
+    assert (model.restore(image) - restored_by(model.network(0.75), image)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (511, 513), (512, 512), (1500, 2000)])
+def test_the_tiles_cover_every_pixel_once_and_stay_on_the_network_s_grid(size):
+    times = torch.zeros(size)
+    for tile in tiling.tiles(*size, 28):
+        times[tile.place] += 1
+        assert torch.zeros(size)[tile.shown][tile.kept].shape == times[tile.place].shape
+        assert all(span.start % STRIDE == 0 for span in tile.shown)
+        assert all(span.stop % STRIDE == 0 or span.stop == end for span, end in zip(tile.shown, size, strict=True))
+    assert bool((times == 1).all())
+
+
+@torch.no_grad()
+def test_nothing_beyond_the_reach_changes_a_pixel_and_something_within_does():
+    net = network(0).double()
+    reach = tiling.reach_of(net, 1)
+    image = random_images(1, 1, 8 * reach, 8 * reach).double()
+    middle = 4 * reach
+    block = slice(middle, middle + STRIDE)
+
+    def change(distance):
+        other = image.clone()
+        other[..., : middle - distance, :] = 1 - other[..., : middle - distance, :]
+        other[..., middle + STRIDE + distance :, :] = 1 - other[..., middle + STRIDE + distance :, :]
+        return (net(other) - net(image))[..., block, block].abs().max().item()
+
+    assert change(reach) < 1e-15
+    assert change(reach - STRIDE) > 1e-15
+
+
+def test_the_reach_is_found_by_the_weights_places_not_by_their_values():
+    net = network(0)
+    reach = tiling.reach_of(net, 1)
+    for parameter in net.parameters():
+        parameter.data.zero_()
+    assert tiling.reach_of(net, 1) == reach
+    assert all(bool((parameter == 0).all()) for parameter in net.parameters())
+
+
+def test_digits_come_back_as_float32_within_0_and_1(tmp_path):
+    digits = embedded_digits().test.unit_pixels[:50]
+    restored = load(made(tmp_path / "run")).restore(digits)
+    assert restored.shape == digits.shape
+    assert restored.dtype == torch.float32
+    assert 0 <= restored.min() < restored.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (torch.zeros(1, 28, 28), "must be"),
+        (torch.zeros(1, 2, 28, 28), "1 or 3"),
+        (torch.zeros(0, 1, 28, 28), "must be"),
+        (torch.full((1, 1, 4, 4), 255), "divide 8-bit pixels by 255"),
+        (torch.full((1, 1, 4, 4), torch.nan), "must lie in"),
+    ],
+)
+def test_images_of_another_kind_are_refused(tmp_path, images, words):
+    with pytest.raises(ValueError, match=words):
+        load(made(tmp_path / "run")).restore(images)
+
+
+@pytest.mark.parametrize("clarity", [-0.1, 1.1, float("nan")])
+def test_a_clarity_outside_of_its_range_is_refused(tmp_path, clarity):
+    with pytest.raises(ValueError, match="clarity must lie in"):
+        load(made(tmp_path / "run")).restore(torch.zeros(1, 1, 4, 4), clarity)
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "."])
+def test_a_folder_without_a_restorer_is_told_with_the_way_out(tmp_path, folder):
+    with pytest.raises(FolderError, match="holds no restorer; run bs6207 deblur first"):
+        load(tmp_path / folder)
+
+
+def test_an_autoencoder_is_refused_because_it_takes_one_size(tmp_path):
+    folder = made(tmp_path / "run", arch="autoencoder", image_shape=[1, 28, 28])
+    with pytest.raises(FolderError, match="--arch autoencoder, which takes images of one size only; train with --arch"):
+        load(folder)
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[20] ^= 0x55  # in the header, where safetensors keeps the shapes
+    file.write_bytes(content)
+
+
+BROKEN = {
+    "empty": lambda file: file.write_bytes(b""),
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-100]),
+    "rotten": flipped,
+    "a pickle": lambda file: file.write_bytes(pickle.dumps({"a": 1})),
+    "without facts": lambda file: save_file({"a": torch.zeros(1)}, file),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "missing": lambda file: file.unlink(),
+    "another network": lambda file: file.write_bytes(
+        (made(file.parents[1] / "other", channels=3) / file.name)
+        .read_bytes()
+        .replace(b'channels\\": 3', b'channels\\": 1')
+    ),
+    "an unknown architecture": lambda file: file.write_bytes(
+        (made(file.parents[1] / "other", arch="vit") / file.name).read_bytes()
+    ),
+}
+
+
+@pytest.mark.parametrize("breakage", BROKEN)
+def test_a_broken_file_is_named_with_the_way_out(tmp_path, breakage):
+    file = made(tmp_path / "run") / "restorer_l1_disc.safetensors"
+    BROKEN[breakage](file)
+    with pytest.raises(FolderError, match=r"restorer_l1_disc.safetensors is not a restorer.*; run bs6207 deblur again"):
+        load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("facts", [{"clarity": None}, {"sigma": 3.0}])
+def test_facts_that_make_no_sense_are_told_with_the_way_out(tmp_path, facts):
+    with pytest.raises(FolderError, match=r"is not a restorer.*; run bs6207 deblur again"):
+        load(made(tmp_path / "other", **facts))
+
+
+def test_restorers_of_two_runs_are_not_mixed(tmp_path):
+    run, other = made(tmp_path / "run"), made(tmp_path / "other", channels=3)
+    name = "restorer_l1_disc.safetensors"
+    (run / name).write_bytes((other / name).read_bytes())
+    with pytest.raises(FolderError, match="are of different runs"):
+        load(run)
+
+
+def test_facts_are_what_was_saved(tmp_path):
+    model = load(made(tmp_path / "run", channels=3, sigma=[0.2, 4.0], clarity=0.5))
+    assert (model.channels, model.sigma, model.clarity) == (3, (0.2, 4.0), 0.5)

@@ -1,0 +1,354 @@
+"""`bs6207 restore`: pictures of every kind in, restored pictures out, and what is told about them."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from deblur.made_restorers import made
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio
+
+from bs6207.data import pictures
+from bs6207.deblur import export, plausibility
+from bs6207.deblur.model import load
+from bs6207.deblur.plausibility import blur_between, doubts
+from bs6207.deblur.restore import run
+from bs6207.deblur.settings import RestoreSettings
+from bs6207.errors import FolderError, SettingsError
+from bs6207.runs import write_new
+
+RANDOM = np.random.RandomState(0)
+GREY = RANDOM.randint(0, 256, (21, 34), np.uint8)
+COLOUR = RANDOM.randint(0, 256, (21, 34, 3), np.uint8)
+DEEP = RANDOM.randint(0, 65536, (21, 34)).astype(np.uint16)
+
+
+def seen(file):
+    """A picture file, decoded by Pillow and closed."""
+    with Image.open(file) as image:
+        image.load()
+        return image
+
+
+class Listener:
+    """Progress that remembers what was noted."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, sentence):
+        self.notes.append(sentence)
+
+    expect = step = tell = record = lambda self, words: None
+
+
+def restore(folder, *images, write=write_new, listener=None, **settings):
+    """What `run` makes of pictures with the restorer of `folder`, beside it in `out`."""
+    chosen = RestoreSettings(model=str(folder), images=[str(image) for image in images], **settings)
+    return run(chosen, folder.parent / "out", write, listener or Listener())
+
+
+@pytest.fixture
+def model(tmp_path):
+    return made(tmp_path / "model")
+
+
+def expected(folder, pixels):
+    """What the model makes of [H, W] or [H, W, C] integers, as integers of the same type."""
+    top = np.iinfo(pixels.dtype).max
+    images = torch.from_numpy(np.atleast_3d(pixels).astype(np.float32) / top).permute(2, 0, 1)[None]
+    restored = load(folder).restore(images)[0].permute(1, 2, 0).numpy()
+    return np.round(restored * top).astype(pixels.dtype).reshape(pixels.shape)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])
+@pytest.mark.parametrize("pixels", [GREY, COLOUR], ids=["grey", "colour"])
+def test_every_pixel_is_what_the_model_makes_of_it(model, tmp_path, suffix, pixels):
+    Image.fromarray(pixels).save(tmp_path / f"my.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    pixels = np.asarray(seen(tmp_path / f"my.{suffix}"))  # WebP has no grey
+    (row,) = restore(model, tmp_path / f"my.{suffix}").rows
+    assert row["written"] == str(tmp_path / "out/my.png")
+    restored = np.asarray(seen(row["written"]))
+    assert np.array_equal(restored, expected(model, pixels))
+    assert not np.array_equal(restored, pixels)
+    assert (row["width"], row["height"], row["bits"], row["clarity"]) == (34, 21, 8, 0.75)
+
+
+def test_sixteen_bits_are_read_and_written_as_sixteen(model, tmp_path):
+    for name in ("my.png", "my.tif"):
+        Image.fromarray(DEEP).save(tmp_path / name)
+        (row,) = restore(model, tmp_path / name).rows
+        restored = np.asarray(seen(row["written"]))
+        assert restored.dtype == np.uint16
+        assert np.array_equal(restored, expected(model, DEEP))
+        assert len(np.unique(restored)) > 256
+        assert row["bits"] == 16
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_written_back_as_it_was(model, tmp_path, mode):
+    pixels = RANDOM.randint(0, 256, (9, 12, len(mode)), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "my.png")
+    (row,) = restore(model, tmp_path / "my.png").rows
+    restored = np.asarray(seen(row["written"]))
+    assert np.array_equal(restored[..., -1], pixels[..., -1])
+    assert np.array_equal(restored[..., :-1], expected(model, pixels[..., :-1]))
+
+
+def test_a_palette_and_its_transparent_colour_are_resolved(model, tmp_path):
+    picture = Image.fromarray(COLOUR).quantize(16)
+    picture.save(tmp_path / "my.png", transparency=3)
+    (row,) = restore(model, tmp_path / "my.png").rows
+    restored = seen(row["written"])
+    assert restored.mode == "RGBA"
+    assert np.array_equal(np.asarray(restored)[..., 3] == 0, np.asarray(picture) == 3)
+    assert np.array_equal(np.asarray(restored)[..., :3], expected(model, np.asarray(picture.convert("RGB"))))
+
+
+def test_a_picture_for_print_becomes_rgb(model, tmp_path):
+    Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "my.jpg")
+    (row,) = restore(model, tmp_path / "my.jpg").rows
+    assert seen(row["written"]).mode == "RGB"
+
+
+def test_a_picture_taken_on_its_side_stands_upright(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by a quarter, clockwise
+    Image.fromarray(GREY).save(tmp_path / "my.png", exif=exif)
+    (row,) = restore(model, tmp_path / "my.png").rows
+    written = seen(row["written"])
+    assert (row["width"], row["height"]) == written.size == (21, 34)
+    assert np.array_equal(np.asarray(written), expected(model, np.rot90(GREY, -1)))
+    assert not written.getexif().get(0x0112)
+
+
+def test_what_the_numbers_look_like_is_kept(model, tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "my.png", icc_profile=b"a profile")
+    (row,) = restore(model, tmp_path / "my.png").rows
+    assert seen(row["written"]).info["icc_profile"] == b"a profile"
+
+
+def test_nothing_is_ever_overwritten(model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/my.png").write_text("precious")
+    (tmp_path / "out/my-3.png").symlink_to("nowhere")
+    Image.fromarray(GREY).save(tmp_path / "my.png")
+    Image.fromarray(GREY).save(tmp_path / "my.bmp")
+    done = restore(model, tmp_path / "my.png", tmp_path / "my.bmp")
+    assert [row["written"].rsplit("/", 1)[1] for row in done.rows] == ["my-2.png", "my-4.png"]
+    assert (tmp_path / "out/my.png").read_text() == "precious"
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"my.png", "my-2.png", "my-3.png", "my-4.png"}
+
+
+def test_a_name_that_another_process_is_writing_is_left_to_it(tmp_path):
+    (tmp_path / ".a.png.tmp").write_text("half")
+    assert write_new(tmp_path / "a.png", b"whole").name == "a-2.png"
+    assert (tmp_path / ".a.png.tmp").read_text() == "half"
+
+
+def bomb(path, side):
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 9) + b"IDAT")
+
+
+def truncated(path):
+    Image.fromarray(COLOUR).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+BAD = {  # how it is made, and what the sentence says besides its name
+    "missing": (lambda path: None, "there is no file"),
+    "a folder": (lambda path: path.mkdir(), "there is no file"),
+    "empty": (lambda path: path.write_bytes(b""), "is not an image"),
+    "text": (lambda path: path.write_text("no picture"), "is not an image"),
+    "truncated": (truncated, "cannot read"),
+    "ten gigapixels": (lambda path: bomb(path, 100_000), "has 10,000,000,000 pixels, more than the 89,478,485"),
+    "a hundred megapixels": (lambda path: bomb(path, 10_000), "has 100,000,000 pixels, more than the 89,478,485"),
+    "floats": (lambda path: Image.fromarray(GREY.astype(np.float32)).save(path, "TIFF"), "is stored as F"),
+    "several": (
+        lambda path: Image.fromarray(GREY).save(path, "TIFF", save_all=True, append_images=[Image.fromarray(~GREY)]),
+        "holds several pictures",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), BAD.values(), ids=BAD)
+def test_a_bad_file_is_told_in_one_sentence_and_costs_no_other(model, tmp_path, spoil, words):
+    spoil(tmp_path / "bad.png")
+    Image.fromarray(GREY).save(tmp_path / "good.png")
+    done = restore(model, tmp_path / "bad.png", tmp_path / "good.png")
+    ((reason),) = done.failures
+    assert words in reason
+    assert str(tmp_path / "bad.png") in reason
+    assert [row["file"] for row in done.rows] == [str(tmp_path / "good.png")]
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_a_photo_with_a_preview_in_it_is_one_picture(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "my.jpg", "MPO", save_all=True, append_images=[Image.fromarray(COLOUR)])
+    assert pictures.read(tmp_path / "my.jpg").pixels.shape == (3, 21, 34)
+
+
+def test_pillow_reads_what_was_encoded():
+    for pixels in (GREY[None], COLOUR.transpose(2, 0, 1), DEEP[None]):
+        for alpha in (None,) if pixels.dtype == np.uint16 else (None, GREY):
+            whole = pixels if alpha is None else np.concatenate((pixels, alpha[None]))
+            decoded = np.asarray(seen(io.BytesIO(pictures.png(pictures.Picture(pixels, alpha)))))
+            assert np.array_equal(np.atleast_3d(decoded).transpose(2, 0, 1), whole)
+
+
+MEMORY = """
+import resource, sys
+from bs6207.cli import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def test_a_large_colour_picture_takes_less_than_two_gibibytes(model, tmp_path):
+    pixels = np.tile(data.astronaut(), (3, 4, 1))[:1500, :2000]
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    line = ["restore", "large.png", "--model", str(model), "--json"]
+    done = subprocess.run([sys.executable, "-c", MEMORY, *line], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stderr.split()[-1]) < 2 * 2**20  # KiB
+    (row,) = json.loads(done.stdout)["images"]
+    restored = np.asarray(seen(tmp_path / row["written"]))[:600, :700]  # two tiles each way
+    whole = expected(model, pixels[:700, :800])[:600, :700]  # more than the reach further
+    assert np.abs(restored.astype(int) - whole).max() <= 1  # rounding
+
+
+@pytest.mark.parametrize("sigma", [0.8, 1.7, 3.0])
+@pytest.mark.parametrize("name", ["camera", "astronaut"])
+def test_the_blur_between_two_pictures_is_found(name, sigma):
+    clear = np.atleast_3d(getattr(data, name)()).transpose(2, 0, 1)[:, :300, 50:400].astype(np.float32) / 255
+    blurred = gaussian_filter(clear, (0, sigma, sigma), mode="constant")  # another border than the search's
+    noisy = blurred + RANDOM.normal(0, 0.01, blurred.shape).astype(np.float32)
+    found, psnr = blur_between(noisy, clear, 4.5)
+    assert found == pytest.approx(sigma, abs=0.05)
+    assert psnr == pytest.approx(40, abs=0.3)  # the noise alone: -20 log10(0.01)
+
+
+def test_a_picture_that_was_left_as_it_was_shows_no_blur():
+    clear = data.camera()[None, :200, :200].astype(np.float32) / 255
+    assert blur_between(clear, clear, 4.5) == (0.0, float("inf"))
+
+
+def test_the_re_blur_psnr_is_scikit_image_s():
+    clear = data.camera()[None, :200, :200].astype(np.float32) / 255
+    blurred = np.clip(gaussian_filter(clear, (0, 2, 2)) + RANDOM.normal(0, 0.02, clear.shape), 0, 1).astype(np.float32)
+    sigma, psnr = blur_between(blurred, clear, 4.5)
+    inside = slice(18, -18)
+    again = gaussian_filter(clear, (0, sigma, sigma))[:, inside, inside]
+    assert psnr == pytest.approx(peak_signal_noise_ratio(blurred[:, inside, inside], again, data_range=1), abs=0.01)
+
+
+TRAINED = (0.5, 3.0)
+DOUBTS = {  # sigma and re-blur PSNR; what is said
+    "in range": ((1.5, 40.0), []),
+    "the narrowest": ((0.47, 36.0), []),
+    "the widest": ((3.26, 38.0), []),
+    "clear": ((0.41, 34.0), ["less blur"]),
+    "wide": ((3.54, 35.0), ["more blur"]),
+    "unlike": ((1.2, 24.0), ["do not trust it"]),
+    "wide and unlike": ((4.5, 20.0), ["more blur", "do not trust it"]),
+}
+
+
+@pytest.mark.parametrize(("found", "said"), DOUBTS.values(), ids=DOUBTS)
+def test_what_lies_outside_of_the_training_is_doubted(found, said):
+    sentences = doubts(*found, TRAINED)
+    assert len(sentences) == len(said)
+    assert all(words in sentence for words, sentence in zip(said, sentences, strict=True))
+
+
+def test_even_a_restorer_of_any_blur_leaves_nothing_to_restore_in_a_clear_picture():
+    assert "less blur" in doubts(0.2, 50.0, (0.0, 3.0))[0]
+
+
+def test_every_doubt_is_recorded_and_noted_with_the_file_s_name(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(plausibility, "PLAUSIBLE", np.inf)
+    Image.fromarray(GREY).save(tmp_path / "noise.png")
+    listener = Listener()
+    (row,) = restore(model, tmp_path / "noise.png", listener=listener).rows
+    assert "do not trust it" in row["remarks"][-1]
+    assert listener.notes == [f"{tmp_path / 'noise.png'}: {remark}" for remark in row["remarks"]]
+
+
+def onnx_difference(file, folder, clarity, channels, shape):
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(file, providers=["CPUExecutionProvider"])
+    images = torch.rand(shape[0], channels, *shape[1:], generator=torch.Generator().manual_seed(5))
+    (restored,) = session.run(None, {"blurred": images.numpy()})
+    return np.abs(restored - load(folder).restore(images, clarity).numpy()).max()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_onnx_file_restores_images_of_any_size_as_torch_does(tmp_path, channels):
+    folder = made(tmp_path / "model", channels=channels)
+    done = restore(folder, onnx=str(tmp_path / "my.onnx"), clarity=0.3)
+    assert done.onnx["largest_difference"] < 1e-4
+    assert [file.name for file in tmp_path.glob("my*")] == ["my.onnx"]  # weights inside, not beside it
+    for shape in ((1, 28, 28), (3, 31, 45), (1, 5, 7), (2, 64, 1)):
+        assert onnx_difference(tmp_path / "my.onnx", folder, 0.3, channels, shape) < 1e-5
+    assert onnx_difference(tmp_path / "my.onnx", folder, 0.9, channels, (1, 28, 28)) > 1e-3
+
+
+def test_an_onnx_file_that_differs_is_not_left_behind(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "largest_difference", lambda *_: 1e-4)
+    with pytest.raises(FolderError, match="would differ from torch by"):
+        restore(model, onnx=str(tmp_path / "my.onnx"))
+    assert not (tmp_path / "my.onnx").exists()
+
+
+def test_onnx_that_is_not_installed_is_refused_with_the_line_that_installs_it(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "NEEDED", ("no_such_library",))
+    with pytest.raises(SettingsError, match=r"needs no_such_library; pip install 'bs6207\[onnx\]'"):
+        restore(model, onnx=str(tmp_path / "my.onnx"))
+
+
+def test_the_command_prints_a_table_or_strict_json_and_exits_1_if_a_picture_failed(bs6207, tmp_path):
+    made(tmp_path / "outputs/deblur")
+    Image.fromarray(GREY).save(tmp_path / "my.png")
+    done = bs6207("restore", "my.png", "--clarity", "0.25")
+    assert done.returncode == 0, done.stderr
+    assert "21" in done.stdout
+    assert done.stdout.splitlines()[-1] == "outputs/restored"
+    done = bs6207("restore", "nowhere.png", "my.png", "--json", "--quiet", "--out", "mine")
+    assert done.returncode == 1
+    assert "bs6207: there is no file nowhere.png; give a picture" in done.stderr.splitlines()
+    found = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert [row["written"] for row in found["images"]] == ["mine/my.png"]
+    assert [row["file"] for row in found["failed"]] == ["nowhere.png"]
+    assert found["onnx"] is None
+    assert "do not trust" not in done.stderr
+
+
+def test_a_missing_model_exits_1_with_the_way_out_and_writes_nothing(bs6207, tmp_path):
+    done = bs6207("restore", "my.png")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "bs6207: outputs/deblur holds no restorer; run bs6207 deblur first, or give --model, the folder of such a run\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_refuses_is_told_with_the_flag_to_change(model, tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "my.png")
+    (tmp_path / "out").write_text("a file where the folder should be")
+    with pytest.raises(FolderError, match="choose another --out"):
+        restore(model, tmp_path / "my.png")
+    with pytest.raises(FolderError, match="choose another --onnx"):
+        restore(model, onnx=str(tmp_path / "out/my.onnx"))
