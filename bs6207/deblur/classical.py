@@ -16,10 +16,9 @@ from skimage.filters import unsharp_mask
 from skimage.restoration import wiener as wiener_hunt
 from torch import Tensor
 
-from bs6207.data.blur import blur_for_test
+from bs6207.data.blur import CUT, blur_for_test
 from bs6207.metrics.restoration import Images, psnr_per_image
 
-TRUNCATE = 4  # kernels end after so many sigmas, as those of `blur_for_test` do
 TUNING_SEED = 6208  # of the noise to tune under; the test images have other noise
 
 UNSHARP_RADIUS = 0.75  # of sigma; better than all of it for every sigma on MNIST, by 0.1 dB at 3 and 0.3 dB at 1
@@ -46,7 +45,7 @@ def wiener(blurred: Images, sigma: float, strength: float) -> Images:
     margin = radius(sigma)
     kernel = np.zeros((2 * margin + 1, 2 * margin + 1))
     kernel[margin, margin] = 1
-    kernel = gaussian_filter(kernel, sigma, mode="constant", truncate=TRUNCATE)
+    kernel = gaussian_filter(kernel, sigma, mode="constant", truncate=CUT)
     padded = np.pad(planes(blurred), ((0, 0), (margin, margin), (margin, margin)), mode="linear_ramp")
     restored = np.stack([wiener_hunt(plane, kernel, strength, clip=False) for plane in padded])
     height, width = blurred.shape[2:]
@@ -144,12 +143,12 @@ def differences_adjoint(slopes: Tensor) -> Tensor:
 
 def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
     """The blur of `blur_for_test` along one axis as a symmetric matrix, [size, size]."""
-    return gaussian_filter(np.eye(size), (sigma, 0), mode="constant", truncate=TRUNCATE)
+    return gaussian_filter(np.eye(size), (sigma, 0), mode="constant", truncate=CUT)
 
 
 def radius(sigma: float) -> int:
     """How far a kernel reaches, in pixels, as scipy rounds it."""
-    return int(TRUNCATE * sigma + 0.5)
+    return int(CUT * sigma + 0.5)
 
 
 def planes(images: Images) -> Images:

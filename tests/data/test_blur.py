@@ -3,35 +3,87 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter
 
 from bs6207.data.batches import batches, steps_per_epoch
-from bs6207.data.blur import blur_batch, blur_for_test, photograph
+from bs6207.data.blur import (
+    CUT,
+    PADDINGS,
+    axis_matrix,
+    blur_for_test,
+    draw_blur,
+    draw_kernels,
+    gaussian_kernels,
+    photograph,
+    three_boxes,
+)
 
 IMAGES = np.random.RandomState(0).rand(5, 1, 12, 17)
+SCIPY_NAMES = {"constant": "constant", "edge": "nearest", "symmetric": "reflect", "reflect": "mirror"}
 
 
-@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.0])
-def test_training_blur_agrees_with_scipy(sigma):
-    ours = blur_batch(torch.from_numpy(IMAGES), torch.full((5,), sigma, dtype=torch.float64))
-    scipys = gaussian_filter(IMAGES, (0, 0, sigma, sigma), mode="constant", truncate=8)
-    assert np.abs(ours.numpy() - scipys).max() < 1e-10
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
-def test_sigma_zero_leaves_an_image_and_every_image_has_its_own_sigma():
-    sigma = torch.tensor([0.0, 1.0, 2.0, 3.0, 0.5], dtype=torch.float64)
-    together = blur_batch(torch.from_numpy(IMAGES), sigma)
-    assert torch.equal(together[0], torch.from_numpy(IMAGES)[0])
-    for place in range(5):
-        alone = blur_batch(torch.from_numpy(IMAGES[place : place + 1]), sigma[place : place + 1])
-        assert torch.allclose(together[place], alone[0], atol=1e-12)
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("cut", [1.5, CUT])
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 4.0])
+def test_a_gaussian_blur_agrees_with_scipy_at_every_border_and_cut(sigma, cut, padding):
+    kernels = gaussian_kernels(torch.tensor([sigma], dtype=torch.float64), cut, 20)
+    rows, columns = (
+        axis_matrix(kernels, torch.tensor([PADDINGS.index(padding)]), size).numpy() for size in IMAGES.shape[2:]
+    )
+    ours = rows @ IMAGES[:, 0] @ columns.transpose(0, 2, 1)
+    scipys = gaussian_filter(IMAGES[:, 0], (0, sigma, sigma), mode=SCIPY_NAMES[padding], truncate=cut)
+    assert np.abs(ours - scipys).max() < 1e-10
+
+
+@pytest.mark.parametrize("radius", [0.7, 1.0, 1.5, 2.5])
+def test_three_boxes_are_pillows_gaussian_blur(radius):
+    picture = (np.random.RandomState(1).rand(40, 40) * 255).astype(np.uint8)
+    pillows = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius))) / 255
+    kernels = three_boxes(torch.tensor([radius], dtype=torch.float64), 12)
+    matrix = axis_matrix(kernels, torch.tensor([PADDINGS.index("symmetric")]), 40)[0].numpy()
+    inside = (slice(8, -8), slice(8, -8))  # Pillow continues each box, not the image
+    assert np.abs((matrix @ (picture / 255) @ matrix.T - pillows)[inside]).max() < 3 / 255  # it rounds to 8 bits twice
+
+
+def test_three_boxes_have_the_variance_asked_for():
+    sigma = torch.tensor([0.2, 0.5, 1.0, 1.7, 3.0, 4.0], dtype=torch.float64)
+    kernels, offsets = three_boxes(sigma, 20), torch.arange(-20.0, 21)
+    assert torch.allclose(kernels.sum(1), torch.ones(6, dtype=torch.float64))
+    assert torch.allclose((kernels * offsets**2).sum(1), sigma**2)
+
+
+def test_drawn_blurs_keep_a_flat_image_inside_and_leave_sigma_zero_alone():
+    sigma = torch.zeros(200).index_fill_(0, torch.arange(100), 1.0)
+    sharp = torch.rand(200, 2, 20, 20)
+    blurred = draw_blur(sharp, sigma, seeded())
+    assert torch.allclose(blurred[100:], sharp[100:], atol=1e-6)
+    flat = draw_blur(torch.ones(200, 2, 20, 20), sigma, seeded())
+    assert torch.allclose(flat[:, :, 6:-6, 6:-6], torch.ones(200, 2, 8, 8), atol=1e-6)
+    at_the_corner = flat[:100, 0, 0, 0]
+    assert 0.4 < (at_the_corner < 0.9).float().mean() < 0.7  # zeros beyond the border darken it; the others do not
+
+
+def test_drawn_kernels_are_of_several_makes():
+    kernels = draw_kernels(torch.full((500,), 2.0), seeded())
+    whole = gaussian_kernels(torch.tensor([2.0]), CUT, kernels.shape[1] // 2)
+    boxes = three_boxes(torch.tensor([2.0]), kernels.shape[1] // 2)
+    are_whole, are_boxes = ((kernels - one).abs().amax(1) < 1e-6 for one in (whole, boxes))
+    assert 0.5 < are_whole.float().mean() < 0.7
+    assert 0.15 < are_boxes.float().mean() < 0.25
+    assert len(kernels.unique(dim=0)) == 8  # and the rest, cut at every whole pixel from 2 to 8
 
 
 def test_a_photograph_has_256_levels_and_the_noise_asked_for():
     grey = torch.full((50, 1, 20, 20), 0.5)
-    taken = photograph(grey, 0.05, torch.Generator().manual_seed(0))
+    taken = photograph(grey, torch.linspace(0.02, 0.1, 50), seeded())
     assert torch.equal(taken * 255, torch.round(taken * 255))
-    assert taken.std().item() == pytest.approx(0.05, rel=0.02)
+    assert taken[0].std().item() == pytest.approx(0.02, rel=0.1)
+    assert taken[-1].std().item() == pytest.approx(0.1, rel=0.1)
 
 
 def test_test_images_are_the_same_for_the_same_seed_and_stay_in_range():
