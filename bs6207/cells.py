@@ -12,12 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
 from typing import Any, Literal, NoReturn, TypeAlias
 
 from bs6207.errors import UserError
-from bs6207.experiment import Outcome, Piece, Row, Steps, in_turn
+from bs6207.experiment import Deal, Outcome, Piece, Row, Steps, in_turn
 
 News: TypeAlias = tuple[int, Literal["step", "tell", "row"], Any]  # of which piece, and what it says
 
@@ -33,13 +35,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def deal(
-    work: Callable[[Piece, Steps], Outcome], pieces: Sequence[Piece], progress: Steps, jobs: int | None = None
-) -> Iterator[Outcome]:
-    """The outcomes of all pieces, in their order, whatever the number of processes.
-
-    Steps are shown as they happen. The history keeps to the order of the pieces: the rows of the first one that is not
-    finished are recorded as they come, those of the later ones when it is their turn.
+@contextmanager
+def workers(jobs: int | None = None) -> Iterator[Deal]:
+    """A way to deal pieces to processes, which start when they are first needed and end with the block.
 
     Args:
         jobs: how many processes; one per core if None. 1 is this process.
@@ -47,37 +45,54 @@ def deal(
     Raises:
         WorkerError: a process has died.
     """
-    jobs = min(jobs or cores(), len(pieces))
-    if jobs <= 1:
-        yield from in_turn(work, pieces, progress)
+    jobs = jobs or cores()
+    if jobs == 1:
+        yield in_turn
         return
-
     context = multiprocessing.get_context("spawn")  # a fork would copy the state of torch's threads half-way
     news = context.SimpleQueue()
     lifeline, held = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(jobs, context, initializer=begin, initargs=(lifeline, news))
-    waiting: dict[int, list[Row]] = {place: [] for place in range(len(pieces))}
     try:
-        futures = [pool.submit(follow, work, piece, place) for place, piece in enumerate(pieces)]
-        for place, future in enumerate(futures):
-            done = False
-            while not done:
-                done = bool(wait([future], timeout=LOOK).done)
-                while not news.empty():
-                    of, kind, what = news.get()
-                    if kind == "row":
-                        waiting[of].append(what)
-                    else:
-                        getattr(progress, kind)(what)
-                for row in waiting[place]:
-                    progress.record(row)
-                waiting[place].clear()
-            yield future.result()
+        yield partial(deal, pool, news)
     except BrokenProcessPool:
         raise WorkerError("a worker process died, perhaps for want of memory; run again with --jobs 1") from None
     finally:
         held.close()
         pool.shutdown(cancel_futures=True)
+
+
+def deal(
+    pool: ProcessPoolExecutor,
+    news: "SimpleQueue[News]",
+    work: Callable[[Piece, Steps], Outcome],
+    pieces: Sequence[Piece],
+    progress: Steps,
+) -> Iterator[Outcome]:
+    """The outcomes of all pieces, in their order; one piece alone is done here.
+
+    Steps are shown as they happen. The history keeps to the order of the pieces: the rows of the first one that is not
+    finished are recorded as they come, those of the later ones when it is their turn.
+    """
+    if len(pieces) <= 1:
+        yield from in_turn(work, pieces, progress)
+        return
+    waiting: dict[int, list[Row]] = {place: [] for place in range(len(pieces))}
+    futures = [pool.submit(follow, work, piece, place) for place, piece in enumerate(pieces)]
+    for place, future in enumerate(futures):
+        done = False
+        while not done:
+            done = bool(wait([future], timeout=LOOK).done)
+            while not news.empty():
+                of, kind, what = news.get()
+                if kind == "row":
+                    waiting[of].append(what)
+                else:
+                    getattr(progress, kind)(what)
+            for row in waiting[place]:
+                progress.record(row)
+            waiting[place].clear()
+        yield future.result()
 
 
 NEWS: list["SimpleQueue[News]"] = []  # in a worker: the queue to the parent

@@ -12,7 +12,7 @@ import typer
 
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
-from bs6207.cells import deal
+from bs6207.cells import workers
 from bs6207.console import ProgressReport, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
@@ -42,7 +42,8 @@ def latent(settings: LatentSettings, invocation: Invocation) -> None:
     """How many numbers does a digit need before the ten classes separate?"""
     from bs6207.latent.experiment import run
 
-    conduct("latent", partial(run, deal=partial(deal, jobs=settings.jobs)), settings, invocation)
+    with workers(settings.jobs) as deal:
+        conduct("latent", partial(run, deal=deal), settings, invocation)
 
 
 @command(app, "deblur", DeblurSettings)
@@ -50,7 +51,8 @@ def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
     """What does a discriminator add to L1 when restoring a blurred image?"""
     from bs6207.deblur.experiment import run
 
-    conduct("deblur", run, settings, invocation)
+    with workers(settings.jobs) as deal:
+        conduct("deblur", partial(run, deal=deal), settings, invocation)
 
 
 @command(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bs6207.cells import WorkerError, deal
+from bs6207.cells import WorkerError, workers
 
 SECONDS = 20  # within which a process that should end must have ended
 
@@ -32,6 +32,12 @@ def cube(number, progress):
     return number**3
 
 
+def process_id(number, progress):
+    time.sleep(0.3)
+    progress.step("asked")
+    return os.getpid()
+
+
 def die(number, progress):
     if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -46,7 +52,8 @@ def sleep(folder, progress):
 @pytest.mark.parametrize("jobs", [1, 2, 3, None])
 def test_outcomes_and_history_are_the_same_for_any_number_of_processes(jobs):
     seen = Seen()
-    assert list(deal(cube, [0, 3, 1, 2], seen, jobs)) == [0, 27, 1, 8]
+    with workers(jobs) as deal:
+        assert list(deal(cube, [0, 3, 1, 2], seen)) == [0, 27, 1, 8]
     assert [(row["number"], row["part"]) for row in seen.rows] == [
         (number, part) for number in (0, 3, 1, 2) for part in ("first", "last")
     ]
@@ -55,17 +62,27 @@ def test_outcomes_and_history_are_the_same_for_any_number_of_processes(jobs):
 
 
 def test_no_pieces_are_no_work():
-    assert list(deal(cube, [], Seen(), 2)) == []
+    with workers(2) as deal:
+        assert list(deal(cube, [], Seen())) == []
+
+
+def test_the_same_processes_do_what_is_dealt_later():
+    seen = Seen()
+    with workers(2) as deal:
+        first, then = (set(deal(process_id, [0, 1, 2, 3], seen)) for _ in range(2))
+    assert os.getpid() not in first | then
+    assert len(first | then) == 2
+    assert len(seen.steps) == 8
 
 
 def test_a_worker_that_is_killed_is_told_of():
-    with pytest.raises(WorkerError, match="--jobs 1"):
-        list(deal(die, [0, 1, 2], Seen(), 2))
+    with pytest.raises(WorkerError, match="--jobs 1"), workers(2) as deal:
+        list(deal(die, [0, 1, 2], Seen()))
 
 
 def test_an_error_in_a_worker_reaches_the_parent():
-    with pytest.raises(TypeError):
-        list(deal(cube, [1, "two"], Seen(), 2))
+    with pytest.raises(TypeError), workers(2) as deal:
+        list(deal(cube, [1, "two"], Seen()))
 
 
 @pytest.fixture
@@ -75,18 +92,19 @@ def sleepers(tmp_path):
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_cells import Seen, sleep
-from bs6207.cells import deal
+from bs6207.cells import workers
 if __name__ == "__main__":
-    list(deal(sleep, [{str(tmp_path)!r}] * 2, Seen(), 2))
+    with workers(2) as deal:
+        list(deal(sleep, [{str(tmp_path)!r}] * 2, Seen()))
 """
     script = tmp_path / "script.py"
     script.write_text(code)
     parent = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while len(workers := [int(file.name) for file in tmp_path.iterdir() if file.name.isdigit()]) < 2:
+    while len(asleep := [int(file.name) for file in tmp_path.iterdir() if file.name.isdigit()]) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    yield parent, workers
+    yield parent, asleep
     parent.kill()
     parent.wait()
 
@@ -102,11 +120,11 @@ def lives(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_no_worker_outlives_its_parent(sleepers, number):
-    parent, workers = sleepers
-    assert all(lives(worker) for worker in workers)
+    parent, asleep = sleepers
+    assert all(lives(worker) for worker in asleep)
     parent.send_signal(number)
     parent.wait(SECONDS)
     deadline = time.monotonic() + SECONDS
-    while any(lives(worker) for worker in workers):
+    while any(lives(worker) for worker in asleep):
         assert time.monotonic() < deadline
         time.sleep(0.05)
