@@ -7,6 +7,7 @@ runs, while processes only share the cores.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +79,8 @@ def deal(
         yield from in_turn(work, pieces, progress)
         return
     waiting: dict[int, list[Row]] = {place: [] for place in range(len(pieces))}
-    futures = [pool.submit(follow, work, piece, place) for place, piece in enumerate(pieces)]
+    # Pickled here, tensors travel by value; the pool would put each into shared memory and hold a file open for it.
+    futures = [pool.submit(follow, pickle.dumps((work, piece)), place) for place, piece in enumerate(pieces)]
     for place, future in enumerate(futures):
         done = False
         while not done:
@@ -92,7 +94,7 @@ def deal(
             for row in waiting[place]:
                 progress.record(row)
             waiting[place].clear()
-        yield future.result()
+        yield pickle.loads(future.result())
 
 
 NEWS: list["SimpleQueue[News]"] = []  # in a worker: the queue to the parent
@@ -134,6 +136,7 @@ class Messenger:
         NEWS[0].put((self.place, "row", row))
 
 
-def follow(work: Callable[[Piece, Steps], Outcome], piece: Piece, place: int) -> Outcome:
+def follow(pickled: bytes, place: int) -> bytes:
     """Do a piece in a worker."""
-    return work(piece, Messenger(place))
+    work, piece = pickle.loads(pickled)
+    return pickle.dumps(work(piece, Messenger(place)))

@@ -81,7 +81,7 @@ def axis_matrix(kernels: Tensor, padding: Tensor, size: int) -> Tensor:
     return every[padding, torch.arange(count, device=kernels.device)].view(count, size, size)
 
 
-@lru_cache
+@lru_cache(maxsize=8)
 def folds(size: int, radius: int) -> Tensor:
     """Where the weights of a kernel fall when it reaches beyond the border, [paddings, 2 * radius + 1, size * size].
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bs6207.deblur.networks import ARCHITECTURES
+from bs6207.deblur.networks import UNet
 from bs6207.deblur.tiles import TILE, reach_of, tiles
 from bs6207.errors import FolderError
 from bs6207.experiment import FACTS, Weights
@@ -21,6 +21,8 @@ CONTROL = "restorer_l1"  # trained with L1 alone: clarity 0
 CLEAREST = ("restorer_strong", "restorer_l1_disc")  # clarity 1 is the first of them that a run left
 ONE_SIZE = "autoencoder"  # the architecture that is no use here
 AT_ONCE = TILE * TILE  # pixels
+
+State: TypeAlias = Mapping[str, Tensor]  # the weights of a network by name
 
 
 class Model:
@@ -92,18 +94,13 @@ class Model:
     def network(self, clarity: float) -> nn.Module:
         """The network at one clarity: its weights lie between those of the control, 0, and the clearest, 1.
 
-        Interpolating weights rather than training again: Wang et al. 2019, arXiv:1811.10515.
-
         Raises:
             ValueError: the clarity lies outside [0, 1].
         """
         if not 0 <= clarity <= 1:
             raise ValueError(f"clarity must lie in [0, 1], not {clarity!r}")
         between = deepcopy(self.control)
-        clearest = self.clearest.state_dict()
-        between.load_state_dict(
-            {name: torch.lerp(start, clearest[name], clarity) for name, start in self.control.state_dict().items()}
-        )
+        between.load_state_dict(interpolated(self.control.state_dict(), self.clearest.state_dict(), clarity))
         return between
 
     @cached_property
@@ -112,13 +109,25 @@ class Model:
         return reach_of(self.control, self.channels)
 
 
-def saved(network: nn.Module, facts: Mapping[str, Any]) -> Weights:
-    """The network as it is written into a run folder.
+def interpolated(start: State, end: State, weight: float) -> dict[str, Tensor]:
+    """Weights so far from one network to another; at 0 and 1 they are those networks' own.
+
+    Networks trained on from the same weights can be interpolated, and what they do moves from the one to the other
+    (Wang et al. 2019, arXiv:1811.10515).
+    """
+    return {  # BatchNorm counts its batches in whole numbers, which mean nothing here
+        name: torch.lerp(first, end[name], weight) if first.is_floating_point() else first
+        for name, first in start.items()
+    }
+
+
+def saved(state: State, facts: Mapping[str, Any]) -> Weights:
+    """The weights of a network as they are written into a run folder.
 
     Args:
         facts: what `load` needs: arch, channels, sigma (the range trained on), noise and clarity (0 to 1, the default).
     """
-    return Weights({name: tensor.cpu() for name, tensor in network.state_dict().items()}, facts)
+    return Weights({name: tensor.cpu() for name, tensor in state.items()}, facts)
 
 
 def load(folder: str | Path) -> Model:
@@ -141,7 +150,9 @@ def load(folder: str | Path) -> Model:
                     f"{folder} was trained with --arch {arch}, which takes images of one size only; train with "
                     "--arch unet"
                 )
-            network = ARCHITECTURES[arch](facts["channels"])
+            if arch != "unet":
+                raise ValueError(f"no architecture {arch!r}")
+            network = UNet(facts["channels"])
             network.load_state_dict(tensors)
             networks.append(network)
         except (KeyError, TypeError, ValueError, RuntimeError) as failure:

@@ -1,14 +1,15 @@
-"""The restorer, a residual U-Net, and disc_net, which tells clear images from blurred ones.
+"""The restorers, a residual U-Net and the plain autoencoder beside it, and disc_net, which judges clearness."""
 
-Both are convolutional throughout, so they take images of any size.
-"""
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTH = 32  # channels at half resolution; twice as many at a quarter
+WIDTH = 32  # channels at half resolution
+COARSE_WIDTH, COARSE_BLOCKS = 128, 2  # at a quarter, where a convolution sees farthest for its price
 STRIDE = 4  # what the two halvings divide the sides by
+BOTTLENECK = 64  # numbers between the autoencoder's halves
 
 
 class ResidualBlock(nn.Module):
@@ -28,20 +29,21 @@ class ResidualBlock(nn.Module):
 class UNet(nn.Module):
     """Blurred image in, restored image out: the network predicts what the blur took away.
 
-    Space-to-depth at the entry and depth-to-space at the exit keep full-resolution convolutions out; going up is a
-    resize and a convolution, because transposed convolutions leave a checkerboard (Odena et al. 2016,
-    doi:10.23915/distill.00003). The last layer starts at zero, so training starts from "do nothing".
+    Convolutional throughout, so it takes images of any size. Space-to-depth on the way in and depth-to-space at the
+    exit keep full-resolution convolutions out; the way up from the coarse features is a resize and a convolution,
+    because transposed convolutions leave a checkerboard (Odena et al. 2016, doi:10.23915/distill.00003). The last
+    layer starts at zero, so training starts from "do nothing".
     """
 
-    def __init__(self, channels: int = 1, width: int = WIDTH):
+    def __init__(self, channels: int = 1):
         super().__init__()
-        self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, padding=1))
-        self.fine = ResidualBlock(width)
-        self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
-        self.coarse = ResidualBlock(2 * width)
-        self.up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(2 * width, width, 3, padding=1))
-        self.merge = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), ResidualBlock(width), nn.ReLU())
-        last = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, WIDTH, 3, padding=1))
+        self.fine = ResidualBlock(WIDTH)
+        self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * WIDTH, COARSE_WIDTH, 1))
+        self.coarse = nn.Sequential(*[ResidualBlock(COARSE_WIDTH) for _ in range(COARSE_BLOCKS)])
+        self.up = nn.Sequential(nn.Conv2d(COARSE_WIDTH, WIDTH, 1), nn.Upsample(scale_factor=2))
+        self.merge = nn.Sequential(ResidualBlock(WIDTH), nn.ReLU())
+        last = nn.Conv2d(WIDTH, 4 * channels, 3, padding=1)
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         self.leave = nn.Sequential(last, nn.PixelShuffle(2))
@@ -51,27 +53,72 @@ class UNet(nn.Module):
         height, width = blurred.shape[-2:]
         padded = functional.pad(blurred, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         fine = self.fine(self.enter(padded))
-        coarse = self.coarse(functional.relu(self.down(fine)))
-        merged = self.merge(torch.cat((fine, self.up(coarse)), dim=1))
+        merged = self.merge(fine + self.up(self.coarse(self.down(fine))))
         return blurred + self.leave(merged)[..., :height, :width]
 
 
-class DiscNet(nn.Module):
-    """Scores whether an image is clear: a logit, above 0 for clear, below for blurred."""
+class Autoencoder(nn.Module):
+    """Blurred image in, restored image out, all of it through a bottleneck: for images of one size only.
 
-    def __init__(self, channels: int = 1, width: int = WIDTH):
+    What does not fit through is drawn from memory, so it invents where the U-Net keeps what it was given.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int]):
+        super().__init__()
+        channels, *sides = image_shape
+        places = [math.ceil(side / STRIDE) for side in sides]
+        coarse = (2 * WIDTH, *places)
+        self.sides = [STRIDE * place for place in places]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(channels, WIDTH, 3, stride=2, padding=1),
+            nn.BatchNorm2d(WIDTH),  # without it L1 ends at a black image
+            nn.ReLU(),
+            nn.Conv2d(WIDTH, 2 * WIDTH, 3, stride=2, padding=1),
+            nn.BatchNorm2d(2 * WIDTH),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(math.prod(coarse), BOTTLENECK),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(BOTTLENECK, math.prod(coarse)),
+            nn.Unflatten(1, coarse),
+            nn.BatchNorm2d(2 * WIDTH),
+            nn.ReLU(),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * WIDTH, WIDTH, 3, padding=1),
+            nn.BatchNorm2d(WIDTH),
+            nn.ReLU(),
+            nn.Conv2d(WIDTH, 4 * channels, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, blurred: Tensor) -> Tensor:
+        """Restored images, [N, C, H, W] in [0, 1]."""
+        height, width = blurred.shape[-2:]
+        padded = functional.pad(blurred, (0, self.sides[1] - width, 0, self.sides[0] - height), mode="replicate")
+        return self.decoder(self.encoder(padded))[..., :height, :width].float()
+
+
+def new_restorer(arch: str, image_shape: tuple[int, int, int]) -> nn.Module:
+    """An untrained restorer, `unet` or `autoencoder`, for images [C, H, W], faster with channels last."""
+    network = UNet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class DiscNet(nn.Module):
+    """Scores whether an image of any size is clear: above 0 for clear, below for blurred."""
+
+    def __init__(self, channels: int = 1):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, 4, stride=2, padding=1),
+            nn.Conv2d(channels, WIDTH, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            nn.Conv2d(WIDTH, 2 * WIDTH, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 1, 3, padding=1),
+            nn.Conv2d(2 * WIDTH, 1, 3, padding=1),
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, [N]: the mean over patches (Isola et al. 2017, arXiv:1611.07004)."""
-        return self.layers(images).mean(dim=(1, 2, 3))
-
-
-ARCHITECTURES: dict[str, type[nn.Module]] = {"unet": UNet}  # built with the number of channels
+        """Scores, [N]: the mean over patches (Isola et al. 2017, arXiv:1611.07004)."""
+        return self.layers(images).float().mean(dim=(1, 2, 3))

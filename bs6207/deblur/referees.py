@@ -42,6 +42,7 @@ PEAK_RATE, WEIGHT_DECAY = 5e-3, 1e-2
 WARM_UP = 0.2  # share of the steps in which the learning rate rises; it then falls linearly to 0
 BATCH, SMALLEST_BATCH, PIXELS_AT_ONCE = 128, 16, 128 * 28 * 28  # larger images come in smaller batches
 DISC_STEPS, TWO_SAMPLE_STEPS = 200, 120
+TWO_SAMPLE_PASSES = 15  # over the smaller side, at most: few images would be learned by heart
 CLASSIFIER_STEPS, CLASSIFIER_PASSES = (160, 280), 6  # so many passes over the images, within so many steps
 
 Batches: TypeAlias = Iterator[tuple[Tensor, Tensor]]  # uint8 images [N, C, H, W] and their classes [N]
@@ -115,9 +116,14 @@ class HeldOutDisc:
     def __init__(self, network: Detector):
         self.network = network
 
+    def scores(self, images: Images) -> NDArray[np.float32]:
+        """How much rather clear than blurred images in [0, 1] are, [N]; above 0 it takes one for clear."""
+        logits = judged(self.network, eight_bits(images))
+        return (logits[:, 1] - logits[:, 0]).numpy()
+
     def clearness(self, images: Images) -> float:
         """Share of images in [0, 1] taken for clear; what clear images get is the aim, not 1."""
-        return share_taken_for_real(self.network, eight_bits(images))
+        return float(np.mean(self.scores(images) > 0))
 
 
 def train_heldout_disc(sharp: NDArray[np.uint8], sigma_range: tuple[float, float], seed: int) -> HeldOutDisc:
@@ -168,16 +174,17 @@ def two_sample_accuracy(
     """
     random = torch.Generator().manual_seed(seed)
     sides = [eight_bits(images) for images in (restored_train, clear_train)]
+    half = batch_size(sides[0]) // 2
+    steps = min(TWO_SAMPLE_STEPS, 1 + TWO_SAMPLE_PASSES * min(map(len, sides)) // half)
 
     def restored_and_clear() -> Batches:
-        half = batch_size(sides[0]) // 2
-        for chosen in zip(*(draws(len(side), half, TWO_SAMPLE_STEPS, random) for side in sides), strict=True):
+        for chosen in zip(*(draws(len(side), half, steps, random) for side in sides), strict=True):
             restored, clear = (side[places] for side, places in zip(sides, chosen, strict=True))
             yield torch.cat((restored, clear)), unreal_then_real(len(restored), len(clear))
 
     with random_numbers_from(seed):
         network = Detector(clear_train.shape[1], sees_levels=True)
-        fit(network, restored_and_clear(), TWO_SAMPLE_STEPS)
+        fit(network, restored_and_clear(), steps)
     real, taken = (share_taken_for_real(network, eight_bits(images)) for images in (clear_test, restored_test))
     return (real + 1 - taken) / 2
 

@@ -1,14 +1,17 @@
 """What `bs6207 deblur` can be told."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName, is_text
+from bs6207.devices import PrecisionName
 from bs6207.experiment import Options, Settings, distinct, is_no_flag, setting
 
 TRAINING = "Training"
-BLUR = "Blur"
+DISC = "Discriminator"
+BLUR = "Blur and test"
+STRONG = 10.0  # times the disc weight, at the far end of the frontier
 WIDEST_SIGMA = 10.0  # beyond it nothing of a 28-pixel image is left to restore
 
 
@@ -33,32 +36,74 @@ class DeblurSettings(Settings):
     """Settings of the deblur experiment."""
 
     data: DataName = setting("auto", DATA_HELP)
+    seeds: int = setting(1, "Restorers of each kind, with seeds counting up from --seed.", ge=1, le=100)
+    frontier: bool = setting(
+        False,
+        f"Train a restorer with {STRONG:g} times the disc weight too, and trace PSNR against clearness on the way from "
+        "L1 to it.",
+    )
+    jobs: int | None = setting(
+        None,
+        "Networks trained at a time, one process each; one per core if not given.",
+        panel="Run",
+        ge=1,
+        le=1024,
+        exclude=True,  # from the record: the result is the same
+    )
 
     epochs: int = setting(
         10,
         "Passes over the training images, over all stages: a tenth trains disc_net, a fifth trains with L1 + disc_net "
-        "(and once more the control, with L1 alone), the rest before them with L1.",
+        "(and once more the control, with L1 alone), the rest before them with L1. The autoencoder shown beside them "
+        "takes all with L1.",
         panel=TRAINING,
         ge=3,
         le=10_000,
     )
-    disc_weight: float = setting(
-        0.1, "Weight of disc_net's verdict beside L1 in the last stage.", panel=TRAINING, ge=0, le=1000
+    arch: Literal["unet", "autoencoder"] = setting(
+        "unet",
+        "The restorer: a residual U-Net for images of any size, or an autoencoder with a bottleneck for those of one.",
+        panel=TRAINING,
     )
     batch_size: int = setting(64, "Images per step.", panel=TRAINING, ge=1, le=65536)
-    lr: float = setting(0.002, "Peak learning rate; the last stage uses a tenth of it.", panel=TRAINING, gt=0, le=10)
+    lr: float = setting(0.004, "Peak learning rate; the last stage uses a tenth of it.", panel=TRAINING, gt=0, le=10)
     train_images: int | None = setting(
         None, "Learn from the first so many training images only.", panel=TRAINING, ge=100
     )
+    precision: PrecisionName = setting(
+        "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
+    )
+
+    disc_weight: float = setting(
+        0.01, "Weight of disc_net's verdict beside L1 in the last stage.", panel=DISC, ge=0, le=1000
+    )
+    disc: Literal["frozen", "joint"] = setting(
+        "joint", "In the last stage disc_net stays as it is, or learns on from what is restored.", panel=DISC
+    )
+    disc_loss: Literal["bce", "lsgan", "hinge"] = setting(
+        "bce", "How disc_net's score is turned into a loss, for itself and for the restorer.", panel=DISC
+    )
 
     sigma: Annotated[str, AfterValidator(check_sigma)] = setting(
-        "0.5:3", "Blur to train on, in pixels; drawn anew for every image.", panel=BLUR, metavar="LOW:HIGH|S"
+        "0.2:4",
+        "Blur to train on, in pixels: a range, drawn anew for every image with one in twenty left clear; or one number "
+        "for a specialist.",
+        panel=BLUR,
+        metavar="LOW:HIGH|S",
     )
     noise: float = setting(
-        0.01, "Standard deviation of the noise after the blur, before rounding to 8 bits.", panel=BLUR, ge=0, le=1
+        0.01,
+        "Standard deviation of the noise after the blur, before rounding to 8 bits; trained on 0 to twice as much.",
+        panel=BLUR,
+        ge=0,
+        le=1,
     )
     test_sigmas: Annotated[list[Annotated[float, Field(ge=0, le=WIDEST_SIGMA)]], AfterValidator(distinct)] = setting(
         [1.0, 1.5, 2.0, 3.0], "Blur to score on, in pixels.", panel=BLUR, min_length=1, metavar="S..."
+    )
+
+    test_images: int = setting(
+        1000, "Test images to score, a fixed random choice; fewer where they are large.", panel=BLUR, ge=10, le=100_000
     )
 
     @property
@@ -71,6 +116,17 @@ class DeblurSettings(Settings):
         """Epochs of each stage, at least one, in the order they run; the control takes as many as `l1_disc`."""
         disc_net, l1_disc = max(1, round(self.epochs / 10)), max(1, round(self.epochs / 5))
         return {"l1": self.epochs - disc_net - l1_disc, "disc_net": disc_net, "l1_disc": l1_disc}
+
+    @property
+    def ends(self) -> dict[str, float]:
+        """The restorers that training ends with, and the disc weight of each; `l1`, with none, is the control."""
+        ends = {"l1": 0.0, "l1_disc": self.disc_weight}
+        return ends | {"strong": STRONG * self.disc_weight} if self.frontier else ends
+
+    @property
+    def clearest(self) -> str:
+        """The restorer at clarity 1; `l1` is at 0."""
+        return "strong" if self.frontier else "l1_disc"
 
 
 def can_be_told(name: str) -> str:

@@ -1,6 +1,7 @@
-"""Training the restorer with L1, disc_net on clear against blurred, and the restorer again with both."""
+"""Training a restorer with L1, disc_net on clear against blurred, and the restorer again with both."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,43 +9,95 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.batches import batches, steps_per_epoch
-from bs6207.data.blur import blur_batch, photograph
-from bs6207.deblur.networks import DiscNet, UNet
+from bs6207.data.blur import draw_blur, photograph
+from bs6207.deblur.networks import DiscNet
 from bs6207.deblur.settings import DeblurSettings
+from bs6207.devices import choose_precision
 from bs6207.errors import DivergenceError
 from bs6207.optimizers import OPTIMIZERS
 
-WEIGHT_DECAY = 1e-4
+BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
+FINE_TUNE = 0.1  # share of the learning rate for the last stage, which starts from a trained network
+DISC_LR = 0.002  # peak learning rate of disc_net
+PIXELS_AT_ONCE = 500 * 28 * 28
+LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is
+
+PerImage = Callable[[Tensor], Tensor]  # a loss for every score, [N]
+
+
+class DiscLoss(NamedTuple):
+    """What scores cost: disc_net for a clear image and for another, and the restorer for what it made."""
+
+    clear: PerImage
+    other: PerImage
+    restored: PerImage
+
+
+DISC_LOSSES = {
+    # the cross-entropy of disc_net; the restorer maximizes log p(clear) (Goodfellow et al. 2014, arXiv:1406.2661)
+    "bce": DiscLoss(lambda score: functional.softplus(-score), functional.softplus, lambda s: functional.softplus(-s)),
+    # squares (Mao et al. 2017, arXiv:1611.04076), with -1 and 1 as labels, so that 0 parts the two here too
+    "lsgan": DiscLoss(lambda score: (score - 1) ** 2, lambda score: (score + 1) ** 2, lambda score: (score - 1) ** 2),
+    # Lim and Ye 2017, arXiv:1705.02894
+    "hinge": DiscLoss(lambda score: (1 - score).relu(), lambda score: (1 + score).relu(), lambda score: -score),
+}
 
 
 def train_restorer(
-    restorer: UNet, pixels: Tensor, epochs: int, lr: float, settings: DeblurSettings, disc_net: DiscNet | None = None
+    restorer: nn.Module,
+    pixels: Tensor,
+    epochs: int,
+    lr: float,
+    seed: int,
+    settings: DeblurSettings,
+    disc_net: DiscNet | None = None,
 ) -> Iterator[float]:
-    """Train in place with L1, and with the verdict of a frozen disc_net if there is one; yields each epoch's L1."""
-    disc_weight = settings.disc_weight if disc_net else 0.0
+    """Train in place with L1, and with disc_net's verdict if there is one; yields each epoch's L1.
+
+    disc_net stays as it is; with `--disc joint` it learns on, from clear images against what is being restored.
+    """
+    disc_loss = DISC_LOSSES[settings.disc_loss]
+    joint = disc_net is not None and settings.disc == "joint"
+    if disc_net is not None:
+        disc_net.requires_grad_(joint)
+    opponent = optimizer_of(disc_net, FINE_TUNE * DISC_LR) if disc_net is not None and joint else None
 
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
         restored = restorer(blurred)
-        error = functional.l1_loss(restored, sharp)
-        verdict = functional.softplus(-disc_net(restored)).mean() if disc_net else 0.0  # -log p(clear)
-        return error + disc_weight * verdict, error
+        shown = restored.clamp(0, 1)
+        # What is shown is what counts: a background below black is black, so the noise of the input ends there. The
+        # gradient of L1 passes the clip unchanged, so that no pixel is lost beyond it; that of disc_net does not, as
+        # there would be nothing to hold it back.
+        error = functional.l1_loss(restored + (shown - restored).detach(), sharp)
+        if disc_net is None:
+            return error, error
+        if opponent is not None:
+            lesson = disc_loss.clear(disc_net(sharp)) + disc_loss.other(disc_net(shown.detach()))
+            opponent.zero_grad()
+            lesson.mean().backward()
+            opponent.step()
+            torch.clear_autocast_cache()  # it holds the weights from before the step
+        return error + settings.disc_weight * disc_loss.restored(disc_net(shown)).mean(), error
 
-    yield from train(restorer, loss_of, pixels, epochs, lr, settings)
+    yield from train(restorer, loss_of, pixels, epochs, lr, seed, settings)
 
 
-def train_disc_net(disc_net: DiscNet, pixels: Tensor, epochs: int, settings: DeblurSettings) -> Iterator[float]:
-    """Train in place to tell clear images from blurred ones, then freeze; yields each epoch's cross-entropy.
+def train_disc_net(
+    disc_net: DiscNet, pixels: Tensor, epochs: int, seed: int, settings: DeblurSettings
+) -> Iterator[float]:
+    """Train in place to tell clear images from blurred ones; yields each epoch's loss.
 
     Neither side carries noise: disc_net is to judge sharpness, and noise would give the blurred side away.
     """
+    disc_loss = DISC_LOSSES[settings.disc_loss]
 
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
-        loss = functional.softplus(-disc_net(sharp)).mean() + functional.softplus(disc_net(blurred)).mean()
+        loss = (disc_loss.clear(disc_net(sharp)) + disc_loss.other(disc_net(blurred))).mean()
         return loss, loss / 2
 
-    yield from train(disc_net, loss_of, pixels, epochs, settings.lr, settings.model_copy(update={"noise": 0.0}))
-    disc_net.requires_grad_(False)
+    noiseless = settings.model_copy(update={"noise": 0.0})
+    yield from train(disc_net, loss_of, pixels, epochs, DISC_LR, seed, noiseless, left_clear=0.0)
 
 
 def train(
@@ -53,7 +106,9 @@ def train(
     pixels: Tensor,
     epochs: int,
     lr: float,
+    seed: int,
     settings: DeblurSettings,
+    left_clear: float = LEFT_CLEAR,
 ) -> Iterator[float]:
     """Minimize `loss_of(sharp, blurred)[0]`, yielding the mean of its second value after every epoch.
 
@@ -65,19 +120,23 @@ def train(
     """
     count = steps_per_epoch(len(pixels), settings.batch_size)
     steps = epochs * count
-    optimizer = OPTIMIZERS["adamw"](
-        model.parameters(), lr=lr, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=WEIGHT_DECAY
+    optimizer = optimizer_of(model, lr)
+    schedule = LambdaLR(
+        optimizer, lambda step: min((step + 1) / max(WARM_UP * steps, 1), (1 - step / steps) / (1 - WARM_UP))
     )
-    schedule = LambdaLR(optimizer, lambda step: min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
-    generator = torch.Generator().manual_seed(settings.seed)
-    low, high = settings.sigma_range
-    model.train()
+    precision = choose_precision(settings.precision, pixels.device)
+    generator = torch.Generator().manual_seed(seed)
+    last_good = None
     for epoch in range(1, epochs + 1):
+        model.train()  # whoever looks at it between two epochs leaves it otherwise
         total = torch.zeros((), device=pixels.device)
         for sharp in batches(pixels, settings.batch_size, generator):
-            sigma = low + (high - low) * torch.rand(len(sharp), generator=generator).to(sharp.device)
-            blurred = photograph(blur_batch(sharp, sigma), settings.noise, generator)
-            loss, shown = loss_of(sharp, blurred)
+            blurred = draw_photograph(sharp, settings, left_clear, generator)
+            with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
+                loss, shown = loss_of(
+                    sharp.contiguous(memory_format=torch.channels_last),
+                    blurred.contiguous(memory_format=torch.channels_last),
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -85,17 +144,42 @@ def train(
             total += shown.detach()
         mean = (total / count).item()
         if mean != mean:
-            raise DivergenceError(f"the loss is not a number in epoch {epoch}; try a smaller --lr than {settings.lr:g}")
+            before = "" if last_good is None else f", after {last_good:.4f} in epoch {epoch - 1}"
+            raise DivergenceError(f"the loss is not a number in epoch {epoch}{before}; try a smaller --lr than {lr:g}")
+        last_good = mean
         yield mean
 
 
+def draw_photograph(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:
+    """Clear images as a camera out of focus would store them, everything drawn anew for each."""
+    low, high = settings.sigma_range
+    one, other, chance, noise = torch.rand(4, len(sharp), generator=generator)
+    sigma = low + (high - low) * (one + other) / 2  # rarer at the ends, where a blur is harmless or beyond help
+    if low < high:  # a specialist for one blur is shown nothing else
+        sigma = sigma.masked_fill(chance < left_clear, 0.0)
+    return photograph(draw_blur(sharp, sigma, generator), 2 * settings.noise * noise, generator)
+
+
+def optimizer_of(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """AdamW over all of a network."""
+    return OPTIMIZERS["adamw"](
+        model.parameters(), lr=lr, beta1=BETAS[0], beta2=BETAS[1], eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
+    )
+
+
 @torch.no_grad()
-def restore(restorer: nn.Module, blurred: Tensor, batch_size: int = 500) -> Tensor:
+def restore(restorer: nn.Module, blurred: Tensor) -> Tensor:
     """Restored images, [N, C, H, W], clipped to [0, 1]."""
-    return torch.cat([restorer(part) for part in blurred.split(batch_size)]).clamp(0, 1)
+    restorer.eval()
+    return torch.cat([restorer(part) for part in blurred.split(batch_size(blurred))]).clamp(0, 1)
 
 
 @torch.no_grad()
-def clearness(disc_net: DiscNet, images: Tensor, batch_size: int = 500) -> float:
-    """Share of images that disc_net takes for clear."""
-    return float(torch.cat([disc_net(part) > 0 for part in images.split(batch_size)]).float().mean())
+def scores_of(disc_net: DiscNet, images: Tensor) -> Tensor:
+    """What disc_net makes of images, [N], on the CPU; above 0 it takes one for clear."""
+    return torch.cat([disc_net(part) for part in images.split(batch_size(images))]).cpu()
+
+
+def batch_size(images: Tensor) -> int:
+    """How many images, [N, C, H, W], to pass through a network at once."""
+    return max(1, PIXELS_AT_ONCE // (images.shape[2] * images.shape[3]))

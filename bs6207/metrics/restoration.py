@@ -32,15 +32,24 @@ def psnr_of(mean_squared_error: float) -> float:
     return float(-10 * np.log10(mean_squared_error)) if mean_squared_error > 0 else float("inf")
 
 
-def psnr_per_image(truth: Images, guess: Images) -> float:
-    """Mean over images of each image's PSNR, in decibels; higher is better.
+def psnr_of_each(truth: Images, guess: Images) -> NDArray[np.float64]:
+    """Each image's PSNR, in decibels, [N]; higher is better, infinite for equal images.
 
     Raises:
         ValueError: the shapes differ.
     """
     errors = np.square(same_shape(truth, guess), dtype=np.float64).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
-        return float(np.mean(-10 * np.log10(errors)))
+        return -10 * np.log10(errors)
+
+
+def psnr_per_image(truth: Images, guess: Images) -> float:
+    """Mean over images of each image's PSNR, in decibels; higher is better.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return float(psnr_of_each(truth, guess).mean())
 
 
 def ssim(truth: Images, guess: Images) -> float:

@@ -1,6 +1,7 @@
 """Scores over several seeds, as one."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -10,7 +11,7 @@ def over_seeds(scores: Mapping[int, Mapping[Any, Any]]) -> dict[str, Any]:
     every = list(scores.values())
     return summary(every, median) | {
         "mean": summary(every, mean),
-        "sd": summary(every, lambda values: stdev(values) if len(values) > 1 else None),
+        "sd": summary(every, lambda values: stdev(values) if len(values) > 1 and all(map(isfinite, values)) else None),
         "seeds": scores,
     }
 

@@ -8,7 +8,9 @@ from scipy.ndimage import gaussian_filter
 
 from bs6207.data.batches import batches, steps_per_epoch
 from bs6207.data.blur import (
+    BOXES_SHARE,
     CUT,
+    CUT_SHARE,
     PADDINGS,
     axis_matrix,
     blur_for_test,
@@ -73,8 +75,8 @@ def test_drawn_kernels_are_of_several_makes():
     whole = gaussian_kernels(torch.tensor([2.0]), CUT, kernels.shape[1] // 2)
     boxes = three_boxes(torch.tensor([2.0]), kernels.shape[1] // 2)
     are_whole, are_boxes = ((kernels - one).abs().amax(1) < 1e-6 for one in (whole, boxes))
-    assert 0.5 < are_whole.float().mean() < 0.7
-    assert 0.15 < are_boxes.float().mean() < 0.25
+    assert are_whole.float().mean().item() == pytest.approx(1 - BOXES_SHARE - CUT_SHARE, abs=0.06)
+    assert are_boxes.float().mean().item() == pytest.approx(BOXES_SHARE, abs=0.05)
     assert len(kernels.unique(dim=0)) == 8  # and the rest, cut at every whole pixel from 2 to 8
 
 

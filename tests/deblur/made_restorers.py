@@ -25,7 +25,7 @@ def network(seed: int, channels: int = 1) -> UNet:
 def made(folder: Path, names: tuple[str, ...] = ("l1", "l1_disc"), channels: int = 1, **facts: Any) -> Path:
     """The folder of a run that left restorers of these names."""
     told = {"arch": "unet", "channels": channels, "sigma": [0.5, 3.0], "noise": 0.01, "clarity": 0.75} | facts
-    weights = {f"restorer_{name}": saved(network(seed, channels), told) for seed, name in enumerate(names)}
+    weights = {f"restorer_{name}": saved(network(seed, channels).state_dict(), told) for seed, name in enumerate(names)}
     settings = DeblurSettings()
     with open_run("deblur", folder, settings) as run:
         run.write_result(Result(settings, {}, Table((), []), weights=weights))

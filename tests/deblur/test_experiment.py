@@ -1,16 +1,101 @@
-"""The whole experiment on images of the user's own."""
+"""The whole experiment, on images of the user's own and on a few digits."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from bs6207.deblur.experiment import RESTORERS, SMALLEST_SIDE, run
+from bs6207.deblur.classical import RIVALS
+from bs6207.deblur.experiment import run
+from bs6207.deblur.model import interpolated
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.errors import DataError
+from bs6207.deblur.study import (
+    APART,
+    SMALLEST_SIDE,
+    choose,
+    divide,
+    loaded,
+)
+from bs6207.errors import DataError, DivergenceError
 
-SILENT = SimpleNamespace(**dict.fromkeys(("expect", "step", "record", "note"), lambda words: None))
+LEARNED = ("autoencoder", "l1", "l1_disc")
+QUIET = dict.fromkeys(("expect", "step", "tell", "record", "note"), lambda words: None)
+SILENT = SimpleNamespace(**QUIET)
+QUICK = DeblurSettings(
+    data="mnist-5k", epochs=10, train_images=400, batch_size=16, test_images=60, test_sigmas=[1.5], frontier=True
+)
+
+
+class Counting:
+    """Counts the steps announced and those reported."""
+
+    def __init__(self):
+        self.expected, self.steps, self.rows = 0, 0, []
+
+    def expect(self, steps):
+        self.expected += steps
+
+    def step(self, doing):
+        self.steps += 1
+
+    def tell(self, doing):
+        pass
+
+    def note(self, sentence):
+        pass
+
+    def record(self, row):
+        self.rows.append(row)
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """A short run on digits, and what it reported on the way."""
+    progress = Counting()
+    return run(QUICK, progress), progress
+
+
+def test_every_restorer_has_every_score_and_every_step_was_announced(finished):
+    result, progress = finished
+    assert set(result.metrics["restorers"]) == {"identity", *RIVALS, *LEARNED}
+    for name, by_sigma in result.metrics["restorers"].items():
+        row = by_sigma["1.5"]
+        assert {"psnr", "ssim", "l1", "sharpness", "heldout_clear", "digit_accuracy", "frechet"} <= set(row)
+        assert (row["two_sample"] is None) == (name not in LEARNED)
+        assert all(row[key] is not None for key in ("psnr", "heldout_clear", "digit_accuracy", "frechet"))
+    assert progress.steps == progress.expected
+    assert progress.rows == list(result.tables["history"].rows)
+
+
+def test_the_control_takes_as_many_steps_as_the_restorer_with_a_disc(finished):
+    result, _ = finished
+    stages = [row["stage"] for row in result.tables["history"].rows]
+    counts = {stage: stages.count(stage) for stage in stages}
+    assert counts["l1, last stage"] == counts["l1_disc, last stage"] == QUICK.stages["l1_disc"]
+    assert counts["l1"] + counts["disc_net"] + counts["l1, last stage"] == QUICK.epochs
+    assert counts["autoencoder"] == QUICK.epochs
+
+
+def test_the_frontier_runs_from_the_control_to_the_strong_restorer(finished):
+    result, _ = finished
+    frontier = result.metrics["frontier"]
+    assert [row["weight"] for row in frontier] == pytest.approx(np.linspace(0, 1, 11))
+    control = result.metrics["restorers"]["l1"]["1.5"]
+    assert frontier[0]["psnr"] == pytest.approx(control["psnr"], abs=1e-4)
+    assert frontier[0]["heldout_clear"] == pytest.approx(control["heldout_clear"])
+    assert {"restorer_l1", "restorer_l1_disc", "restorer_strong", "disc_net"} == set(result.weights)
+    assert result.weights["restorer_l1"].facts["clarity"] == result.metrics["clarity"]["chosen"]
+
+
+def test_the_truth_scores_what_nothing_can_exceed(finished):
+    clear = finished[0].metrics["clear"]["1.5"]
+    assert clear["psnr"] == np.inf
+    assert clear["l1"] == 0
+    assert clear["sharpness"] == clear["ssim"] == 1
+    assert clear["heldout_clear"] > 0.9
+    assert clear["plausibility"] == pytest.approx(41, abs=1.5)  # noise of 0.01, halved by clipping where all is black
 
 
 def save_squares(folder, shape):
@@ -26,13 +111,24 @@ def save_squares(folder, shape):
 @pytest.mark.parametrize(("shape", "image_shape"), [((20, 24, 3), [3, 20, 24]), ((33, 31), [1, 33, 31])])
 def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, shape, image_shape):
     save_squares(tmp_path, shape)
-    settings = DeblurSettings(data=str(tmp_path), epochs=10, batch_size=8, sigma="1.5", test_sigmas=[1.5])
+    settings = DeblurSettings(
+        data=str(tmp_path), epochs=20, batch_size=4, sigma="1.5", test_sigmas=[1.5], test_images=10
+    )
     result = run(settings, SILENT)
     assert result.settings.data == str(tmp_path)
     assert result.metrics["data"]["image_shape"] == image_shape
-    restored = {name: result.metrics["restorers"][name]["1.5"]["psnr"] for name in RESTORERS}
-    assert restored["l1"] > restored["identity"]
-    assert restored["l1_disc"] > restored["identity"]
+    restorers = result.metrics["restorers"]
+    for name in ("l1", "l1_disc"):
+        assert restorers[name]["1.5"]["psnr"] > restorers["identity"]["1.5"]["psnr"]
+        assert restorers[name]["1.5"]["digit_accuracy"] is None
+    assert any("no labels" in remark for remark in result.remarks)
+
+
+def test_an_autoencoder_is_trained_in_place_of_the_unet_and_draws_digits():
+    settings = QUICK.model_copy(update={"arch": "autoencoder", "frontier": False, "train_images": 1000})
+    restorers = run(settings, SILENT).metrics["restorers"]
+    assert "autoencoder" not in restorers
+    assert restorers["l1"]["1.5"]["l1"] < 0.8 * restorers["identity"]["1.5"]["l1"]
 
 
 def test_images_too_small_to_be_scored_are_refused(tmp_path):
@@ -41,3 +137,47 @@ def test_images_too_small_to_be_scored_are_refused(tmp_path):
         Image.open(file).crop((0, 0, 12, SMALLEST_SIDE - 1)).save(file)
     with pytest.raises(DataError, match="less than 7 pixels a side"):
         run(DeblurSettings(data=str(tmp_path)), SILENT)
+
+
+def test_too_few_images_are_refused(tmp_path):
+    save_squares(tmp_path, (12, 12))
+    for file in sorted(tmp_path.iterdir())[20:]:
+        file.unlink()
+    with pytest.raises(DataError, match="training images; deblur needs 20"):
+        run(DeblurSettings(data=str(tmp_path)), SILENT)
+
+
+def test_a_restorer_that_ends_worse_than_nothing_is_refused():
+    settings = QUICK.model_copy(update={"lr": 10.0, "frontier": False})
+    with pytest.raises(DivergenceError, match=r"another --lr than 10|smaller --lr than"):
+        run(settings, SILENT)
+
+
+def test_no_image_is_in_two_parts():
+    data = loaded("mnist-5k")
+    parts = divide(data, DeblurSettings(train_images=500))
+    assert len(parts.apart) == 500 // APART
+    assert len(parts.learn) + len(parts.apart) == len(parts.whole) == 500
+    sets = [
+        {image.tobytes() for image in part.pixels} for part in (parts.learn, parts.apart, parts.validation, parts.test)
+    ]
+    assert sum(map(len, sets)) == len(set().union(*sets))
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [((0.2, 1.0, 2.0), 0.5), ((0.2, 0.3, 0.4), 1.0), ((1.5, 2.0, 3.0), 0.0), ((0.5, 0.9, 0.1), 0.5)],
+)
+def test_the_clarity_is_the_least_that_looks_clear_or_else_the_clearest(scores, expected):
+    rows = [
+        {"weight": weight, "psnr": 30.0, "heldout_score": score}
+        for weight, score in zip((0.0, 0.5, 1.0), scores, strict=True)
+    ]
+    assert choose(rows, clear=1.0) == expected
+
+
+def test_networks_between_two_are_means_of_their_weights():
+    start, end = {"a": torch.tensor([0.0, 2.0])}, {"a": torch.tensor([1.0, 4.0])}
+    assert torch.equal(interpolated(start, end, 0)["a"], start["a"])
+    assert torch.equal(interpolated(start, end, 1)["a"], end["a"])
+    assert torch.equal(interpolated(start, end, 0.25)["a"], torch.tensor([0.25, 2.5]))

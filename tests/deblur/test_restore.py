@@ -274,7 +274,7 @@ def test_what_lies_outside_of_the_training_is_doubted(found, said):
 
 
 def test_even_a_restorer_of_any_blur_leaves_nothing_to_restore_in_a_clear_picture():
-    assert "less blur" in doubts(0.2, 50.0, (0.0, 3.0))[0]
+    assert "hardly any blur" in doubts(0.2, 50.0, (0.0, 3.0))[0]
 
 
 def test_every_doubt_is_recorded_and_noted_with_the_file_s_name(model, tmp_path, monkeypatch):

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from bs6207.data.blur import blur_for_test
 from bs6207.data.sources import embedded_digits
-from bs6207.deblur.networks import DiscNet, UNet
+from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet, new_restorer
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.training import clearness, restore, train_disc_net, train_restorer
+from bs6207.deblur.training import DISC_LOSSES, draw_photograph, restore, scores_of, train_disc_net, train_restorer
 from bs6207.errors import DivergenceError
 
 DIGITS = torch.from_numpy(embedded_digits().train.pixels[:320])
-SETTINGS = DeblurSettings(batch_size=32, sigma="1:2")
+SETTINGS = DeblurSettings(batch_size=32, sigma="1:2", lr=0.002, precision="fp32")
 
 
 @pytest.mark.parametrize("size", [(28, 28), (5, 7), (33, 50)])
@@ -21,8 +22,21 @@ def test_an_untrained_unet_does_nothing_to_images_of_any_size(size, channels):
     assert torch.equal(UNet(channels)(images), images)
 
 
-def test_no_transposed_convolutions():
-    assert not [layer for layer in UNet().modules() if isinstance(layer, nn.ConvTranspose2d)]
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 14)])
+def test_all_that_an_autoencoder_shows_passes_its_bottleneck(shape):
+    net = Autoencoder(shape).eval()
+    images = torch.rand(2, *shape)
+    assert net(images).shape == images.shape
+    assert 0 <= net(images).min() <= net(images).max() <= 1
+    passing = []
+    net.encoder.register_forward_hook(lambda layer, given, numbers: passing.append(numbers))
+    net(images)
+    assert passing[0].shape == (2, BOTTLENECK)
+
+
+@pytest.mark.parametrize("arch", ["unet", "autoencoder"])
+def test_no_transposed_convolutions(arch):
+    assert not [layer for layer in new_restorer(arch, (1, 28, 28)).modules() if isinstance(layer, nn.ConvTranspose2d)]
 
 
 @pytest.mark.parametrize("epochs", [*range(3, 40), 50, 100, 9999])
@@ -37,42 +51,110 @@ def test_sigma_is_a_range_or_a_number(text, expected):
     assert DeblurSettings(sigma=text).sigma_range == expected
 
 
+def spread_of_a_point(settings, count=2000):
+    """How wide a bright point becomes in training, [count], as the variance of where its light falls."""
+    points = torch.zeros(count, 1, 29, 29)
+    points[:, :, 14, 14] = 1
+    seen = draw_photograph(points, settings.model_copy(update={"noise": 0.0}), 0.05, torch.Generator().manual_seed(0))
+    rows = seen.sum((1, 3)) / seen.sum((1, 2, 3))[:, None]
+    return (rows * torch.arange(-14.0, 15) ** 2).sum(1)
+
+
+def test_a_range_is_drawn_whole_with_some_images_left_clear_and_a_specialist_sees_one_blur():
+    blind = spread_of_a_point(DeblurSettings(sigma="0.5:1")).sqrt()
+    assert 0.03 < (blind == 0).float().mean() < 0.07
+    assert blind[blind > 0].min() < 0.55
+    assert 0.93 < blind.max() < 1.05
+    special = spread_of_a_point(DeblurSettings(sigma="0.8"))
+    assert (special > 0).all()
+    assert special.sqrt().max() < 0.85
+
+
 def weights(net):
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
 def test_the_restorer_learns_and_without_disc_weight_equals_its_control():
     nets = []
-    frozen = DiscNet().requires_grad_(False)
-    for disc_net, weight in ((None, 0.1), (frozen, 0.0), (frozen, 0.1)):
+    for disc_net, weight in ((None, 0.1), (DiscNet(), 0.0), (DiscNet(), 0.1)):
         torch.manual_seed(0)
         net = UNet()
-        settings = SETTINGS.model_copy(update={"disc_weight": weight})
-        losses = list(train_restorer(net, DIGITS, 4, 0.002, settings, disc_net))
+        settings = SETTINGS.model_copy(update={"disc_weight": weight, "disc": "frozen"})
+        losses = list(train_restorer(net, DIGITS, 4, 0.002, 0, settings, disc_net))
         assert losses[-1] < 0.8 * losses[0]
         nets.append(weights(net))
     assert torch.equal(nets[0], nets[1])  # the same images, blur and noise
     assert not torch.equal(nets[0], nets[2])
 
 
-def test_disc_net_tells_clear_from_blurred_and_is_frozen_afterwards():
+def test_what_lies_beyond_black_costs_nothing_and_can_come_back():
+    """A restorer of one number, added to every pixel: L1 of what is shown stops pulling once all black is black."""
+
+    class Shift(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.by = nn.Parameter(torch.tensor(-3.0))
+
+        def forward(self, blurred):
+            return blurred * 0 + self.by
+
+    black, white = (torch.full((64, 1, 28, 28), level, dtype=torch.uint8) for level in (0, 255))
+    settings = SETTINGS.model_copy(update={"noise": 0.0})
+    for pixels, moves in ((black, False), (white, True)):
+        shift = Shift()
+        (loss,) = train_restorer(shift, pixels, 1, 0.01, 0, settings)
+        assert loss == (1.0 if moves else 0.0)
+        assert (shift.by.item() > -2.99) == moves or shift.by.item() == pytest.approx(-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("loss", DISC_LOSSES)
+def test_disc_net_tells_clear_from_blurred_with_every_loss(loss):
     torch.manual_seed(0)
     disc_net = DiscNet()
-    list(train_disc_net(disc_net, DIGITS, 5, SETTINGS.model_copy(update={"sigma": "2:3"})))
-    assert not any(parameter.requires_grad for parameter in disc_net.parameters())
-    before = weights(disc_net)
-    from bs6207.data.blur import blur_batch
-
+    settings = SETTINGS.model_copy(update={"sigma": "2:3", "disc_loss": loss})
+    list(train_disc_net(disc_net, DIGITS, 5, 0, settings))
     sharp = DIGITS / 255
-    assert clearness(disc_net, sharp) > 0.9
-    assert clearness(disc_net, blur_batch(sharp, torch.full((len(sharp),), 2.5))) < 0.1
-    list(train_restorer(UNet(), DIGITS, 1, 0.002, SETTINGS, disc_net))
-    assert torch.equal(before, weights(disc_net))
+    blurred = torch.from_numpy(blur_for_test(sharp.numpy(), 2.5, 0.0, 0))
+    assert (scores_of(disc_net, sharp) > 0).float().mean() > 0.9
+    assert (scores_of(disc_net, blurred) < 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("loss", DISC_LOSSES)
+@pytest.mark.parametrize("disc", ["frozen", "joint"])
+def test_disc_net_learns_on_only_if_it_is_asked_to(disc, loss):
+    torch.manual_seed(0)
+    disc_net, net = DiscNet(), UNet()
+    before = weights(disc_net)
+    settings = SETTINGS.model_copy(update={"disc": disc, "disc_loss": loss})
+    list(train_restorer(net, DIGITS, 1, 0.002, 0, settings, disc_net))
+    assert torch.equal(before, weights(disc_net)) == (disc == "frozen")
+
+
+def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
+    scored = []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        disc_net, net = DiscNet(), UNet()
+        disc_net.layers[-1].weight.data *= 100  # so that it has strong opinions, if no grounds for them
+        settings = SETTINGS.model_copy(update={"disc_weight": weight, "disc": "frozen"})
+        list(train_restorer(net, DIGITS, 3, 0.002, 0, settings, disc_net))
+        blurred = torch.from_numpy(blur_for_test((DIGITS / 255).numpy(), 1.5, 0.0, 0))
+        scored.append(scores_of(disc_net, restore(net, blurred)).mean())
+    assert scored[1] > scored[0] + 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_stay_in_single_precision(precision):
+    net = UNet()
+    settings = SETTINGS.model_copy(update={"precision": precision})
+    list(train_restorer(net, DIGITS, 1, 0.002, 0, settings))
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+    assert restore(net, DIGITS[:4] / 255).dtype == torch.float32
 
 
 def test_a_loss_that_is_no_number_stops_the_training():
     with pytest.raises(DivergenceError, match="not a number in epoch"):
-        list(train_restorer(UNet(), DIGITS, 3, 1e30, SETTINGS))
+        list(train_restorer(UNet(), DIGITS, 3, 1e30, 0, SETTINGS))
 
 
 def test_restored_images_stay_in_range():
