@@ -244,7 +244,6 @@ def test_at_most_two_thousand_images_are_projected_whatever_the_seed():
 
 
 def test_umap_is_a_second_model_with_the_same_places_twice():
-    pytest.importorskip("umap", reason="needs the [umap] extra")
     latents = made((5,), images=60)[1][0].latents
     one, two = (project(latents, "umap", 3)[0] for _ in range(2))
     assert one.shape == (60, 2)
