@@ -48,6 +48,19 @@ class Settings(Options):
     seed: int = setting(0, "Seed of every random number in the run.", panel="Run", ge=0, lt=2**31)
 
 
+class DealtSettings(Settings):
+    """The settings of an experiment whose pieces can be dealt to processes."""
+
+    jobs: int | None = setting(
+        None,
+        "Networks trained at a time, one process each; one per core if not given.",
+        panel="Run",
+        ge=1,
+        le=1024,
+        exclude=True,  # from the record: the result is the same
+    )
+
+
 def known(noun: str, choices: Collection[str]) -> AfterValidator:
     """Accepts the names in `choices`; anything else is met with the nearest of them."""
 

@@ -26,6 +26,28 @@ def call(*arguments: str, cwd: Path, timeout: float = 300, **environment: str) -
     )
 
 
+class Watched:
+    """Progress that is only counted; a note fails the test, as nobody would read it."""
+
+    def __init__(self):
+        self.rows, self.expected, self.steps = [], 0, 0
+
+    def expect(self, steps):
+        self.expected += steps
+
+    def step(self, doing):
+        self.steps += 1
+
+    def tell(self, doing):
+        pass
+
+    def record(self, row):
+        self.rows.append(row)
+
+    def note(self, sentence):
+        raise AssertionError(sentence)
+
+
 @pytest.fixture
 def bs6207(tmp_path: Path) -> Command:
     """`bs6207(*arguments)` in the test's own empty folder."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -116,6 +116,12 @@ def load(name: str, note: Note) -> "DataSet":
         place = f"in {DATA_FOLDER}={given}" if given else "in the cache"
         note(f"all of MNIST is neither {place} nor quick to download; using the 5,000 digits of mnist-5k")
         return embedded_digits()
+
+
+@lru_cache(maxsize=1)
+def loaded(name: str) -> "DataSet":
+    """A data set that somebody has been told of already, read once in a process."""
+    return load(name, note=lambda sentence: None)
 
 
 class Unavailable(DataError):

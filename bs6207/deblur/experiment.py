@@ -6,25 +6,20 @@ from typing import Any, TypeAlias
 
 from bs6207.data.sources import load
 from bs6207.deblur.classical import RIVALS
-from bs6207.deblur.report import report
-from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.study import (
+from bs6207.deblur.judging import (
     CLEAR,
     FRONTIER_POINTS,
     IDENTITY,
     JUDGING,
-    Trained,
-    divide,
-    do,
     judge_images,
     judge_restorer,
     trace,
-    train_alone,
-    train_disc,
-    train_on,
     train_referees,
-    tune_rival,
 )
+from bs6207.deblur.parts import divide
+from bs6207.deblur.report import report
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.study import Trained, do, train_alone, train_disc, train_on, tune_rival
 from bs6207.experiment import Deal, Progress, Result, in_turn
 
 Pieces: TypeAlias = Mapping[Any, Callable[..., Any]]

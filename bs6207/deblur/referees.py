@@ -26,18 +26,14 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.blur import blur_for_test
+from bs6207.deblur.parts import as_file
+from bs6207.deblur.referee_networks import ClassNet, Detector
 from bs6207.devices import multiplies_in_bfloat16
 from bs6207.metrics.restoration import Images, psnr_per_image
 from bs6207.optimizers import OPTIMIZERS
 
 CPU = torch.device("cpu")
 NO_NOISE = 0  # the seed of none
-WIDTH = 32  # of the maps at half resolution; twice as many at a quarter
-HIDDEN = 32  # units between what a detector sees and its verdict
-FORGOTTEN = 0.8  # share of the pooled maps dropped in training, or a few hundred images are learned by heart
-FEATURES = 64  # numbers in which the classifier describes an image
-PLACES = 4  # per side: how coarsely the classifier remembers what was where
-
 PEAK_RATE, WEIGHT_DECAY = 5e-3, 1e-2
 WARM_UP = 0.2  # share of the steps in which the learning rate rises; it then falls linearly to 0
 BATCH, SMALLEST_BATCH, PIXELS_AT_ONCE = 128, 16, 128 * 28 * 28  # larger images come in smaller batches
@@ -46,68 +42,6 @@ TWO_SAMPLE_PASSES = 15  # over the smaller side, at most: few images would be le
 CLASSIFIER_STEPS, CLASSIFIER_PASSES = (160, 280), 6  # so many passes over the images, within so many steps
 
 Batches: TypeAlias = Iterator[tuple[Tensor, Tensor]]  # uint8 images [N, C, H, W] and their classes [N]
-
-
-def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-    """3 x 3, with BatchNorm."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions with BatchNorm, added to their input (He et al. 2016, arXiv:1512.03385)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(convolution(channels, channels), nn.ReLU(), convolution(channels, channels))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return functional.relu(maps + self.body(maps))
-
-
-class Trunk(nn.Module):
-    """Maps of an image at a quarter of its resolution, [N, 2 WIDTH, H / 4, W / 4], from images of any size."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.PixelUnshuffle(2),  # no pixel is lost, and a quarter of the places to convolve at
-            convolution(4 * channels, WIDTH),
-            nn.ReLU(),
-            ResidualBlock(WIDTH),
-            convolution(WIDTH, 2 * WIDTH, stride=2),
-            nn.ReLU(),
-            ResidualBlock(2 * WIDTH),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        even = functional.pad(images, (0, width % 2, 0, height % 2), mode="replicate")
-        return self.layers(even.contiguous(memory_format=torch.channels_last))
-
-
-class Detector(nn.Module):
-    """Tells real images from others, by the image as a whole and by the one place that gives it away.
-
-    Args:
-        sees_levels: whether the darkest, the mean and the brightest pixel are laid before it as they are.
-    """
-
-    def __init__(self, channels: int, sees_levels: bool):
-        super().__init__()
-        self.trunk, self.sees_levels = Trunk(channels), sees_levels
-        self.forget = nn.Dropout(FORGOTTEN)
-        pooled = 4 * WIDTH + 3 * channels * sees_levels
-        self.verdict = nn.Sequential(  # normed first: levels that differ by a hundredth would take long to be seen
-            nn.BatchNorm1d(pooled), nn.Linear(pooled, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of "not real" and "real", [N, 2]."""
-        maps = self.trunk(images).float()
-        pooled = [self.forget(torch.cat((maps.mean((2, 3)), maps.amax((2, 3))), dim=1))]
-        if self.sees_levels:
-            pooled += [images.amin((2, 3)), images.mean((2, 3)), images.amax((2, 3))]
-        return self.verdict(torch.cat(pooled, dim=1))
 
 
 class HeldOutDisc:
@@ -189,25 +123,6 @@ def two_sample_accuracy(
     return (real + 1 - taken) / 2
 
 
-class ClassNet(nn.Module):
-    """Says what an image shows."""
-
-    def __init__(self, channels: int, classes: int):
-        super().__init__()
-        self.describe = nn.Sequential(
-            Trunk(channels),
-            nn.AdaptiveAvgPool2d(PLACES),
-            nn.Flatten(),
-            nn.Linear(2 * WIDTH * PLACES**2, FEATURES),
-            nn.ReLU(),
-        )
-        self.name = nn.Linear(FEATURES, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, [N, classes]."""
-        return self.name(self.describe(images))
-
-
 class Classifier:
     """Says what an image shows, and describes it in numbers in which alike images are near."""
 
@@ -258,7 +173,7 @@ def plausibility(restored: Images, blurred: Images, sigma: float) -> float:
 
 def eight_bits(images: Images) -> Tensor:
     """Images in [0, 1] as a file would hold them, uint8."""
-    return torch.from_numpy(np.round(np.clip(images, 0, 1) * 255).astype(np.uint8))
+    return torch.from_numpy(as_file(images))
 
 
 def flipped(images: Tensor, random: torch.Generator) -> Tensor:

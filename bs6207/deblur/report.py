@@ -8,17 +8,18 @@ from numpy.typing import NDArray
 
 from bs6207.data.images import DataSet
 from bs6207.deblur import figures
-from bs6207.deblur.answer import NAMES, remarks
+from bs6207.deblur.answer import NAMES, best_rival, remarks
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.conditions import CONDITIONS
+from bs6207.deblur.judging import CLEAR, IDENTITY, Judged, Line, curve_sigmas
 from bs6207.deblur.model import State, saved
+from bs6207.deblur.parts import TYPICAL, Parts, from_file
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.study import CLEAR, IDENTITY, Judged, Line, Parts, curve_sigmas, from_file
 from bs6207.experiment import Result, Row, Table, Weights
 from bs6207.metrics.seeds import over_seeds
 
 AllJudged: TypeAlias = Mapping[tuple[str, int], Judged]  # by restorer and seed
-TYPICAL, WORST = 5, 3  # test images shown: the first ones, and those that L1 restores worst
+WORST = 3  # test images shown beside the typical ones: those that L1 restores worst
 
 
 def report(
@@ -183,11 +184,6 @@ def headline(restorers: Mapping[str, Mapping[str, Row]], settings: DeblurSetting
     return Table(tuple(rows[0]), rows)
 
 
-def best_rival(restorers: Mapping[str, Mapping[str, Row]], sigma: str) -> str:
-    """The classical method with the highest PSNR at one blur."""
-    return max(RIVALS, key=lambda name: restorers[name][sigma]["psnr"])
-
-
 def last(history: list[Row], stage: str, seed: int) -> Row:
     """The final row of a stage."""
     return [row for row in history if row["stage"] == stage and row["seed"] == seed][-1]
@@ -216,7 +212,7 @@ def drawings(
     """The figures by name, each drawn from what is written beside it."""
     sigmas = sorted(settings.test_sigmas)
     two = sorted({sigmas[(len(sigmas) - 1) // 2], sigmas[-1]})
-    grids = {sigma: grid(parts, first, best_rival(metrics["restorers"], str(sigma)), sigma, settings) for sigma in two}
+    grids = {sigma: grid(parts, first, best_rival(metrics["restorers"], str(sigma)), sigma) for sigma in two}
     return {
         "restorations": figures.restorations(grids, tables["scores"], TYPICAL),
         "psnr_over_sigma": figures.psnr_over_sigma(tables["curve"], tables["scores"], settings.sigma_range),
@@ -231,9 +227,7 @@ def drawings(
     }
 
 
-def grid(
-    parts: Parts, first: Mapping[str, Judged], rival: str, sigma: float, settings: DeblurSettings
-) -> dict[str, NDArray[np.float32]]:
+def grid(parts: Parts, first: Mapping[str, Judged], rival: str, sigma: float) -> dict[str, NDArray[np.float32]]:
     """Rows of images at one blur, by restorer, `clear` first: typical ones, then those that L1 restores worst."""
     chosen = [*range(TYPICAL), *np.argsort(first["l1"].psnr[sigma])[:WORST].tolist()]
     truth = parts.test.unit_pixels[chosen]

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName, is_text
 from bs6207.devices import PrecisionName
-from bs6207.experiment import Options, Settings, distinct, is_no_flag, setting
+from bs6207.experiment import DealtSettings, Options, distinct, is_no_flag, setting
 
 TRAINING = "Training"
 DISC = "Discriminator"
@@ -32,7 +32,7 @@ def read_range(text: str) -> tuple[float, float]:
     return float(low), float(high if colon else low)
 
 
-class DeblurSettings(Settings):
+class DeblurSettings(DealtSettings):
     """Settings of the deblur experiment."""
 
     data: DataName = setting("auto", DATA_HELP)
@@ -41,14 +41,6 @@ class DeblurSettings(Settings):
         False,
         f"Train a restorer with {STRONG:g} times the disc weight too, and trace PSNR against clearness on the way from "
         "L1 to it.",
-    )
-    jobs: int | None = setting(
-        None,
-        "Networks trained at a time, one process each; one per core if not given.",
-        panel="Run",
-        ge=1,
-        le=1024,
-        exclude=True,  # from the record: the result is the same
     )
 
     epochs: int = setting(

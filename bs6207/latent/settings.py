@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
-from bs6207.experiment import Settings, distinct, known, setting
+from bs6207.experiment import DealtSettings, distinct, known, setting
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
 
 MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck
@@ -31,7 +31,7 @@ ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 TRAINING = "Training"
 
 
-class LatentSettings(Settings):
+class LatentSettings(DealtSettings):
     """Settings of the latent experiment."""
 
     dims: Annotated[list[LatentSize], AfterValidator(distinct)] = setting(
@@ -51,14 +51,6 @@ class LatentSettings(Settings):
     projector: bool = setting(
         False,
         "Write files for TensorBoard's projector too; the extra tensorboard is only the viewer of the run folder.",
-    )
-    jobs: int | None = setting(
-        None,
-        "Autoencoders trained at a time, one process each; one per core if not given.",
-        panel="Run",
-        ge=1,
-        le=1024,
-        exclude=True,  # from the record: the result is the same
     )
 
     arch: Literal["mlp", "conv"] = setting("mlp", "Hidden layers: perceptron or convolutions.", panel=TRAINING)

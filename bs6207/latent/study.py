@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from bs6207.data.batches import resident
 from bs6207.data.images import DataSet, ImageSet
-from bs6207.data.sources import load
+from bs6207.data.sources import loaded
 from bs6207.devices import choose_device, choose_precision, flush_denormals, prepare
 from bs6207.errors import DivergenceError
 from bs6207.experiment import Row, Steps, Weights
@@ -90,12 +89,6 @@ class Failure:
     dim: int
     seed: int
     reason: str
-
-
-@lru_cache(maxsize=1)
-def loaded(name: str) -> DataSet:
-    """The data set, read once in a process."""
-    return load(name, note=lambda sentence: None)
 
 
 def study(task: Task, progress: Steps) -> Cell | Baseline | Failure:

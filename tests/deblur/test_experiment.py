@@ -1,59 +1,32 @@
 """The whole experiment, on images of the user's own and on a few digits."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import Watched
 from PIL import Image
 
+from bs6207.data.sources import loaded
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.experiment import run
+from bs6207.deblur.judging import choose
 from bs6207.deblur.model import interpolated
+from bs6207.deblur.parts import APART, SMALLEST_SIDE, divide
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.study import (
-    APART,
-    SMALLEST_SIDE,
-    choose,
-    divide,
-    loaded,
-)
 from bs6207.errors import DataError, DivergenceError
 
 LEARNED = ("autoencoder", "l1", "l1_disc")
-QUIET = dict.fromkeys(("expect", "step", "tell", "record", "note"), lambda words: None)
-SILENT = SimpleNamespace(**QUIET)
 QUICK = DeblurSettings(
     data="mnist-5k", epochs=10, train_images=400, batch_size=16, test_images=60, test_sigmas=[1.5], frontier=True
 )
 
 
-class Counting:
-    """Counts the steps announced and those reported."""
-
-    def __init__(self):
-        self.expected, self.steps, self.rows = 0, 0, []
-
-    def expect(self, steps):
-        self.expected += steps
-
-    def step(self, doing):
-        self.steps += 1
-
-    def tell(self, doing):
-        pass
-
-    def note(self, sentence):
-        pass
-
-    def record(self, row):
-        self.rows.append(row)
-
-
 @pytest.fixture(scope="module")
 def finished():
     """A short run on digits, and what it reported on the way."""
-    progress = Counting()
+    progress = Watched()
     return run(QUICK, progress), progress
 
 
@@ -114,7 +87,7 @@ def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, sha
     settings = DeblurSettings(
         data=str(tmp_path), epochs=20, batch_size=4, sigma="1.5", test_sigmas=[1.5], test_images=10
     )
-    result = run(settings, SILENT)
+    result = run(settings, Watched())
     assert result.settings.data == str(tmp_path)
     assert result.metrics["data"]["image_shape"] == image_shape
     restorers = result.metrics["restorers"]
@@ -126,7 +99,7 @@ def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, sha
 
 def test_an_autoencoder_is_trained_in_place_of_the_unet_and_draws_digits():
     settings = QUICK.model_copy(update={"arch": "autoencoder", "frontier": False, "train_images": 1000})
-    restorers = run(settings, SILENT).metrics["restorers"]
+    restorers = run(settings, Watched()).metrics["restorers"]
     assert "autoencoder" not in restorers
     assert restorers["l1"]["1.5"]["l1"] < 0.8 * restorers["identity"]["1.5"]["l1"]
 
@@ -136,7 +109,7 @@ def test_images_too_small_to_be_scored_are_refused(tmp_path):
     for file in tmp_path.iterdir():
         Image.open(file).crop((0, 0, 12, SMALLEST_SIDE - 1)).save(file)
     with pytest.raises(DataError, match="less than 7 pixels a side"):
-        run(DeblurSettings(data=str(tmp_path)), SILENT)
+        run(DeblurSettings(data=str(tmp_path)), Watched())
 
 
 def test_too_few_images_are_refused(tmp_path):
@@ -144,13 +117,20 @@ def test_too_few_images_are_refused(tmp_path):
     for file in sorted(tmp_path.iterdir())[20:]:
         file.unlink()
     with pytest.raises(DataError, match="training images; deblur needs 20"):
-        run(DeblurSettings(data=str(tmp_path)), SILENT)
+        run(DeblurSettings(data=str(tmp_path)), Watched())
+
+
+@pytest.mark.parametrize(("part", "count"), [("validation", 1), ("test", 4)])
+def test_too_few_images_to_choose_or_to_be_scored_are_refused(part, count):
+    data = loaded("mnist-5k")
+    with pytest.raises(DataError, match="deblur needs 2 and 5, so give more"):
+        divide(replace(data, **{part: getattr(data, part)[:count]}), QUICK)
 
 
 def test_a_restorer_that_ends_worse_than_nothing_is_refused():
     settings = QUICK.model_copy(update={"lr": 10.0, "frontier": False})
     with pytest.raises(DivergenceError, match=r"another --lr than 10|smaller --lr than"):
-        run(settings, SILENT)
+        run(settings, Watched())
 
 
 def test_no_image_is_in_two_parts():

@@ -9,8 +9,8 @@ from bs6207.data.blur import blur_for_test
 from bs6207.data.images import ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur import referees
+from bs6207.deblur.referee_networks import FEATURES
 from bs6207.deblur.referees import (
-    FEATURES,
     plausibility,
     train_classifier,
     train_heldout_disc,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import Watched
 
 from bs6207 import latent
 from bs6207.data.images import DataSet, ImageSet
@@ -15,29 +16,6 @@ from bs6207.latent.experiment import run
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs import open_run
 
-
-class Silent:
-    """Progress nobody watches."""
-
-    def __init__(self):
-        self.rows, self.expected, self.steps = [], 0, 0
-
-    def expect(self, steps):
-        self.expected += steps
-
-    def step(self, doing):
-        self.steps += 1
-
-    def tell(self, doing):
-        pass
-
-    def record(self, row):
-        self.rows.append(row)
-
-    def note(self, sentence):
-        raise AssertionError(sentence)
-
-
 SETTINGS = LatentSettings(
     dims=[2, 5], data="mnist-5k", epochs=2, batch_size=64, seeds=2, clusterer=["kmeans", "gmm"], train_images=600
 )
@@ -45,7 +23,7 @@ SETTINGS = LatentSettings(
 
 @pytest.fixture(scope="module")
 def finished():
-    progress = Silent()
+    progress = Watched()
     return run(SETTINGS, progress), progress
 
 
@@ -95,7 +73,7 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
     shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
     monkeypatch.setattr(study, "loaded", lambda name: shuffled)
-    result = run(SETTINGS, Silent())
+    result = run(SETTINGS, Watched())
     for name, weights in result.weights.items():
         before = finished[0].weights[name].tensors
         assert all(torch.equal(tensor, before[key]) for key, tensor in weights.tensors.items())
@@ -116,16 +94,16 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
     monkeypatch.setattr(experiment, "load", lambda name, note: bare)
     monkeypatch.setattr(study, "loaded", lambda name: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
-    found = run(settings, Silent()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
+    found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
     assert set(found) == {"sizes"}
     assert len(found["sizes"]) == 7
     with pytest.raises(DataError, match="give --clusters"):
-        run(settings.model_copy(update={"clusters": None}), Silent())
+        run(settings.model_copy(update={"clusters": None}), Watched())
 
 
 def test_as_many_clusters_are_found_as_asked_for():
     settings = LatentSettings(dims=[3], data="mnist-5k", epochs=4, train_images=300, clusters=13)
-    metrics = run(settings, Silent()).metrics
+    metrics = run(settings, Watched()).metrics
     for scores in (metrics["cells"][3], metrics["baselines"]["pixels"], metrics["baselines"]["pca"][3]):
         assert len(scores["seeds"][0]["clusters"]["kmeans"]["sizes"]) == 13
         assert sum(scores["seeds"][0]["clusters"]["kmeans"]["sizes"]) == 1000
@@ -136,18 +114,18 @@ def test_a_latent_larger_than_the_images_or_their_number_is_refused(monkeypatch)
     few = DataSet("few", *(part[:50] for part in (digits.train, digits.validation, digits.test)), "", digits.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: few)
     with pytest.raises(DataError, match="51 components needs as many images, and there are 50"):
-        run(LatentSettings(dims=[2, 51], data="mnist-5k"), Silent())
+        run(LatentSettings(dims=[2, 51], data="mnist-5k"), Watched())
     small = DataSet(
         "small", *(ImageSet(part.pixels[..., 10:15, 10:15], part.labels) for part in (digits.train,) * 3), "", ("0",)
     )
     monkeypatch.setattr(experiment, "load", lambda name, note: small)
     with pytest.raises(DataError, match="larger than the 25 pixels"):
-        run(LatentSettings(dims=[26], data="mnist-5k"), Silent())
+        run(LatentSettings(dims=[26], data="mnist-5k"), Watched())
 
 
 @pytest.mark.parametrize("dim", [1, 5, 23, 24, 100, 400, 784])
 def test_no_size_loses_to_pca(dim):
-    result = run(LatentSettings(dims=[dim], data="mnist-5k", epochs=3, batch_size=64), Silent())
+    result = run(LatentSettings(dims=[dim], data="mnist-5k", epochs=3, batch_size=64), Watched())
     l1, pca = result.metrics["cells"][dim]["l1"], result.metrics["baselines"]["pca"][dim]["l1"]
     assert l1 <= pca + 1e-6  # where PCA is exact both are, but for rounding
 
@@ -159,7 +137,7 @@ def test_a_size_that_learns_nothing_fails_and_the_others_are_kept(monkeypatch):
         return train(model, pixels, validation, epochs, replace(recipe, lr=1e-9) if model.dim == 2 else recipe, *more)
 
     monkeypatch.setattr(study, "train", blind)
-    result = run(SETTINGS.model_copy(update={"seeds": 1}), Silent())
+    result = run(SETTINGS.model_copy(update={"seeds": 1}), Watched())
     assert list(result.metrics["cells"]) == [5]
     assert result.metrics["failed"][0]["dim"] == 2
     assert "hardly better than the median image" in result.failures[0]
