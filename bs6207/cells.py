@@ -1,30 +1,35 @@
-"""Independent pieces of work, dealt to processes.
+"""Independent pieces of work, done here or dealt to processes.
 
 A piece is a function of the module level and one argument; its outcome must not depend on which process it ran in.
 Each process computes on one thread: two threads of one process lose more than they gain as soon as anything else
-runs, while processes only share the cores.
+runs, while processes only share the cores. What a piece has found is put aside at once, so whatever dies costs only
+what it was working on.
 """
 
+import hashlib
 import multiprocessing
 import os
 import pickle
+import queue
+import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.queues import SimpleQueue
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, Generic, NoReturn, TypeAlias
 
+from bs6207.checkpoints import Checkpoints, PieceReport
 from bs6207.errors import UserError
-from bs6207.experiment import Deal, Outcome, Piece, Row, Steps, in_turn
+from bs6207.experiment import Key, Lost, Outcome, Piece, Progress, Row, Work
 
-News: TypeAlias = tuple[int, Literal["step", "tell", "row"], Any]  # of which piece, and what it says
+LOOK = 0.2  # seconds between two looks at whether this process was asked to end
+DEATHS = 2  # of processes that worked on a piece, until it is given up
 
-LOOK = 0.2  # seconds between two looks at what the processes have done
+Hear: TypeAlias = Callable[[str, Any], None]  # takes the kind of news, a method of Steps, and what it says
 
 
 class WorkerError(UserError):
@@ -37,106 +42,298 @@ def cores() -> int:
 
 
 @contextmanager
-def workers(jobs: int | None = None) -> Iterator[Deal]:
-    """A way to deal pieces to processes, which start when they are first needed and end with the block.
+def workers(jobs: int | None = None) -> Iterator["Processes | None"]:
+    """Processes to deal pieces to, which start when they are first needed and end with the block.
 
     Args:
-        jobs: how many processes; one per core if None. 1 is this process.
-
-    Raises:
-        WorkerError: a process has died.
+        jobs: how many; one per core if None. For 1 there are none: this process does.
     """
     jobs = jobs or cores()
     if jobs == 1:
-        yield in_turn
+        yield None
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy the state of torch's threads half-way
-    news = context.SimpleQueue()
-    lifeline, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(jobs, context, initializer=begin, initargs=(lifeline, news))
+    processes = Processes(jobs)
     try:
-        yield partial(deal, pool, news)
-    except BrokenProcessPool:
-        raise WorkerError("a worker process died, perhaps for want of memory; run again with --jobs 1") from None
+        yield processes
     finally:
-        held.close()
-        pool.shutdown(cancel_futures=True)
+        processes.end()
 
 
 def deal(
-    pool: ProcessPoolExecutor,
-    news: "SimpleQueue[News]",
-    work: Callable[[Piece, Steps], Outcome],
-    pieces: Sequence[Piece],
-    progress: Steps,
-) -> Iterator[Outcome]:
-    """The outcomes of all pieces, in their order; one piece alone is done here.
+    processes: "Processes | None",
+    checkpoints: Checkpoints,
+    work: Work[Piece, Outcome],
+    pieces: Mapping[Key, Piece],
+    progress: Progress,
+    given: str = "",
+) -> dict[Key, Outcome | Lost]:
+    """The outcomes of all pieces, in their order; those that were put aside are not worked out again.
+
+    A piece whose process dies goes on in another, and is given up when that dies too.
+    """
+    ledger: Ledger[Key] = Ledger(list(pieces), checkpoints, progress, given)
+    if processes is None or len(ledger.open) <= 1:  # one piece alone is done here
+        for key in list(ledger.open):
+            report = PieceReport(Messenger(ledger.hears(key)), checkpoints, name_of(key), given)
+            ledger.finish(key, work(pieces[key], report))
+        return ledger.outcomes()
+
+    news: queue.SimpleQueue[tuple[Key, str, Any]] = queue.SimpleQueue()
+
+    def submit(key: Key) -> None:
+        def hear(kind: str, what: Any) -> None:
+            news.put((key, kind, what))
+
+        # Pickled here, tensors travel by value; shared memory would hold a file open for each.
+        job = pickle.dumps((work, pieces[key], checkpoints, name_of(key), given))
+        processes.submit(job, hear).add_done_callback(lambda future: hear("end", future))
+
+    for key in ledger.open:
+        submit(key)
+    while ledger.open:
+        try:
+            key, kind, what = news.get(timeout=LOOK)
+        except queue.Empty:
+            continue
+        if kind != "end":
+            ledger.hear(key, kind, what)
+        elif not isinstance(what.exception(), WorkerError):
+            ledger.finish(key, pickle.loads(what.result()))
+        elif ledger.mourn(key, str(what.exception())):
+            submit(key)
+    return ledger.outcomes()
+
+
+@dataclass
+class Entry:
+    """What is known of one piece.
+
+    Attributes:
+        rows, steps: reported by the process that works on it now.
+        recorded, counted: how many of them have been passed on.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    steps: int = 0
+    recorded: int = 0
+    counted: int = 0
+    deaths: int = 0
+    finished: bool = False
+    outcome: Any = None
+
+
+class Ledger(Generic[Key]):
+    """Keeps the books of all pieces: what they report is passed on, what they find is put aside.
 
     Steps are shown as they happen. The history keeps to the order of the pieces: the rows of the first one that is not
     finished are recorded as they come, those of the later ones when it is their turn.
     """
-    if len(pieces) <= 1:
-        yield from in_turn(work, pieces, progress)
-        return
-    waiting: dict[int, list[Row]] = {place: [] for place in range(len(pieces))}
-    # Pickled here, tensors travel by value; the pool would put each into shared memory and hold a file open for it.
-    futures = [pool.submit(follow, pickle.dumps((work, piece)), place) for place, piece in enumerate(pieces)]
-    for place, future in enumerate(futures):
-        done = False
-        while not done:
-            done = bool(wait([future], timeout=LOOK).done)
-            while not news.empty():
-                of, kind, what = news.get()
-                if kind == "row":
-                    waiting[of].append(what)
-                else:
-                    getattr(progress, kind)(what)
-            for row in waiting[place]:
-                progress.record(row)
-            waiting[place].clear()
-        yield pickle.loads(future.result())
+
+    def __init__(self, keys: list[Key], checkpoints: Checkpoints, progress: Progress, given: str):
+        self.checkpoints, self.progress, self.given = checkpoints, progress, given
+        self.entries = {key: self.opened(key) for key in keys}
+        self.record()
+
+    def opened(self, key: Key) -> Entry:
+        """A new entry, or the finished one that was put aside."""
+        found = self.checkpoints.read(f"{name_of(key)}.done", self.given, self.progress.note)
+        if found is None:
+            return Entry()
+        for _ in range(found["steps"]):
+            self.progress.step(f"{name_of(key)}, from before the interruption")
+        return Entry(found["rows"], finished=True, outcome=found["outcome"])
+
+    @property
+    def open(self) -> list[Key]:
+        """The pieces that are not finished."""
+        return [key for key, entry in self.entries.items() if not entry.finished]
+
+    def outcomes(self) -> dict[Key, Any]:
+        """What all pieces have found."""
+        return {key: entry.outcome for key, entry in self.entries.items()}
+
+    def hears(self, key: Key) -> Hear:
+        """Where to report of one piece."""
+        return lambda kind, what: self.hear(key, kind, what)
+
+    def hear(self, key: Key, kind: str, what: Any) -> None:
+        """Pass on what is reported of a piece, unless a process that has died reported it before."""
+        entry = self.entries[key]
+        if kind == "record":
+            entry.rows.append(what)
+            self.record()
+        elif kind != "step":
+            getattr(self.progress, kind)(what)
+        else:
+            entry.steps += 1
+            if entry.steps > entry.counted:
+                entry.counted += 1
+                self.progress.step(what)
+
+    def record(self) -> None:
+        """Record all rows whose turn has come."""
+        for entry in self.entries.values():
+            for row in entry.rows[entry.recorded :]:
+                self.progress.record(row)
+                entry.recorded += 1
+            if not entry.finished:
+                return
+
+    def finish(self, key: Key, outcome: Any) -> None:
+        """Put aside what a piece has found."""
+        entry = self.entries[key]
+        entry.outcome, entry.finished = outcome, True
+        if not isinstance(outcome, Lost):
+            kept = {"outcome": outcome, "rows": entry.rows, "steps": entry.steps}
+            self.checkpoints.write(f"{name_of(key)}.done", kept, self.given)
+        self.record()
+
+    def mourn(self, key: Key, death: str) -> bool:
+        """Whether a piece whose process has died is to be tried again."""
+        entry = self.entries[key]
+        entry.deaths += 1
+        entry.rows, entry.steps = [], 0  # the next process will report them again
+        if entry.deaths < DEATHS:
+            self.progress.note(f"{death} at {name_of(key)}; another goes on where it was")
+            return True
+        self.finish(
+            key, Lost(f"{name_of(key)}: {death}, {entry.deaths} times; perhaps for want of memory, so try --jobs 1")
+        )
+        return False
 
 
-NEWS: list["SimpleQueue[News]"] = []  # in a worker: the queue to the parent
-
-
-def begin(lifeline: Connection, news: "SimpleQueue[News]") -> None:
-    """Start a worker: ctrl-C is for the parent to handle, and when it lets go of the lifeline the worker ends.
-
-    It lets go by closing its end, and the system closes it for a parent that was killed: nobody is left behind.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    NEWS.append(news)
-    threading.Thread(target=end_with, args=(lifeline,), daemon=True).start()
-
-
-def end_with(lifeline: Connection) -> NoReturn:
-    """Wait for the end of the lifeline, then end this process whatever it is doing."""
-    lifeline.poll(None)
-    os._exit(1)
+def name_of(key: Any) -> str:
+    """A piece's key as part of a file name; one that had to be changed for that is told apart by its checksum."""
+    text = "-".join(map(str, key)) if isinstance(key, tuple) else str(key)
+    plain = re.sub(r"[^\w.-]", "_", text)[:80]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 class Messenger:
-    """Tells the parent of the steps and rows of one piece."""
+    """Steps told as news."""
 
-    def __init__(self, place: int):
-        self.place = place
+    def __init__(self, hear: Hear):
+        self.hear = hear
 
     def step(self, doing: str) -> None:
         """One step is done."""
-        NEWS[0].put((self.place, "step", doing))
+        self.hear("step", doing)
 
     def tell(self, doing: str) -> None:
         """What a long step is at."""
-        NEWS[0].put((self.place, "tell", doing))
+        self.hear("tell", doing)
 
     def record(self, row: Row) -> None:
         """A row of history."""
-        NEWS[0].put((self.place, "row", row))
+        self.hear("record", row)
+
+    def note(self, sentence: str) -> None:
+        """What changes how the result is read."""
+        self.hear("note", sentence)
 
 
-def follow(pickled: bytes, place: int) -> bytes:
-    """Do a piece in a worker."""
-    work, piece = pickle.loads(pickled)
-    return pickle.dumps(work(piece, Messenger(place)))
+class Processes:
+    """Up to so many processes at a time; one that dies is replaced when it is needed."""
+
+    def __init__(self, jobs: int):
+        self.threads = ThreadPoolExecutor(jobs, initializer=leave_interrupts_to_the_main_thread)
+        self.lock = threading.Lock()
+        self.idle: list[Worker] = []
+        self.all: list[Worker] = []
+        self.ended = False
+
+    def submit(self, job: bytes, hear: Hear) -> "Future[bytes]":
+        """Have a pickled job done; the future holds its outcome, pickled, or a WorkerError."""
+        return self.threads.submit(self.work, job, hear)
+
+    def work(self, job: bytes, hear: Hear) -> bytes:
+        """Have a job done by an idle process or a new one, and wait for it."""
+        with self.lock:
+            if self.ended:
+                raise WorkerError("the run has ended")
+            if not self.idle:
+                self.all.append(worker := Worker())
+            else:
+                worker = self.idle.pop()
+        kind, what = worker.do(job, hear)
+        with self.lock:
+            self.idle.append(worker)
+        if kind == "failed":
+            raise what
+        return what
+
+    def end(self) -> None:
+        """End all processes, whatever they are doing."""
+        with self.lock:
+            self.ended = True
+            for worker in self.all:
+                worker.process.kill()
+        self.threads.shutdown(cancel_futures=True)
+
+
+def leave_interrupts_to_the_main_thread() -> None:
+    """Ctrl-C reaches every process of a terminal; those that are started from here do not hear it."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+class Worker:
+    """A process of ours and the pipe to it. When this end closes, the process ends: nobody is left behind.
+
+    The system closes it for a parent that was killed.
+    """
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy the state of torch's threads half-way
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def do(self, job: bytes, hear: Hear) -> tuple[str, Any]:
+        """Whether a job was `done` or has `failed`, and its outcome or why; what it reports on the way is heard.
+
+        Raises:
+            WorkerError: the process has died.
+        """
+        try:
+            self.pipe.send_bytes(job)
+            while True:
+                kind, what = pickle.loads(self.pipe.recv_bytes())
+                if kind in ("done", "failed"):
+                    return kind, what
+                hear(kind, what)
+        except (EOFError, ConnectionError):
+            self.process.join()
+            raise WorkerError(f"process {self.process.pid} died") from None
+
+
+def serve(pipe: Connection) -> NoReturn:
+    """Do jobs in a worker, one after the other."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=receive, args=(pipe, jobs), daemon=True).start()
+
+    def tell(kind: str, what: Any) -> None:
+        pipe.send_bytes(pickle.dumps((kind, what)))
+
+    while True:
+        job = jobs.get()
+        try:
+            work, piece, checkpoints, name, given = pickle.loads(job)
+            outcome = work(piece, PieceReport(Messenger(tell), checkpoints, name, given))
+        except Exception as failure:
+            failure.add_note(traceback.format_exc())  # a traceback does not travel
+            tell("failed", failure)
+        else:
+            tell("done", pickle.dumps(outcome))
+
+
+def receive(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> NoReturn:
+    """Take in jobs and, when the pipe ends, end this process whatever it is doing."""
+    try:
+        while True:
+            jobs.put(pipe.recv_bytes())
+    except (EOFError, OSError):
+        os._exit(1)

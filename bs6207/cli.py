@@ -12,7 +12,8 @@ import typer
 
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
-from bs6207.cells import workers
+from bs6207.cells import deal, workers
+from bs6207.checkpoints import Checkpoints
 from bs6207.console import ProgressReport, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
@@ -42,8 +43,7 @@ def latent(settings: LatentSettings, invocation: Invocation) -> None:
     """How many numbers does a digit need before the ten classes separate?"""
     from bs6207.latent.experiment import run
 
-    with workers(settings.jobs) as deal:
-        conduct("latent", partial(run, deal=deal), settings, invocation)
+    conduct("latent", run, settings, invocation)
 
 
 @command(app, "deblur", DeblurSettings)
@@ -51,8 +51,7 @@ def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
     """What does a discriminator add to L1 when restoring a blurred image?"""
     from bs6207.deblur.experiment import run
 
-    with workers(settings.jobs) as deal:
-        conduct("deblur", partial(run, deal=deal), settings, invocation)
+    conduct("deblur", run, settings, invocation)
 
 
 @command(
@@ -87,8 +86,11 @@ def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySett
     with (
         open_run(command, folder, settings) as run,
         ProgressReport(command, run.record, end_if_stopped, invocation.quiet) as progress,
+        workers(settings.jobs) as processes,
     ):
-        result = experiment(settings, progress)
+        if run.interrupted:
+            progress.note(run.interrupted)
+        result = experiment(settings, progress, partial(deal, processes, Checkpoints(run.cells)))
         with failing_writes(folder):
             run.write_result(result)
     if invocation.print_json:
@@ -128,7 +130,7 @@ def main() -> NoReturn:
         complain(misuse.format_message())
         code = misuse.exit_code
     except Stopped as stopped:
-        say("bs6207: stopped; earlier runs are untouched, run the same command to start again")
+        say("bs6207: stopped; earlier runs are untouched, run the same command to go on")
         code = 128 + stopped.number
     except Exception as failure:
         complain(f"{type(failure).__name__}: {failure}; run again with --debug for where it happened")

@@ -1,6 +1,6 @@
 """The words every experiment speaks: settings in, rows out, one result."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FACTS = "bs6207"  # the key in a safetensors file's metadata under which JSON says how to build the network again
 
 Row: TypeAlias = Mapping[str, Any]
+State: TypeAlias = Mapping[str, Any]  # plain values, arrays and tensors
 
 
 def setting(
@@ -43,21 +44,14 @@ class Options(BaseModel):
 
 
 class Settings(Options):
-    """The settings of one experiment."""
+    """The settings of one experiment; those that do not change its result are excluded from its record."""
 
     seed: int = setting(0, "Seed of every random number in the run.", panel="Run", ge=0, lt=2**31)
-
-
-class DealtSettings(Settings):
-    """The settings of an experiment whose pieces can be dealt to processes."""
-
     jobs: int | None = setting(
-        None,
-        "Networks trained at a time, one process each; one per core if not given.",
-        panel="Run",
-        ge=1,
-        le=1024,
-        exclude=True,  # from the record: the result is the same
+        None, "Processes that share the work; one per core if not given.", panel="Run", ge=1, le=1024, exclude=True
+    )
+    fresh: bool = setting(
+        False, "Begin anew: what an interrupted run has put aside moves to the history.", panel="Run", exclude=True
     )
 
 
@@ -87,6 +81,10 @@ def is_no_flag(value: str | Path) -> str | Path:
     return value
 
 
+class Storable:
+    """A dataclass that outlives the process it was made in: nothing else is read back from a file."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows that share their columns; written as CSV."""
@@ -96,7 +94,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(Storable):
     """A trained network: its tensors by name, and what is needed to build it again, written beside them."""
 
     tensors: Mapping[str, "Tensor"]
@@ -139,6 +137,19 @@ class Steps(Protocol):
     def record(self, row: Row) -> None:
         """Keep one row of history, at once and for good."""
 
+    def note(self, sentence: str) -> None:
+        """Tell the user something that changes how the result is read."""
+
+
+class PieceSteps(Steps, Protocol):
+    """Where one piece reports, and puts aside how far it is, to go on from there if it is interrupted."""
+
+    def keep(self, state: Callable[[], State]) -> None:
+        """Put aside how far this piece is, in place of what was put aside before; `state` is asked when it is time."""
+
+    def kept(self) -> State | None:
+        """How far this piece was when it was interrupted; None for a new one."""
+
 
 class Progress(Steps, Protocol):
     """Where an experiment reports while it works."""
@@ -146,28 +157,54 @@ class Progress(Steps, Protocol):
     def expect(self, steps: int) -> None:
         """Announce `steps` further steps of work."""
 
-    def note(self, sentence: str) -> None:
-        """Tell the user something that changes how the result is read."""
 
-
+Key = TypeVar("Key")
 Piece = TypeVar("Piece")
 Outcome = TypeVar("Outcome")
+Work: TypeAlias = Callable[[Piece, PieceSteps], Outcome]
+
+
+@dataclass(frozen=True)
+class Lost(Storable):
+    """A piece that was given up, because every process that worked on it died."""
+
+    reason: str
 
 
 class Deal(Protocol):
     """A way to get independent pieces of work done."""
 
     def __call__(
-        self, work: Callable[[Piece, Steps], Outcome], pieces: Sequence[Piece], progress: Steps
-    ) -> Iterator[Outcome]:
-        """The outcomes of all pieces, in their order."""
+        self, work: Work[Piece, Outcome], pieces: Mapping[Key, Piece], progress: Progress, given: str = ""
+    ) -> dict[Key, Outcome | Lost]:
+        """The outcomes of all pieces, in their order.
+
+        Args:
+            pieces: by a key that is theirs alone in this run: a name, or a tuple of names and numbers.
+            given: what the outcomes depend on beside the settings, such as the checksum of the data; what was put
+                aside under another one is not used.
+        """
 
 
-def in_turn(work: Callable[[Piece, Steps], Outcome], pieces: Sequence[Piece], progress: Steps) -> Iterator[Outcome]:
+class InTurn:
+    """Steps of a piece that is done here and now, and keeps nothing."""
+
+    def __init__(self, progress: Steps):
+        self.step, self.tell, self.record, self.note = progress.step, progress.tell, progress.record, progress.note
+
+    def keep(self, state: Callable[[], State]) -> None:
+        """Nothing will go on from there."""
+
+    def kept(self) -> None:
+        """Nothing was interrupted."""
+
+
+def in_turn(
+    work: Work[Piece, Outcome], pieces: Mapping[Key, Piece], progress: Progress, given: str = ""
+) -> dict[Key, Outcome | Lost]:
     """The outcomes of all pieces, one after the other, here."""
-    for piece in pieces:
-        yield work(piece, progress)
+    return {key: work(piece, InTurn(progress)) for key, piece in pieces.items()}
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
-Experiment: TypeAlias = Callable[[AnySettings, Progress], Result]
+Experiment: TypeAlias = Callable[[AnySettings, Progress, Deal], Result]

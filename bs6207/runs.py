@@ -1,7 +1,7 @@
 """The folder of a run: locked while it is filled, published in one rename, and never overwritten.
 
     outputs/latent/                 the last run that finished
-    outputs/latent.partial/         the run under way, or one that was interrupted
+    outputs/latent.partial/         the run under way, or one that was interrupted: the same command goes on with it
     outputs/history/latent-<UTC>/   every earlier run
     outputs/.latent.lock            held by the one process that fills the folder
 
@@ -9,12 +9,15 @@ Nothing else in the package writes files.
 """
 
 import csv
+import errno
+import hashlib
 import io
 import itertools
 import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -30,19 +33,50 @@ from filelock import FileLock, Timeout
 from bs6207.errors import FolderError
 from bs6207.experiment import FACTS, Result, Row, Settings, Table
 
+DECIDING = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network")  # versions that change bytes
 VERSIONED = ("bs6207", "torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
 RECORD = "config.toml"  # a folder that holds one is a run
+CELLS = "cells"  # where the pieces of a run under way put aside what they have, see checkpoints.py
+MADE_FOR = "made_for.json"
 
 
 class Run:
-    """A run under way; what it writes stays in the partial folder until it is published."""
+    """A run under way; what it writes stays in the partial folder until it is published.
+
+    Attributes:
+        interrupted: where an interrupted run was found, and what became of it, in words; empty if there was none.
+    """
 
     def __init__(self, command: str, folder: Path):
         self.command = command
         self.folder = folder
         self.partial = folder.with_name(folder.name + ".partial")
+        self.cells = self.partial / CELLS
         self.history = folder.parent / "history"
         self.started = time.time()
+        self.interrupted = ""
+
+    def begin(self, settings: Settings) -> None:
+        """Go on with what an interrupted run of the same settings has put aside, or begin a new one."""
+        made_for = identity(settings)
+        if self.partial.exists():
+            if not settings.fresh and made_for == self.made_for():
+                self.interrupted = "goes on where it was interrupted"
+            else:
+                place = self.retire(self.partial)
+                self.interrupted = f"begins anew; an interrupted run of other settings or versions is in {place}"
+        self.cells.mkdir(parents=True, exist_ok=True)
+        write_whole(self.cells / MADE_FOR, made_for.encode())
+        self.write("history.jsonl", b"")  # its rows are put aside with the pieces they are of
+        self.write_settings(settings)
+        self.write_environment(settings)
+
+    def made_for(self) -> str | None:
+        """The identity of the run that left the partial folder, if it can go on."""
+        try:
+            return (self.cells / MADE_FOR).read_text()
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file so that it is whole or absent."""
@@ -111,11 +145,19 @@ class Run:
         return place
 
     def publish(self) -> None:
-        """Show the finished run under its own name; the run that was there before moves to the history."""
+        """Show the finished run under its own name; the run that was there before moves to the history.
+
+        What the pieces have put aside goes last: killed a moment earlier, the same command still publishes this run.
+        """
         if is_run(self.folder, self.command):
             self.retire(self.folder)
         self.partial.rename(self.folder)
         sync_folder(self.folder.parent)
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what the pieces of the finished run have put aside."""
+        shutil.rmtree(self.folder / CELLS, ignore_errors=True)
 
 
 def write_whole(file: Path, content: bytes, replace: bool = True) -> bool:
@@ -181,11 +223,8 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
             ) from None
     try:
         with failing_writes(run.folder.parent):
-            if run.partial.exists():
-                run.retire(run.partial)
-            run.partial.mkdir()
-            run.write_settings(settings)
-            run.write_environment(settings)
+            run.clear()  # a run that was killed while it was published has not
+            run.begin(settings)
         yield run
         with failing_writes(run.folder.parent):
             run.publish()
@@ -200,7 +239,14 @@ def failing_writes(folder: Path, flag: str = "--out") -> Iterator[None]:
         yield
     except OSError as failure:
         where = failure.filename or folder
-        raise FolderError(f"cannot write {where}: {failure.strerror or failure}; choose another {flag}") from failure
+        raise FolderError(f"cannot write {where}: {failure.strerror or failure}; {remedy(failure, flag)}") from failure
+
+
+def remedy(failure: OSError, flag: str) -> str:
+    """What to do about a refused write."""
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"make room and run the same command to go on, or choose another {flag}"
+    return f"choose another {flag}"
 
 
 def holder(partial: Path) -> str:
@@ -257,6 +303,22 @@ def to_csv(table: Table) -> str:
     writer.writeheader()
     writer.writerows(table.rows)
     return stream.getvalue()
+
+
+def identity(settings: Settings) -> str:
+    """What two runs must share for one to go on with what the other has put aside, as JSON."""
+    code = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        code.update(file.read_bytes())
+    return strict_json(
+        {
+            "settings": settings.model_dump(),
+            "code": code.hexdigest(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in DECIDING},
+        }
+    )
 
 
 def git_commit() -> str | None:

@@ -1,5 +1,6 @@
 """What the tests share: the command run as users run it, in an empty folder and without any data but the embedded."""
 
+import io
 import os
 import subprocess
 import sys
@@ -46,6 +47,34 @@ class Watched:
 
     def note(self, sentence):
         raise AssertionError(sentence)
+
+    def keep(self, state):
+        pass
+
+    def kept(self):
+        return None
+
+
+class Interrupted(Exception):
+    """The process ends here."""
+
+
+class Shelf(Watched):
+    """Keeps what is put aside last, as bytes, and ends the training after so many epochs."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs, self.aside = epochs, None
+
+    def keep(self, state):
+        self.aside = io.BytesIO()
+        torch.save(state(), self.aside)
+        self.epochs -= 1
+        if self.epochs == 0:
+            raise Interrupted
+
+    def kept(self):
+        return torch.load(io.BytesIO(self.aside.getvalue()), weights_only=False) if self.aside else None
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bs6207"
 FILES = sorted(PACKAGE.rglob("*.py"))
 STORIES = {"bump", "latent", "deblur"}
-SHARED = {"data", "metrics", "optimizers", "devices", "figures", "experiment", "errors"}
+SHARED = {"data", "metrics", "optimizers", "devices", "figures", "snapshot", "experiment", "errors"}
 
 MAY_IMPORT = {  # a module or package: what of this project it may import, itself included
     "__init__": STORIES,
@@ -20,12 +20,15 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "figures": set(),
     "console": {"experiment"},
     "options": {"experiment", "errors"},
-    "cells": {"experiment", "errors"},
+    "snapshot": {"experiment"},
+    "checkpoints": {"runs", "experiment"},
+    "cells": {"checkpoints", "experiment", "errors"},
     "runs": {"experiment", "errors", "figures"},
     "data": {"data", "experiment", "errors"},
     "metrics": {"metrics"},
     **{story: SHARED | {story} for story in STORIES},
-    "cli": STORIES | {"__init__", "cells", "console", "devices", "errors", "experiment", "options", "runs"},
+    "cli": STORIES
+    | {"__init__", "cells", "checkpoints", "console", "devices", "errors", "experiment", "options", "runs"},
 }
 
 HOME = {  # a library: the modules that may import it

@@ -1,4 +1,4 @@
-"""Pieces dealt to processes: the same outcomes, nobody left behind, and a death that is told."""
+"""Pieces dealt to processes: the same outcomes, nobody left behind, and a death that costs little and is told."""
 
 import os
 import signal
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bs6207.cells import WorkerError, workers
+from bs6207.cells import deal, name_of, workers
+from bs6207.checkpoints import Checkpoints
+from bs6207.experiment import Lost
 
 SECONDS = 20  # within which a process that should end must have ended
 
@@ -18,8 +20,10 @@ class Seen:
     """What was reported."""
 
     def __init__(self):
-        self.rows, self.steps, self.told = [], [], []
-        self.record, self.step, self.tell = self.rows.append, self.steps.append, self.told.append
+        self.rows, self.steps, self.told, self.notes = [], [], [], []
+        self.record, self.step, self.tell, self.note = (
+            one.append for one in (self.rows, self.steps, self.told, self.notes)
+        )
 
 
 def cube(number, progress):
@@ -38,9 +42,22 @@ def process_id(number, progress):
     return os.getpid()
 
 
-def die(number, progress):
-    if number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+def count_to_four(piece, progress):
+    """Work that goes on where it was, and whose process dies at a number as often as its piece says."""
+    folder, number, deaths = piece
+    reached = progress.kept() or {"rows": []}
+    for row in reached["rows"]:
+        progress.record(row)
+        progress.step("again")
+    for count in range(len(reached["rows"]), 4):
+        reached["rows"].append({"number": number, "count": count})
+        progress.record(reached["rows"][-1])
+        progress.step("counted")
+        progress.keep(lambda: reached)
+        died = len(list(Path(folder).glob(f"{number}-*")))
+        if count == 2 and died < deaths:
+            (Path(folder) / f"{number}-{died}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
@@ -49,11 +66,24 @@ def sleep(folder, progress):
     time.sleep(600)
 
 
+@pytest.fixture
+def dealt(tmp_path):
+    """`dealt(jobs, work, pieces)`: outcomes and what was seen; what is put aside stays for the next call."""
+    (tmp_path / "cells").mkdir()
+
+    def do(jobs, work, pieces, given=""):
+        seen = Seen()
+        with workers(jobs) as processes:
+            pieces = pieces if isinstance(pieces, dict) else {("piece", piece): piece for piece in pieces}
+            return list(deal(processes, Checkpoints(tmp_path / "cells"), work, pieces, seen, given).values()), seen
+
+    return do
+
+
 @pytest.mark.parametrize("jobs", [1, 2, 3, None])
-def test_outcomes_and_history_are_the_same_for_any_number_of_processes(jobs):
-    seen = Seen()
-    with workers(jobs) as deal:
-        assert list(deal(cube, [0, 3, 1, 2], seen)) == [0, 27, 1, 8]
+def test_outcomes_and_history_are_the_same_for_any_number_of_processes(dealt, jobs):
+    outcomes, seen = dealt(jobs, cube, [0, 3, 1, 2])
+    assert outcomes == [0, 27, 1, 8]
     assert [(row["number"], row["part"]) for row in seen.rows] == [
         (number, part) for number in (0, 3, 1, 2) for part in ("first", "last")
     ]
@@ -61,28 +91,62 @@ def test_outcomes_and_history_are_the_same_for_any_number_of_processes(jobs):
     assert sorted(seen.told) == [f"at {number}" for number in range(4)]
 
 
-def test_no_pieces_are_no_work():
-    with workers(2) as deal:
-        assert list(deal(cube, [], Seen())) == []
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_finished_piece_is_not_done_again_and_its_rows_stay_in_their_place(dealt, jobs):
+    dealt(1, cube, [3, 2])
+    outcomes, seen = dealt(jobs, cube, [0, 3, 1, 2])
+    assert outcomes == [0, 27, 1, 8]
+    assert [row["number"] for row in seen.rows] == [0, 0, 3, 3, 1, 1, 2, 2]
+    assert sum("cubing" in doing for doing in seen.steps) == 2
+    assert len(seen.steps) == 4
+    _, seen = dealt(jobs, cube, [0, 3, 1, 2], given="other data")
+    assert sum("cubing" in doing for doing in seen.steps) == 4
 
 
-def test_the_same_processes_do_what_is_dealt_later():
+def test_no_pieces_are_no_work(dealt):
+    assert dealt(2, cube, [])[0] == []
+
+
+def test_the_same_processes_do_what_is_dealt_later(tmp_path):
     seen = Seen()
-    with workers(2) as deal:
-        first, then = (set(deal(process_id, [0, 1, 2, 3], seen)) for _ in range(2))
+    with workers(2) as processes:
+        first, then = (
+            set(deal(processes, Checkpoints(tmp_path), process_id, {wave: wave for wave in waves}, seen).values())
+            for waves in (range(4), range(4, 8))
+        )
     assert os.getpid() not in first | then
     assert len(first | then) == 2
     assert len(seen.steps) == 8
 
 
-def test_a_worker_that_is_killed_is_told_of():
-    with pytest.raises(WorkerError, match="--jobs 1"), workers(2) as deal:
-        list(deal(die, [0, 1, 2], Seen()))
+def test_a_killed_process_costs_what_it_did_since_it_put_something_aside(dealt, tmp_path):
+    outcomes, seen = dealt(2, count_to_four, {name: (tmp_path, name, int(name == 1)) for name in range(4)})
+    assert outcomes == [0, 1, 2, 3]
+    assert seen.rows == [{"number": number, "count": count} for number in range(4) for count in range(4)]
+    assert len(seen.steps) == 16
+    assert len(seen.notes) == 1
+    assert "died at 1; another goes on where it was" in seen.notes[0]
 
 
-def test_an_error_in_a_worker_reaches_the_parent():
-    with pytest.raises(TypeError), workers(2) as deal:
-        list(deal(cube, [1, "two"], Seen()))
+def test_a_piece_that_kills_every_process_is_given_up_and_the_others_are_not(dealt, tmp_path):
+    outcomes, _ = dealt(2, count_to_four, {name: (tmp_path, name, 9 * (name == 1)) for name in range(4)})
+    assert [outcomes[place] for place in (0, 2, 3)] == [0, 2, 3]
+    assert isinstance(outcomes[1], Lost)
+    assert "--jobs 1" in outcomes[1].reason
+
+
+def test_an_error_in_a_worker_reaches_the_parent_with_its_place(dealt):
+    with pytest.raises(TypeError) as caught:
+        dealt(2, cube, [1, "two"])
+    assert "in cube" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("key", [("l1", 0), "../../x", ("package.module:Class", 1), "a" * 300, "é", ("tv", 1.5)])
+def test_a_key_of_any_kind_names_a_file_of_its_own(key):
+    name = name_of(key)
+    assert len(name.encode()) < 200
+    assert Path(name).name == name
+    assert name != name_of((key, "other"))
 
 
 @pytest.fixture
@@ -92,12 +156,14 @@ def sleepers(tmp_path):
 import signal
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
 from test_cells import Seen, sleep
-from bs6207.cells import workers
+from bs6207.cells import deal, workers
+from bs6207.checkpoints import Checkpoints
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind & deaf to it
-    with workers(2) as deal:
-        list(deal(sleep, [{str(tmp_path)!r}] * 2, Seen()))
+    with workers(2) as processes:
+        deal(processes, Checkpoints(Path({str(tmp_path)!r})), sleep, dict.fromkeys("ab", {str(tmp_path)!r}), Seen())
 """
     script = tmp_path / "script.py"
     script.write_text(code)

@@ -43,10 +43,38 @@ def test_a_run_that_fails_leaves_the_finished_one_alone_and_its_own_rows_behind(
         raise ZeroDivisionError
     assert json.loads((tmp_path / "bump/metrics.json").read_text()) == {"turn": 0}
     assert (tmp_path / "bump.partial/history.jsonl").read_text() == '{"epoch": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes_on"),
+    [({}, True), ({"jobs": 2}, True), ({"lr": 0.1}, False), ({"fresh": True}, False), (None, False)],
+    ids=["same", "other jobs", "other settings", "fresh", "other code"],
+)
+def test_an_interrupted_run_goes_on_with_the_same_settings_and_moves_to_the_history_with_others(
+    tmp_path, changes, goes_on, monkeypatch
+):
+    with pytest.raises(ZeroDivisionError), open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        (run.cells / "x.done").write_bytes(b"found")
+        raise ZeroDivisionError
+    if changes is None:
+        monkeypatch.setattr("platform.machine", lambda: "another")
+    with open_run("bump", tmp_path / "bump", SETTINGS.model_copy(update=changes or {})) as run:
+        assert (run.cells / "x.done").exists() == goes_on
+        assert ("goes on" in run.interrupted) == goes_on
+    kept = [run.name for run in (tmp_path / "history").iterdir()] if (tmp_path / "history").exists() else []
+    assert len(kept) == (not goes_on)
+    assert all(name.startswith("bump.partial-") for name in kept)
+    assert not (tmp_path / "bump/cells").exists()
+
+
+def test_a_run_that_was_killed_while_it_was_published_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("bs6207.runs.Run.clear", lambda run: None)
+    finish(tmp_path / "bump", {"turn": 0})
+    assert (tmp_path / "bump/cells").exists()
+    monkeypatch.undo()
     finish(tmp_path / "bump", {"turn": 1})
-    kept = [run.name for run in (tmp_path / "history").iterdir()]
-    assert len(kept) == 2
-    assert any(name.startswith("bump.partial-") for name in kept)
+    (earlier,) = (tmp_path / "history").iterdir()
+    assert not (earlier / "cells").exists()
 
 
 def test_a_second_run_on_the_same_folder_is_refused_by_the_pid_of_the_first(tmp_path):

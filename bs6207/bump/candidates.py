@@ -4,6 +4,7 @@ How an optimizer must be treated is not written down anywhere, so it is found by
 with one handling after the other, the simplest first.
 """
 
+import hashlib
 import importlib
 import inspect
 import math
@@ -153,6 +154,16 @@ def require_candidates(settings: BumpSettings) -> None:
                 walker = candidate(name, settings.model_copy(update={axis.name: end}))
                 if axis.name in ("lr", *OWN) and not has(walker, axis.name):
                     raise SettingsError(f"--sweep: {name} has no {axis.name}")
+
+
+def sources(settings: BumpSettings) -> str:
+    """A checksum of the Python files beside every optimizer of the user's own: what was found is of that code only."""
+    digest = hashlib.sha256()
+    for name in filter(is_foreign, settings.names):
+        file = inspect.getsourcefile(load(name))
+        for source in sorted(Path(file).parent.glob("*.py")) if file else ():
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def has(walker: Candidate, field: str) -> bool:

@@ -12,14 +12,14 @@ from bs6207.bump.envelope import Summits, find_summits
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Array, Kernel
 from bs6207.bump.search import TIE
 from bs6207.bump.sweep import Axis
-from bs6207.experiment import Table
+from bs6207.experiment import Storable, Table
 
 FindSummit = Callable[..., tuple[float | None, int, float]]
 Done = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class PhaseDiagram:
+class PhaseDiagram(Storable):
     """The tallest bump one optimizer escapes, over two of its settings.
 
     Attributes:

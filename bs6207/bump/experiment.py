@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bs6207.bump import figures
-from bs6207.bump.candidates import candidate, last_line
+from bs6207.bump.candidates import candidate, last_line, sources
 from bs6207.bump.certificate import certify
 from bs6207.bump.descent import Candidate, descend
 from bs6207.bump.diagram import PhaseDiagram, draw_diagram, find_all
@@ -32,7 +32,7 @@ from bs6207.bump.settings import BumpSettings
 from bs6207.bump.telling import headline, remarks
 from bs6207.devices import prepare
 from bs6207.errors import UserError
-from bs6207.experiment import Progress, Result, Row, Table
+from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
 
 SAME = 1e-9  # units of x; paths nearer to each other than this have not parted
 BAND_POINTS = 257  # distances in one step of L
@@ -40,29 +40,62 @@ MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Storable):
     """One optimizer: what metrics.json says of it, and its path over the bump of `settings.height`."""
 
     metrics: dict[str, Any]
     path: Sequence[float]
 
 
-def run(settings: BumpSettings, progress: Progress) -> Result:
+def run(settings: BumpSettings, progress: Progress, deal: Deal = in_turn) -> Result:
     """Compare the optimizers of `settings` on the height they escape."""
-    prepare(settings.seed)
-    walkers = {name: candidate(name, settings) for name in settings.names}
-    rows_drawn = settings.axes[0].count if settings.sweep else 0
-    batches = -(-settings.trials // CHUNK) if settings.noise else 0
-    progress.expect(len(walkers) * (1 + rows_drawn + batches))
+    studies = ["threshold"] + ["diagram"] * bool(settings.sweep) + ["noise"] * bool(settings.noise)
+    tasks = {(study, name): Task(study, name, settings) for study in studies for name in settings.names}
+    progress.expect(len(settings.names) * (1 + rows_drawn(settings) + batches(settings)))
+    outcomes = deal(work, tasks, progress, sources(settings))
+    for lost in outcomes.values():
+        if isinstance(lost, Lost):
+            raise UserError(lost.reason)
+    found: dict[str, list[Any]] = {study: [outcomes[study, name] for name in settings.names] for study in studies}
+    return report(
+        dict(zip(settings.names, found["threshold"], strict=True)),
+        found.get("diagram", []),
+        found.get("noise", []),
+        settings,
+    )
 
-    studies: dict[str, Study] = {}
-    for name, walker in walkers.items():
-        studies[name] = study(walker, settings)
-        progress.record({"optimizer": name, "h_max": studies[name].metrics["h_max"]})
-        progress.step(name)
-    diagrams = [diagram(walker, settings, progress) for walker in walkers.values()] if settings.sweep else []
-    curves = [noisy(walker, settings, progress) for walker in walkers.values()] if settings.noise else []
-    return report(studies, diagrams, curves, settings)
+
+@dataclass(frozen=True)
+class Task:
+    """One study of one optimizer: its `threshold`, its `diagram` over the axes of --sweep, or its fate in `noise`."""
+
+    study: str
+    name: str
+    settings: BumpSettings
+
+
+def work(task: Task, progress: PieceSteps) -> Study | PhaseDiagram | Survival:
+    """Do one piece of work."""
+    prepare(task.settings.seed)
+    walker = candidate(task.name, task.settings)
+    if task.study == "diagram":
+        return diagram(walker, task.settings, progress)
+    if task.study == "noise":
+        return noisy(walker, task.settings, progress)
+    found = study(walker, task.settings)
+    progress.record({"optimizer": task.name, "h_max": found.metrics["h_max"]})
+    progress.step(task.name)
+    return found
+
+
+def rows_drawn(settings: BumpSettings) -> int:
+    """Rows of each diagram."""
+    return settings.axes[0].count if settings.sweep else 0
+
+
+def batches(settings: BumpSettings) -> int:
+    """Batches of noisy paths of each optimizer."""
+    return -(-settings.trials // CHUNK) if settings.noise else 0
 
 
 def study(walker: Candidate, settings: BumpSettings) -> Study:
@@ -172,7 +205,7 @@ def band(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
     return {"distances": [first, last], "points": BAND_POINTS, "low": low, "median": middle, "high": high}
 
 
-def diagram(walker: Candidate, settings: BumpSettings, progress: Progress) -> PhaseDiagram:
+def diagram(walker: Candidate, settings: BumpSettings, progress: Steps) -> PhaseDiagram:
     """h_max over the two settings of --sweep."""
     rows, columns = settings.axes
     cells = 0
@@ -188,7 +221,7 @@ def diagram(walker: Candidate, settings: BumpSettings, progress: Progress) -> Ph
     )
 
 
-def noisy(walker: Candidate, settings: BumpSettings, progress: Progress) -> Survival:
+def noisy(walker: Candidate, settings: BumpSettings, progress: Steps) -> Survival:
     """How often bumps are escaped under --noise."""
     return survive(
         walker.name,

@@ -72,6 +72,14 @@ class BumpSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = setting(
         "auto", "Where x lives; auto is the CPU, the fastest for a single number.", panel="Run"
     )
+    jobs: int | None = setting(
+        1,
+        "Processes that share the work; to start one takes longer than most studies.",
+        panel="Run",
+        ge=1,
+        le=1024,
+        exclude=True,
+    )
 
     lr: float = setting(0.3, "Step size, in units of x per unit of slope.", panel=HYPERPARAMETERS, gt=0)
     momentum: float | None = setting(

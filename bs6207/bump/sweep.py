@@ -5,12 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bs6207.errors import way_out
+from bs6207.experiment import Storable
 
 MOST_VALUES = 4096  # on one axis; a diagram of that squared takes some 2 GB
 
 
 @dataclass(frozen=True)
-class Axis:
+class Axis(Storable):
     """One setting and the `count` evenly spaced values it takes, both ends included."""
 
     name: str

@@ -20,9 +20,10 @@ from bs6207.deblur.parts import divide
 from bs6207.deblur.report import report
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.study import Trained, do, train_alone, train_disc, train_on, tune_rival
-from bs6207.experiment import Deal, Progress, Result, in_turn
+from bs6207.errors import UserError
+from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
 
-Pieces: TypeAlias = Mapping[Any, Callable[..., Any]]
+Pieces: TypeAlias = Mapping[tuple[Any, ...], Callable[..., Any]]
 
 
 def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> Result:
@@ -40,18 +41,24 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
     others = ["autoencoder"] if settings.arch == "unet" else []
     progress.expect(steps(settings, len(rivals), len(others)))
 
-    def work(pieces: Pieces) -> dict[Any, Any]:
-        return dict(zip(pieces, deal(do, list(pieces.values()), progress), strict=True))
+    def work(wave: str, pieces: Pieces) -> dict[Any, Any]:
+        outcomes = deal(do, {(wave, *key): piece for key, piece in pieces.items()}, progress, data.sha256)
+        for lost in outcomes.values():
+            if isinstance(lost, Lost):  # every piece is needed; those that are not lost have been put aside
+                raise UserError(lost.reason)
+        return {key: outcomes[wave, *key] for key in pieces}
 
     trained = work(
+        "first",
         {("l1", seed): partial(train_alone, settings, settings.arch, "l1", seed) for seed in seeds}
         | {("disc_net", seed): partial(train_disc, settings, seed) for seed in seeds}
-        | {"referees": partial(train_referees, settings)}
+        | {("referees",): partial(train_referees, settings)}
         | {(name, settings.seed): partial(train_alone, settings, name, name, settings.seed) for name in others}
-        | {(name, sigma): partial(tune_rival, settings, name, sigma) for name, sigma in rivals}
+        | {(name, sigma): partial(tune_rival, settings, name, sigma) for name, sigma in rivals},
     )
-    referees = trained["referees"]
+    referees = trained["referees",]
     finished = work(
+        "last",
         {
             (name, seed): partial(
                 train_on, settings, name, trained["l1", seed].state, trained["disc_net", seed].state, weight, seed
@@ -59,7 +66,7 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
             for seed in seeds
             for name, weight in settings.ends.items()
             if name != "strong" or seed == settings.seed  # the frontier is of the first seed
-        }
+        },
     )
 
     states = {name: finished[name, settings.seed].state for name in settings.ends}
@@ -71,17 +78,18 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
     discs = {seed: finished["l1_disc", seed].disc or trained["disc_net", seed].state for seed in seeds}
     disc = discs[settings.seed]
     judged = work(
+        "judged",
         {
             (name, seed): partial(judge_restorer, settings, name, state, referees, discs[seed], seed)
             for (name, seed), state in (networks | {(IDENTITY, settings.seed): {}}).items()
         }
-        | {"line": partial(trace, settings, states["l1"], states[settings.clearest], referees)}
+        | {("line",): partial(trace, settings, states["l1"], states[settings.clearest], referees)}
         | {
             (name, settings.seed): partial(judge_images, settings, name, found, referees, disc)
             for name, found in images.items()
-        }
+        },
     )
-    line = judged.pop("line")
+    line = judged.pop(("line",))
     strengths = {name: {sigma: trained[name, sigma].strength for sigma in settings.test_sigmas} for name in RIVALS}
     history = [
         row for one in (*trained.values(), *finished.values()) if isinstance(one, Trained) for row in one.history

@@ -34,7 +34,7 @@ from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.study import disc_net_of, network, restored_by
 from bs6207.deblur.training import scores_of
 from bs6207.devices import choose_device, prepare
-from bs6207.experiment import Row, Steps
+from bs6207.experiment import PieceSteps, Row, Storable
 from bs6207.metrics.distributions import frechet_distance
 from bs6207.metrics.restoration import Images, l1, psnr_of_each, psnr_per_image, sharpness, ssim
 
@@ -48,7 +48,7 @@ CLEAR = "clear"  # the test images as they should be: what each score can reach
 
 
 @dataclass(frozen=True)
-class Referees:
+class Referees(Storable):
     """Judges that took no part in training.
 
     Attributes:
@@ -61,7 +61,7 @@ class Referees:
     clear_features: NDArray[np.float32] | None = None
 
 
-def train_referees(settings: DeblurSettings, progress: Steps) -> Referees:
+def train_referees(settings: DeblurSettings, progress: PieceSteps) -> Referees:
     """Both judges, on images and blur of their own."""
     parts = parts_of(settings)
     prepare(settings.seed)
@@ -77,7 +77,7 @@ def train_referees(settings: DeblurSettings, progress: Steps) -> Referees:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judged(Storable):
     """A restorer's scores on the test images.
 
     Attributes:
@@ -109,7 +109,12 @@ def curve_sigmas(settings: DeblurSettings) -> list[float]:
 
 
 def judge_images(
-    settings: DeblurSettings, name: str, found: Mapping[float, Pixels], referees: Referees, disc: State, progress: Steps
+    settings: DeblurSettings,
+    name: str,
+    found: Mapping[float, Pixels],
+    referees: Referees,
+    disc: State,
+    progress: PieceSteps,
 ) -> Judged:
     """Score what somebody has made of the test images."""
     parts = parts_of(settings)
@@ -120,7 +125,7 @@ def judge_images(
 
 
 def judge_restorer(
-    settings: DeblurSettings, name: str, state: State, referees: Referees, disc: State, seed: int, progress: Steps
+    settings: DeblurSettings, name: str, state: State, referees: Referees, disc: State, seed: int, progress: PieceSteps
 ) -> Judged:
     """Score a trained restorer, or with the name `identity` the blurred images as they are."""
     parts, device = parts_of(settings), choose_device(settings.device)
@@ -202,7 +207,7 @@ def share_clear(scores: NDArray[np.float32]) -> float:
 
 
 @dataclass(frozen=True)
-class Line:
+class Line(Storable):
     """Restorers on the way from the control to the clearest one.
 
     Attributes:
@@ -216,7 +221,7 @@ class Line:
     frontier: list[Row]
 
 
-def trace(settings: DeblurSettings, control: State, clearest: State, referees: Referees, progress: Steps) -> Line:
+def trace(settings: DeblurSettings, control: State, clearest: State, referees: Referees, progress: PieceSteps) -> Line:
     """Interpolate weights, choose among them by the held-out disc, and score them if a frontier is wanted."""
     parts, device = parts_of(settings), choose_device(settings.device)
     prepare(settings.seed)

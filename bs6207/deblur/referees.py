@@ -13,9 +13,10 @@ device. Random numbers come from `seed` alone, and the run's own are left as the
 not change what it judges.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from bs6207.data.blur import blur_for_test
 from bs6207.deblur.parts import as_file
 from bs6207.deblur.referee_networks import ClassNet, Detector
 from bs6207.devices import multiplies_in_bfloat16
+from bs6207.experiment import Storable
 from bs6207.metrics.restoration import Images, psnr_per_image
 from bs6207.optimizers import OPTIMIZERS
 
@@ -41,14 +43,22 @@ DISC_STEPS, TWO_SAMPLE_STEPS = 200, 120
 TWO_SAMPLE_PASSES = 15  # over the smaller side, at most: few images would be learned by heart
 CLASSIFIER_STEPS, CLASSIFIER_PASSES = (160, 280), 6  # so many passes over the images, within so many steps
 
+Network = TypeVar("Network", bound=nn.Module)
 Batches: TypeAlias = Iterator[tuple[Tensor, Tensor]]  # uint8 images [N, C, H, W] and their classes [N]
 
 
-class HeldOutDisc:
+@dataclass(frozen=True)
+class HeldOutDisc(Storable):
     """A judge of clearness that no restorer was trained to please: other layers, other images, other blur."""
 
-    def __init__(self, network: Detector):
-        self.network = network
+    channels: int
+    weights: Mapping[str, Tensor]
+
+    @property
+    def network(self) -> Detector:
+        """The judge at work."""
+        with random_numbers_from(0):
+            return ready(Detector(self.channels, sees_levels=False), self.weights)
 
     def scores(self, images: Images) -> NDArray[np.float32]:
         """How much rather clear than blurred images in [0, 1] are, [N]; above 0 it takes one for clear."""
@@ -89,7 +99,7 @@ def train_heldout_disc(sharp: NDArray[np.uint8], sigma_range: tuple[float, float
     with random_numbers_from(seed):
         network = Detector(pixels.shape[1], sees_levels=False)
         fit(network, clear_and_blurred(), DISC_STEPS)
-    return HeldOutDisc(network)
+    return HeldOutDisc(pixels.shape[1], network.state_dict())
 
 
 def two_sample_accuracy(
@@ -123,11 +133,19 @@ def two_sample_accuracy(
     return (real + 1 - taken) / 2
 
 
-class Classifier:
+@dataclass(frozen=True)
+class Classifier(Storable):
     """Says what an image shows, and describes it in numbers in which alike images are near."""
 
-    def __init__(self, network: ClassNet):
-        self.network = network
+    channels: int
+    classes: int
+    weights: Mapping[str, Tensor]
+
+    @property
+    def network(self) -> ClassNet:
+        """The judge at work."""
+        with random_numbers_from(0):
+            return ready(ClassNet(self.channels, self.classes), self.weights)
 
     def accuracy(self, images: Images, labels: NDArray[np.int64]) -> float:
         """Share of images in [0, 1] taken for what they are."""
@@ -153,7 +171,7 @@ def train_classifier(sharp: NDArray[np.uint8], labels: NDArray[np.int64], classe
     with random_numbers_from(seed):
         network = ClassNet(pixels.shape[1], classes)
         fit(network, ((pixels[chosen], names[chosen]) for chosen in draws(len(pixels), batch, steps, random)), steps)
-    return Classifier(network)
+    return Classifier(pixels.shape[1], classes, network.state_dict())
 
 
 def plausibility(restored: Images, blurred: Images, sigma: float) -> float:
@@ -234,6 +252,13 @@ def fit(network: nn.Module, batches: Batches, steps: int) -> None:
         optimizer.step()
         schedule.step()
     network.eval()
+
+
+def ready(network: Network, weights: Mapping[str, Tensor]) -> Network:
+    """A trained network, to judge with."""
+    network.load_state_dict(weights)
+    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName, is_text
 from bs6207.devices import PrecisionName
-from bs6207.experiment import DealtSettings, Options, distinct, is_no_flag, setting
+from bs6207.experiment import Options, Settings, distinct, is_no_flag, setting
 
 TRAINING = "Training"
 DISC = "Discriminator"
@@ -32,7 +32,7 @@ def read_range(text: str) -> tuple[float, float]:
     return float(low), float(high if colon else low)
 
 
-class DeblurSettings(DealtSettings):
+class DeblurSettings(Settings):
     """Settings of the deblur experiment."""
 
     data: DataName = setting("auto", DATA_HELP)

@@ -15,24 +15,24 @@ from bs6207.deblur.model import State
 from bs6207.deblur.networks import DiscNet, new_restorer
 from bs6207.deblur.parts import FOLLOWED_IMAGES, TEST_NOISE, VALIDATION_NOISE, Parts, Pixels, as_file, parts_of
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.training import FINE_TUNE, restore, scores_of, train_disc_net, train_restorer
+from bs6207.deblur.training import FINE_TUNE, Watch, restore, scores_of, train_disc_net, train_restorer
 from bs6207.devices import choose_device, flush_denormals, prepare
 from bs6207.errors import DivergenceError
-from bs6207.experiment import Row, Steps
+from bs6207.experiment import PieceSteps, Row, Steps, Storable
 from bs6207.metrics.restoration import Images, psnr_per_image
 
 TUNING_IMAGES = 100  # training images by which the rivals are tuned
 OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage is shown other blur than the first
 
 
-def do(piece: Callable[..., Any], progress: Steps) -> Any:
+def do(piece: Callable[..., Any], progress: PieceSteps) -> Any:
     """Do one piece of work: a function from here or from judging.py, all but its progress given."""
     flush_denormals()  # for every piece, or what it finds would depend on what its process did before
     return piece(progress=progress)
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Storable):
     """A network's weights, and a row for every epoch of the stage they come from.
 
     Attributes:
@@ -51,27 +51,29 @@ def begin_training(settings: DeblurSettings, seed: int) -> tuple[torch.device, P
     return device, parts, resident(parts.learn, device)
 
 
-def train_alone(settings: DeblurSettings, arch: str, stage: str, seed: int, progress: Steps) -> Trained:
+def train_alone(settings: DeblurSettings, arch: str, stage: str, seed: int, progress: PieceSteps) -> Trained:
     """A new restorer trained with L1, for the epochs of its stage or, where it has none, for all of them."""
     device, parts, pixels = begin_training(settings, seed)
     net = new_restorer(arch, parts.learn.image_shape).to(device)
     epochs = settings.stages.get(stage, settings.epochs)
-    losses = train_restorer(net, pixels, epochs, settings.lr, seed, settings)
-    return follow(net, stage, seed, losses, validator(net, parts, settings, device), progress)
+    watch = Watch(validator(net, parts, settings, device), progress)
+    return follow(
+        net, stage, seed, train_restorer(net, pixels, epochs, settings.lr, seed, settings, watch=watch), progress
+    )
 
 
 def train_on(
-    settings: DeblurSettings, name: str, start: State, disc: State, weight: float, seed: int, progress: Steps
+    settings: DeblurSettings, name: str, start: State, disc: State, weight: float, seed: int, progress: PieceSteps
 ) -> Trained:
     """A trained restorer trained on, with L1 and, unless its weight is 0, the verdict of disc_net."""
     device, parts, pixels = begin_training(settings, seed)
     net = network(settings.arch, parts, start, device)
     disc_net = disc_net_of(parts, disc, device) if weight else None
     weighted = settings.model_copy(update={"disc_weight": weight})
-    losses = train_restorer(
-        net, pixels, settings.stages["l1_disc"], FINE_TUNE * settings.lr, seed + OTHER_STREAM, weighted, disc_net
-    )
-    trained = follow(net, f"{name}, last stage", seed, losses, validator(net, parts, settings, device), progress)
+    epochs, lr = settings.stages["l1_disc"], FINE_TUNE * settings.lr
+    watch = Watch(validator(net, parts, settings, device), progress)
+    rows = train_restorer(net, pixels, epochs, lr, seed + OTHER_STREAM, weighted, disc_net, watch)
+    trained = follow(net, f"{name}, last stage", seed, rows, progress)
     # A U-Net starts from doing nothing; an autoencoder that has seen little may end below that and yet have learned.
     sharp, blurred = followed(parts, settings)
     what, beneath = ("blurred images as they are", blurred) if settings.arch == "unet" else ("black image", 0 * sharp)
@@ -84,7 +86,7 @@ def train_on(
     return replace(trained, disc=on_cpu(disc_net)) if disc_net else trained
 
 
-def train_disc(settings: DeblurSettings, seed: int, progress: Steps) -> Trained:
+def train_disc(settings: DeblurSettings, seed: int, progress: PieceSteps) -> Trained:
     """disc_net, trained on clear against blurred."""
     device, parts, pixels = begin_training(settings, seed)
     net = disc_net_of(parts, None, device)
@@ -97,24 +99,17 @@ def train_disc(settings: DeblurSettings, seed: int, progress: Steps) -> Trained:
         ]
         return {"validation_accuracy": float(sum(right) / 2)}
 
-    losses = train_disc_net(net, pixels, settings.stages["disc_net"], seed, settings)
-    return follow(net, "disc_net", seed, losses, accuracy, progress)
+    rows = train_disc_net(net, pixels, settings.stages["disc_net"], seed, settings, Watch(accuracy, progress))
+    return follow(net, "disc_net", seed, rows, progress)
 
 
-def follow(
-    net: nn.Module,
-    stage: str,
-    seed: int,
-    losses: Iterable[float],
-    judge: Callable[[], dict[str, float]],
-    progress: Steps,
-) -> Trained:
+def follow(net: nn.Module, stage: str, seed: int, rows: Iterable[Row], progress: Steps) -> Trained:
     """Train to the end, with a row of history for every epoch."""
     history: list[Row] = []
-    for epoch, loss in enumerate(losses, start=1):
-        history.append({"stage": stage, "seed": seed, "epoch": epoch, "loss": loss, **judge()})
+    for row in rows:
+        history.append({"stage": stage, "seed": seed, **row})
         progress.record(history[-1])
-        progress.step(f"{stage}, epoch {epoch}, loss {loss:.4f}")
+        progress.step(f"{stage}, epoch {row['epoch']}, loss {row['loss']:.4f}")
     return Trained(on_cpu(net), history)
 
 
@@ -163,14 +158,14 @@ def on(images: Images, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class Tuned(Storable):
     """What a rival that was told the kernel makes of the test images, with the strength that suits training images."""
 
     strength: float
     restored: Pixels
 
 
-def tune_rival(settings: DeblurSettings, name: str, sigma: float, progress: Steps) -> Tuned:
+def tune_rival(settings: DeblurSettings, name: str, sigma: float, progress: PieceSteps) -> Tuned:
     """A classical restorer at one blur."""
     parts = parts_of(settings)
     prepare(settings.seed)

@@ -1,7 +1,8 @@
 """Training a restorer with L1, disc_net on clear against blurred, and the restorer again with both."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ from bs6207.deblur.networks import DiscNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.devices import choose_precision
 from bs6207.errors import DivergenceError
+from bs6207.experiment import PieceSteps, Row
 from bs6207.optimizers import OPTIMIZERS
+from bs6207.snapshot import Snapshot
 
 BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
@@ -44,6 +47,17 @@ DISC_LOSSES = {
 }
 
 
+class Watch(NamedTuple):
+    """What is done after every epoch: figures to add to its row, and where it is put aside."""
+
+    judge: Callable[[], dict[str, float]] = dict
+    progress: PieceSteps | None = None
+
+
+UNWATCHED = Watch()
+NOTHING: Mapping[str, Any] = {}
+
+
 def train_restorer(
     restorer: nn.Module,
     pixels: Tensor,
@@ -52,8 +66,9 @@ def train_restorer(
     seed: int,
     settings: DeblurSettings,
     disc_net: DiscNet | None = None,
-) -> Iterator[float]:
-    """Train in place with L1, and with disc_net's verdict if there is one; yields each epoch's L1.
+    watch: Watch = UNWATCHED,
+) -> Iterator[Row]:
+    """Train in place with L1, and with disc_net's verdict if there is one; yields a row with each epoch's L1.
 
     disc_net stays as it is; with `--disc joint` it learns on, from clear images against what is being restored.
     """
@@ -80,13 +95,14 @@ def train_restorer(
             torch.clear_autocast_cache()  # it holds the weights from before the step
         return error + settings.disc_weight * disc_loss.restored(disc_net(shown)).mean(), error
 
-    yield from train(restorer, loss_of, pixels, epochs, lr, seed, settings)
+    opposed = {"disc_net": disc_net, "opponent": opponent} if opponent is not None else {}
+    yield from train(restorer, loss_of, pixels, epochs, lr, seed, settings, watch=watch, others=opposed)
 
 
 def train_disc_net(
-    disc_net: DiscNet, pixels: Tensor, epochs: int, seed: int, settings: DeblurSettings
-) -> Iterator[float]:
-    """Train in place to tell clear images from blurred ones; yields each epoch's loss.
+    disc_net: DiscNet, pixels: Tensor, epochs: int, seed: int, settings: DeblurSettings, watch: Watch = UNWATCHED
+) -> Iterator[Row]:
+    """Train in place to tell clear images from blurred ones; yields a row with each epoch's loss.
 
     Neither side carries noise: disc_net is to judge sharpness, and noise would give the blurred side away.
     """
@@ -97,7 +113,7 @@ def train_disc_net(
         return loss, loss / 2
 
     noiseless = settings.model_copy(update={"noise": 0.0})
-    yield from train(disc_net, loss_of, pixels, epochs, DISC_LR, seed, noiseless, left_clear=0.0)
+    yield from train(disc_net, loss_of, pixels, epochs, DISC_LR, seed, noiseless, left_clear=0.0, watch=watch)
 
 
 def train(
@@ -109,11 +125,18 @@ def train(
     seed: int,
     settings: DeblurSettings,
     left_clear: float = LEFT_CLEAR,
-) -> Iterator[float]:
-    """Minimize `loss_of(sharp, blurred)[0]`, yielding the mean of its second value after every epoch.
+    watch: Watch = UNWATCHED,
+    others: Mapping[str, Any] = NOTHING,
+) -> Iterator[Row]:
+    """Minimize `loss_of(sharp, blurred)[0]`, yielding the mean of its second value after every epoch as `loss`.
 
     Every call with the same settings sees the same images under the same blur and noise, so that what differs
     between two trained networks is what they were trained for.
+
+    Args:
+        watch: what else stands in every row, and where every epoch is put aside: a training that was interrupted
+            yields its rows again and goes on.
+        others: what `loss_of` changes beside the model.
 
     Raises:
         DivergenceError: the loss is no longer a number.
@@ -126,8 +149,13 @@ def train(
     )
     precision = choose_precision(settings.precision, pixels.device)
     generator = torch.Generator().manual_seed(seed)
-    last_good = None
-    for epoch in range(1, epochs + 1):
+    rows: list[Row] = []
+    snapshot = Snapshot(model=model, optimizer=optimizer, schedule=schedule, generator=generator, **others)
+    if watch.progress and (kept := watch.progress.kept()):
+        snapshot.restore(kept)
+        rows = kept["rows"]
+    yield from rows
+    for epoch in range(len(rows) + 1, epochs + 1):
         model.train()  # whoever looks at it between two epochs leaves it otherwise
         total = torch.zeros((), device=pixels.device)
         for sharp in batches(pixels, settings.batch_size, generator):
@@ -144,10 +172,12 @@ def train(
             total += shown.detach()
         mean = (total / count).item()
         if mean != mean:
-            before = "" if last_good is None else f", after {last_good:.4f} in epoch {epoch - 1}"
+            before = f", after {rows[-1]['loss']:.4f} in epoch {epoch - 1}" if rows else ""
             raise DivergenceError(f"the loss is not a number in epoch {epoch}{before}; try a smaller --lr than {lr:g}")
-        last_good = mean
-        yield mean
+        rows.append({"epoch": epoch, "loss": mean, **watch.judge()})
+        yield rows[-1]
+        if watch.progress:
+            watch.progress.keep(partial(snapshot.state, {"rows": rows}))
 
 
 def draw_photograph(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:

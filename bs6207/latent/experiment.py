@@ -8,8 +8,8 @@ import numpy as np
 
 from bs6207.data.images import ImageSet
 from bs6207.data.sources import load
-from bs6207.errors import DataError, DivergenceError
-from bs6207.experiment import Deal, Progress, Result, in_turn
+from bs6207.errors import DataError, DivergenceError, UserError
+from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
 from bs6207.latent.report import report
 from bs6207.latent.scores import Search, score_constants
 from bs6207.latent.settings import LatentSettings
@@ -35,12 +35,12 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     require_enough(learn, max(settings.dims), clusters)
     constants = score_constants(learn, data.validation)
     tasks = plan(settings, clusters, floor=constants[CONSTANTS[settings.loss]][settings.loss])
-    progress.expect(sum(steps(task) for task in tasks))
+    progress.expect(sum(steps(task) for task in tasks.values()))
 
-    outcomes = list(deal(study, tasks, progress))
-    cells = [outcome for outcome in outcomes if isinstance(outcome, Cell)]
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    baselines = [outcome for outcome in outcomes if isinstance(outcome, Baseline)]
+    outcomes = deal(study, tasks, progress, data.sha256)
+    cells = [outcome for outcome in outcomes.values() if isinstance(outcome, Cell)]
+    baselines = [outcome for outcome in outcomes.values() if isinstance(outcome, Baseline)]
+    failures = [told(tasks[key], outcome) for key, outcome in outcomes.items() if isinstance(outcome, Failure | Lost)]
     if not cells:
         raise DivergenceError(failures[0].reason)
     metrics: dict[str, Any] = {
@@ -64,18 +64,33 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     return report(metrics, cells, data, settings)
 
 
-def plan(settings: LatentSettings, clusters: int, floor: float) -> list[Task]:
+def plan(settings: LatentSettings, clusters: int, floor: float) -> dict[tuple[Any, ...], Task]:
     """The independent pieces of work: the autoencoders by size and seed, then the baselines by seed."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     every, dims = tuple(settings.clusterer), tuple(settings.dims)
-    tasks = [
-        Task("autoencoder", (dim,), Search(every, clusters, seed), floor, settings) for dim in dims for seed in seeds
-    ]
+    tasks: dict[tuple[Any, ...], Task] = {
+        ("autoencoder", dim, seed): Task("autoencoder", (dim,), Search(every, clusters, seed), floor, settings)
+        for dim in dims
+        for seed in seeds
+    }
     for kind in ("pixels", "pca"):
         for seed in seeds:
             clusterers = tuple(name for name in every if name not in COSTLY or seed == settings.seed)
-            tasks.append(Task(kind, dims, Search(clusterers, clusters, seed), floor, settings))
+            tasks[kind, seed] = Task(kind, dims, Search(clusterers, clusters, seed), floor, settings)
     return tasks
+
+
+def told(task: Task, failed: Failure | Lost) -> Failure:
+    """What metrics.json says of an autoencoder that failed.
+
+    Raises:
+        UserError: it was a baseline, without which nothing is to be said.
+    """
+    if isinstance(failed, Failure):
+        return failed
+    if task.kind != "autoencoder":
+        raise UserError(failed.reason)
+    return Failure(task.dims[0], task.seed, failed.reason)
 
 
 def steps(task: Task) -> int:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
-from bs6207.experiment import DealtSettings, distinct, known, setting
+from bs6207.experiment import Settings, distinct, known, setting
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
 
 MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck
@@ -31,7 +31,7 @@ ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 TRAINING = "Training"
 
 
-class LatentSettings(DealtSettings):
+class LatentSettings(Settings):
     """Settings of the latent experiment."""
 
     dims: Annotated[list[LatentSize], AfterValidator(distinct)] = setting(

@@ -13,7 +13,7 @@ from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import loaded
 from bs6207.devices import choose_device, choose_precision, flush_denormals, prepare
 from bs6207.errors import DivergenceError
-from bs6207.experiment import Row, Steps, Weights
+from bs6207.experiment import PieceSteps, Row, Steps, Storable, Weights
 from bs6207.latent.autoencoder import Autoencoder, recipe_for
 from bs6207.latent.components import principal_components
 from bs6207.latent.model import saved
@@ -49,7 +49,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Storable):
     """One autoencoder: what it scores on the test images, and what is drawn of it.
 
     Attributes:
@@ -74,7 +74,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Storable):
     """Scores of raw pixels, or by latent size those of PCA, with one seed of the clusterers."""
 
     kind: str
@@ -83,7 +83,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Storable):
     """An autoencoder that has learned nothing, and why it is said to."""
 
     dim: int
@@ -91,7 +91,7 @@ class Failure:
     reason: str
 
 
-def study(task: Task, progress: Steps) -> Cell | Baseline | Failure:
+def study(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
     """Do one piece of work."""
     data = loaded(task.settings.data)
     learn = data.learn_from(task.settings.train_images)
@@ -107,7 +107,7 @@ def study(task: Task, progress: Steps) -> Cell | Baseline | Failure:
         return Failure(task.dims[0], task.seed, f"{task.dims[0]} numbers, seed {task.seed}: {failure}")
 
 
-def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Cell:
+def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: PieceSteps) -> Cell:
     """Train one autoencoder, then score it on the test images.
 
     Raises:
@@ -127,7 +127,9 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Step
 
     history: list[Row] = []
     precision = choose_precision(settings.precision, device)
-    for epoch in train(model, pixels, validation, settings.epochs, recipe, task.seed, settings.loss, precision):
+    for epoch in train(
+        model, pixels, validation, settings.epochs, recipe, task.seed, settings.loss, precision, progress
+    ):
         history.append(
             {
                 "dim": dim,

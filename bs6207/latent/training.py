@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.batches import batches, steps_per_epoch
 from bs6207.errors import DivergenceError
+from bs6207.experiment import PieceSteps, Storable
 from bs6207.latent.autoencoder import Autoencoder, Recipe
 from bs6207.optimizers import OPTIMIZERS
+from bs6207.snapshot import Snapshot
 
 BETAS, WEIGHT_DECAY = (0.8, 0.95), 0.1
 WARM_UP = 0.15  # share of the steps in which the learning rate rises; it then falls linearly to 0
@@ -21,7 +24,7 @@ SMOOTH_UNTIL = 0.7  # share of the steps in which the loss becomes pure L1
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Storable):
     """Where a training stands after an epoch.
 
     Attributes:
@@ -45,6 +48,7 @@ def train(
     seed: int,
     loss: str = "l1",
     precision: torch.dtype = torch.float32,
+    progress: PieceSteps | None = None,
 ) -> Iterator[Epoch]:
     """Train `model` in place, one `Epoch` after the other; it ends with the weights that did best on validation.
 
@@ -57,6 +61,7 @@ def train(
         seed: of the order of the batches.
         loss: `l1`, or `mse` for the squared error throughout.
         precision: of the layers' arithmetic while training; weights, loss and validation stay in float32.
+        progress: where every epoch is put aside; a training that was interrupted yields its epochs again and goes on.
 
     Raises:
         DivergenceError: the loss is no longer a number.
@@ -73,8 +78,13 @@ def train(
     generator = torch.Generator().manual_seed(seed)
 
     best, weights, lowest = 0, deepcopy(model.state_dict()), validate(model, validation)[loss]
-    step = 0
-    for number in range(1, epochs + 1):
+    step, done = 0, list[Epoch]()
+    snapshot = Snapshot(model=model, optimizer=optimizer, schedule=schedule, generator=generator)
+    if progress and (kept := progress.kept()):
+        snapshot.restore(kept)
+        best, weights, lowest, step, done = (kept[name] for name in ("best", "weights", "lowest", "step", "done"))
+    yield from done
+    for number in range(len(done) + 1, epochs + 1):
         model.train()
         total = torch.zeros((), device=pixels.device)
         for images in batches(pixels, recipe.batch_size, generator):
@@ -100,7 +110,11 @@ def train(
             )
         if reached[loss] < lowest:
             best, weights, lowest = number, deepcopy(model.state_dict()), reached[loss]
-        yield Epoch(number, train_l1, reached["l1"], reached["mse"], best)
+        done.append(Epoch(number, train_l1, reached["l1"], reached["mse"], best))
+        yield done[-1]
+        if progress:
+            rest = {"best": best, "weights": weights, "lowest": lowest, "step": step, "done": done}
+            progress.keep(partial(snapshot.state, rest))
     model.load_state_dict(weights)
 
 

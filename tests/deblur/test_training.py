@@ -2,13 +2,22 @@
 
 import pytest
 import torch
+from conftest import Interrupted, Shelf
 from torch import nn
 
 from bs6207.data.blur import blur_for_test
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet, new_restorer
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.training import DISC_LOSSES, draw_photograph, restore, scores_of, train_disc_net, train_restorer
+from bs6207.deblur.training import (
+    DISC_LOSSES,
+    Watch,
+    draw_photograph,
+    restore,
+    scores_of,
+    train_disc_net,
+    train_restorer,
+)
 from bs6207.errors import DivergenceError
 
 DIGITS = torch.from_numpy(embedded_digits().train.pixels[:320])
@@ -80,8 +89,8 @@ def test_the_restorer_learns_and_without_disc_weight_equals_its_control():
         torch.manual_seed(0)
         net = UNet()
         settings = SETTINGS.model_copy(update={"disc_weight": weight, "disc": "frozen"})
-        losses = list(train_restorer(net, DIGITS, 4, 0.002, 0, settings, disc_net))
-        assert losses[-1] < 0.8 * losses[0]
+        rows = list(train_restorer(net, DIGITS, 4, 0.002, 0, settings, disc_net))
+        assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
         nets.append(weights(net))
     assert torch.equal(nets[0], nets[1])  # the same images, blur and noise
     assert not torch.equal(nets[0], nets[2])
@@ -102,8 +111,8 @@ def test_what_lies_beyond_black_costs_nothing_and_can_come_back():
     settings = SETTINGS.model_copy(update={"noise": 0.0})
     for pixels, moves in ((black, False), (white, True)):
         shift = Shift()
-        (loss,) = train_restorer(shift, pixels, 1, 0.01, 0, settings)
-        assert loss == (1.0 if moves else 0.0)
+        (row,) = train_restorer(shift, pixels, 1, 0.01, 0, settings)
+        assert row["loss"] == (1.0 if moves else 0.0)
         assert (shift.by.item() > -2.99) == moves or shift.by.item() == pytest.approx(-3, abs=1e-3)
 
 
@@ -150,6 +159,28 @@ def test_weights_stay_in_single_precision(precision):
     list(train_restorer(net, DIGITS, 1, 0.002, 0, settings))
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     assert restore(net, DIGITS[:4] / 255).dtype == torch.float32
+
+
+@pytest.mark.parametrize("disc", ["frozen", "joint"])
+def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(disc):
+    settings = SETTINGS.model_copy(update={"disc": disc})
+
+    def trained(progress):
+        torch.manual_seed(0)
+        net, disc_net = UNet(), DiscNet()
+        watch = Watch(lambda: {"sum": weights(net).sum().item()}, progress)
+        rows = list(train_restorer(net, DIGITS, 4, 0.002, 0, settings, disc_net, watch))
+        return rows, weights(net), weights(disc_net)
+
+    whole, shelf = trained(None), Shelf(2)
+    for epochs in (2, 1):
+        shelf.epochs = epochs
+        with pytest.raises(Interrupted):
+            trained(shelf)
+    rows, *tensors = trained(shelf)
+    assert rows == whole[0]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert all(torch.equal(one, other) for one, other in zip(tensors, whole[1:], strict=True))
 
 
 def test_a_loss_that_is_no_number_stops_the_training():

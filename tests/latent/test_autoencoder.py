@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import Interrupted, Shelf
 
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DivergenceError
@@ -55,13 +56,13 @@ def test_clipping_lets_the_gradient_pass():
     assert values.grad.tolist() == [1, 1, 1]
 
 
-def trained(seed, dim=8, epochs=3, loss="l1", precision=torch.float32, **changes):
+def trained(seed, dim=8, epochs=3, loss="l1", precision=torch.float32, progress=None, **changes):
     """A model trained on a thousand digits, and its epochs."""
     torch.manual_seed(seed)
     recipe = replace(recipe_for(dim, 60_000), **{"batch_size": 64, "lr": 0.01} | changes)
     components = principal_components(DATA.train[:1000], dim) if recipe.linear else None
     model = Autoencoder((1, 28, 28), dim, recipe, components=components)
-    return model, list(train(model, DIGITS[:1000], VALIDATION, epochs, recipe, seed, loss, precision))
+    return model, list(train(model, DIGITS[:1000], VALIDATION, epochs, recipe, seed, loss, precision, progress))
 
 
 def test_three_epochs_on_a_thousand_digits_leave_the_black_image_far_behind():
@@ -71,6 +72,21 @@ def test_three_epochs_on_a_thousand_digits_leave_the_black_image_far_behind():
     assert curve[-1].validation_l1 < 0.65 * truth.mean().item()
     assert (reconstruct(model, VALIDATION) - truth).abs().mean().item() == pytest.approx(curve[-1].validation_l1)
     assert encode(model, DIGITS[:7]).shape == (7, 8)
+
+
+@pytest.mark.parametrize("loss", ["l1", "mse"])
+def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(loss):
+    changes = {"epochs": 8, "lr": 0.3, "batch_size": 500, "loss": loss}  # so fast that not the last epoch is the best
+    whole, curve = trained(0, **changes)
+    shelf = Shelf(3)
+    for epochs in (3, 1):
+        shelf.epochs = epochs
+        with pytest.raises(Interrupted):
+            trained(0, progress=shelf, **changes)
+    model, same = trained(0, progress=shelf, **changes)
+    assert same == curve
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
 
 
 def test_the_squared_error_does_better_by_the_squared_error():
