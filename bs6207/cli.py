@@ -4,6 +4,7 @@ import signal
 import sys
 import traceback
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -121,6 +122,8 @@ def main() -> NoReturn:
     """Run the command line; exit with 0 done, 1 failed, 2 misused, 130 interrupted or 143 terminated."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a sign that the terminal lacks costs no result
     try:
         code = typer.main.get_command(app).main(sys.argv[1:] or ["--help"], "bs6207", standalone_mode=False)
     except UserError as failure:

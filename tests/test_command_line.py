@@ -221,6 +221,11 @@ def test_output_survives_a_narrow_terminal_a_c_locale_and_no_color(bs6207):
     assert os.linesep not in done.stdout.splitlines()[-1]
 
 
+def test_a_terminal_that_lacks_a_sign_shows_its_code_and_fails_no_run(bs6207):
+    done = bs6207("bump", "--optimizer", "gd", "--out", "hügel", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, r"h\xfcgel")
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_reader_that_leaves_early_does_no_harm(tmp_path, options):
     command = [sys.executable, "-m", "bs6207", "bump", "--optimizer", "gd", *options]
