@@ -3,6 +3,7 @@
 import signal
 import sys
 import traceback
+from dataclasses import asdict
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,7 +20,7 @@ from bs6207.console import ProgressReport, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
 from bs6207.errors import UserError
-from bs6207.experiment import AnySettings, Experiment
+from bs6207.experiment import AnySettings, Experiment, Options, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
 from bs6207.runs import failing_writes, open_run, strict_json, write_new
@@ -77,6 +78,29 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
     for sentence in done.failures:
         complain(sentence)
     if done.failures:
+        raise typer.Exit(1)
+
+
+@command(
+    app,
+    "doctor",
+    Options,
+    out="The folder that runs are written to; outputs if not given.",
+    print_json="Print the checks as JSON instead of the table.",
+)
+def doctor(options: Options, invocation: Invocation) -> None:
+    """What works here, and what to do where it does not."""
+    from bs6207.doctor import examine
+
+    checks = examine(invocation.out or Path("outputs"), options.device)
+    broken = [check.name for check in checks if check.state == "broken"]
+    verdict = f"broken: {', '.join(broken)}" if broken else "nothing is broken"
+    if invocation.print_json:
+        show_json(strict_json({"checks": [asdict(check) for check in checks], "ok": not broken}), verdict)
+    else:
+        rows = [asdict(check) | {"found, and what to do": f"{check.found}\n{check.remedy}".strip()} for check in checks]
+        show(Table(("name", "state", "found, and what to do"), rows), (), verdict, justify="left")
+    if broken:
         raise typer.Exit(1)
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from bs6207.experiment import Row, Table
 
@@ -94,12 +95,12 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-def show(headline: Table, remarks: Sequence[str], folder: Any) -> None:
+def show(headline: Table, remarks: Sequence[str], folder: Any, justify: Literal["left", "right"] = "right") -> None:
     """Print the headline table, what it must not be read without, and last the folder written."""
     console = Console(highlight=False)
     with console.capture() as captured:
         if headline.rows:
-            console.print(rich_table(headline))
+            console.print(rich_table(headline, justify))
         for sentence in remarks:
             console.print(sentence, markup=False, soft_wrap=True)
     with reader_may_leave():
@@ -123,11 +124,11 @@ def reader_may_leave() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain at exit
 
 
-def rich_table(table: Table) -> RichTable:
-    """A table for the terminal: names to the left, numbers to the right."""
+def rich_table(table: Table, justify: Literal["left", "right"] = "right") -> RichTable:
+    """A table for the terminal: names to the left, and what stands beside them, mostly numbers, to the side given."""
     shown = RichTable(box=box.SIMPLE_HEAD)
     for place, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if place else "left", overflow="fold")
+        shown.add_column(column, justify=justify if place else "left", overflow="fold")
     for row in table.rows:
-        shown.add_row(*(str(row.get(column, "")) for column in table.columns))
+        shown.add_row(*(Text(str(row.get(column, ""))) for column in table.columns))
     return shown

@@ -333,3 +333,12 @@ def git_commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a lock file; one that nobody holds is taken for an instant and left as it was."""
+    try:
+        with FileLock(lock, blocking=False):
+            return False
+    except Timeout:
+        return True

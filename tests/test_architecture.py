@@ -27,8 +27,9 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "data": {"data", "experiment", "errors"},
     "metrics": {"metrics"},
     **{story: SHARED | {story} for story in STORIES},
+    "doctor": {"cells", "data", "devices", "errors", "figures", "runs"},
     "cli": STORIES
-    | {"__init__", "cells", "checkpoints", "console", "devices", "errors", "experiment", "options", "runs"},
+    | {"__init__", "cells", "checkpoints", "console", "devices", "doctor", "errors", "experiment", "options", "runs"},
 }
 
 HOME = {  # a library: the modules that may import it

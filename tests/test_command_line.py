@@ -12,6 +12,7 @@ import pytest
 
 from bs6207.bump.settings import BumpSettings
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
+from bs6207.experiment import Options
 from bs6207.latent.settings import LatentSettings
 
 REFUSED = [  # arguments; words that the one sentence must hold
@@ -89,6 +90,10 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("restore a.png --model --json", "--model: '--json' is no name"),
     ("restore a.png --onnx --json", "--onnx: '--json' is no name"),
     ("restore a.png --device tpu", "--device: should be"),
+    ("doctor --out --json", "--out: '--json' is no name"),
+    ("doctor --device tpu", "--device: should be"),
+    ("doctor --jsn", "--json"),
+    ("doctor here", "unexpected extra argument"),
     ("latnt", "Did you mean 'latent'"),
     ("--nosuch", "No such option"),
 ]
@@ -195,11 +200,10 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert not {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "scipy", "skimage"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["bump", "latent", "deblur", "restore"])
+@pytest.mark.parametrize("command", ["bump", "latent", "deblur", "restore", "doctor"])
 def test_help_names_every_setting_with_its_default(bs6207, command):
-    model = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings, "restore": RestoreSettings}[
-        command
-    ]
+    models = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings, "restore": RestoreSettings}
+    model = models.get(command, Options)
     page = " ".join(bs6207(command, "--help", COLUMNS="200", TERM="dumb").stdout.replace("│", " ").split())
     for name, info in model.model_fields.items():
         assert (info.json_schema_extra["metavar"] if name == "images" else f"--{name.replace('_', '-')} ") in page
