@@ -148,7 +148,7 @@ class PieceSteps(Steps, Protocol):
         """Put aside how far this piece is, in place of what was put aside before; `state` is asked when it is time."""
 
     def kept(self) -> State | None:
-        """How far this piece was when it was interrupted; None for a new one."""
+        """How far this piece was when it was interrupted, None for a new one; its rows and steps are reported again."""
 
 
 class Progress(Steps, Protocol):

@@ -84,7 +84,7 @@ class Run:
 
     def record(self, row: Row) -> None:
         """Append one row to history.jsonl; it is on disk when this returns."""
-        with (self.partial / "history.jsonl").open("a", encoding="utf-8") as file:
+        with failing_writes(self.partial), (self.partial / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(strict_json(row, indent=None))
             file.flush()
             os.fsync(file.fileno())
@@ -149,9 +149,13 @@ class Run:
 
         What the pieces have put aside goes last: killed a moment earlier, the same command still publishes this run.
         """
-        if is_run(self.folder, self.command):
-            self.retire(self.folder)
-        self.partial.rename(self.folder)
+        earlier = self.retire(self.folder) if is_run(self.folder, self.command) else None
+        try:
+            self.partial.rename(self.folder)
+        except OSError:
+            if earlier:
+                earlier.rename(self.folder)
+            raise
         sync_folder(self.folder.parent)
         self.clear()
 
