@@ -25,6 +25,7 @@ FINE_TUNE = 0.1  # share of the learning rate for the last stage, which starts f
 DISC_LR = 0.002  # peak learning rate of disc_net
 PIXELS_AT_ONCE = 500 * 28 * 28
 LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is
+TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, restored worst, outweigh weak ones in L1
 
 PerImage = Callable[[Tensor], Tensor]  # a loss for every score, [N]
 
@@ -183,11 +184,12 @@ def train(
 def draw_photograph(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:
     """Clear images as a camera out of focus would store them, everything drawn anew for each."""
     low, high = settings.sigma_range
-    one, other, chance, noise = torch.rand(4, len(sharp), generator=generator)
-    sigma = low + (high - low) * (one + other) / 2  # rarer at the ends, where a blur is harmless or beyond help
+    one, other, chance, noise, more = torch.rand(5, len(sharp), generator=generator)
+    # rarer at the ends, where a blur is harmless or beyond help
+    sigma = low + (high - low) * ((one + other) / 2) ** TOWARDS_SHARP
     if low < high:  # a specialist for one blur is shown nothing else
         sigma = sigma.masked_fill(chance < left_clear, 0.0)
-    return photograph(draw_blur(sharp, sigma, generator), 2 * settings.noise * noise, generator)
+    return photograph(draw_blur(sharp, sigma, generator), settings.noise * (noise + more), generator)
 
 
 def optimizer_of(model: nn.Module, lr: float) -> torch.optim.Optimizer:
