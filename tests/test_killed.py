@@ -1,9 +1,16 @@
-"""Every command, killed at random instants from its first import to its last rename, ends with the same bytes."""
+"""Every command, stopped at any instant from its first import to its last rename, ends with the same bytes."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
 
 import pytest
-from bench.kills import COMMANDS, instants, kill_and_resume, leave_alone
+from bench.kills import COMMANDS, instants, kill_and_resume, leave_alone, start
 
 KILLS = 20
+SECONDS = 60  # within which the first checkpoint must lie there
 
 
 @pytest.fixture(scope="module")
@@ -16,3 +23,45 @@ def wholes(tmp_path_factory):
 @pytest.mark.parametrize(("command", "share"), instants(KILLS, seed=6207))
 def test_a_killed_run_ends_with_the_bytes_of_one_that_was_left_alone(wholes, tmp_path, command, share):
     assert kill_and_resume(wholes[command], share, tmp_path) == ""
+
+
+def put_aside(outputs, process):
+    """The first training that a run has put aside; its process waits for nobody."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := list(outputs.glob("latent.partial/cells/autoencoder-*.part"))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "terminated"])
+def test_a_stopped_run_says_how_to_go_on_and_does_so_even_from_a_damaged_file(wholes, tmp_path, number):
+    process = start("latent", tmp_path)
+    aside = put_aside(tmp_path, process)
+    process.send_signal(number)
+    _, told = process.communicate()
+    assert process.returncode == 128 + number
+    assert "run the same command to go on" in told
+    aside.write_bytes(aside.read_bytes()[:-1])
+    again = start("latent", tmp_path)
+    _, told = again.communicate()
+    assert again.returncode == 0, told
+    assert "goes on where it was interrupted" in told
+    assert f"{aside} is damaged" in told
+    assert wholes["latent"].contents(tmp_path) == wholes["latent"].contents(wholes["latent"].outputs)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(wholes, tmp_path):
+    process = start("latent", tmp_path)
+    put_aside(tmp_path, process)
+    children = [
+        child for file in Path(f"/proc/{process.pid}/task").glob("*/children") for child in file.read_text().split()
+    ]
+    workers = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert "another goes on where it was" in told
+    assert wholes["latent"].contents(tmp_path) == wholes["latent"].contents(wholes["latent"].outputs)
