@@ -20,10 +20,12 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from bs6207.errors import SettingsError, way_out
-from bs6207.experiment import Options, Settings, is_no_flag, setting
+from bs6207.experiment import Options, Settings, setting
+from bs6207.names import usable
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
+MOST_SHOWN = 100  # letters of a value that is refused
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
 PACKAGE = Path(__file__).parent
 PRESETS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # in a wheel, in a checkout
@@ -34,10 +36,10 @@ class Invocation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    config: Annotated[str, AfterValidator(is_no_flag)] | None = setting(
+    config: Annotated[str, AfterValidator(usable)] | None = setting(
         None, "Settings from a TOML file, or from a preset by its name. Flags win.", panel="Run", metavar="NAME|FILE"
     )
-    out: Annotated[Path, AfterValidator(is_no_flag)] | None = setting(
+    out: Annotated[Path, AfterValidator(usable)] | None = setting(
         None, "The run folder to fill; outputs/COMMAND if not given.", panel="Run", metavar="DIR"
     )
     print_json: bool = setting(False, "Print metrics.json instead of the table.", panel="Run")
@@ -227,7 +229,16 @@ def complaint(failure: ValidationError) -> str:
     if first["type"] == "too_short":
         return "needs at least one value"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    return message if first["type"] == "value_error" else f"{message}, not {first['input']!r}"
+    return message if first["type"] == "value_error" else f"{message}, not {shorten(first['input'])}"
+
+
+def shorten(value: Any) -> str:
+    """A value as Python writes it, or the beginning of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def read_config(config: str, command: str, settings_type: type[AnyOptions]) -> tuple[Path, Mapping[str, Any]]:
@@ -241,6 +252,8 @@ def read_config(config: str, command: str, settings_type: type[AnyOptions]) -> t
         raise SettingsError(f"{file} is not UTF-8 text; save it as UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as failure:
         raise SettingsError(f"{file} is not TOML: {failure}") from None
+    except ValueError:
+        raise SettingsError(f"{file} holds a number of more digits than Python reads; write a smaller one") from None
 
     table = document.get(command)
     if not isinstance(table, dict):
@@ -256,16 +269,15 @@ def read_config(config: str, command: str, settings_type: type[AnyOptions]) -> t
 def find_config(config: str) -> Path:
     """The file that `--config` names: a path, or a preset."""
     if Path(config).suffix == ".toml" or "/" in config or "\\" in config:
-        file = Path(config)
+        file = Path(config).expanduser()
         if not file.exists() or file.is_dir():
             raise SettingsError(
                 f"--config: there is no file {config}; give a TOML file, or a preset: {', '.join(presets())}"
             )
         return file
-    for folder in PRESETS:
-        if (file := folder / f"{config}.toml").is_file():
-            return file
-    raise SettingsError(f"--config: no preset {config!r}; {way_out(config, presets())}")
+    if config not in presets():
+        raise SettingsError(f"--config: no preset {shorten(config)}; {way_out(config, presets())}")
+    return next(file for folder in PRESETS if (file := folder / f"{config}.toml").is_file())
 
 
 def presets() -> list[str]:

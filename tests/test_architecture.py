@@ -8,23 +8,24 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bs6207"
 FILES = sorted(PACKAGE.rglob("*.py"))
 STORIES = {"bump", "latent", "deblur"}
-SHARED = {"data", "metrics", "optimizers", "devices", "figures", "snapshot", "experiment", "errors"}
+SHARED = {"data", "metrics", "optimizers", "devices", "figures", "snapshot", "experiment", "errors", "names"}
 
 MAY_IMPORT = {  # a module or package: what of this project it may import, itself included
     "__init__": STORIES,
     "__main__": {"cli"},
     "errors": set(),
+    "names": set(),
     "experiment": {"errors"},
     "optimizers": set(),
     "devices": {"errors"},
     "figures": set(),
     "console": {"experiment"},
-    "options": {"experiment", "errors"},
+    "options": {"experiment", "errors", "names"},
     "snapshot": {"experiment"},
     "checkpoints": {"runs", "experiment"},
     "cells": {"checkpoints", "experiment", "errors"},
     "runs": {"experiment", "errors", "figures"},
-    "data": {"data", "experiment", "errors"},
+    "data": {"data", "experiment", "errors", "names"},
     "metrics": {"metrics"},
     **{story: SHARED | {story} for story in STORIES},
     "doctor": {"cells", "data", "devices", "errors", "figures", "runs"},

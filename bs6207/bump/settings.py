@@ -44,7 +44,7 @@ def parse_set(texts: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"--set: {key} is given twice")
         try:
             keywords[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             keywords[key] = value
     return keywords
 

@@ -10,8 +10,9 @@ from bs6207.data.idx import read_idx
 from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 from bs6207.data.memory import require_memory
 from bs6207.data.pictures import READ_AS, opened
-from bs6207.data.sources import IDX_FILES, Note, find_idx, is_text
+from bs6207.data.sources import IDX_FILES, Note, find_idx
 from bs6207.errors import DataError
+from bs6207.names import is_text
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 CHANNELS = {"L": 1, "RGB": 3}

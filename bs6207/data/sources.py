@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 from pydantic import AfterValidator
 
 from bs6207.errors import DataError, way_out
+from bs6207.names import is_text
 
 if TYPE_CHECKING:
     from bs6207.data.images import DataSet
@@ -183,21 +184,16 @@ def named_or_found(text: str) -> str:
         return text
     try:
         path = Path(text).expanduser().resolve()
-        is_path = text.startswith((".", "~")) or "/" in text or os.sep in text or (bool(text) and path.is_dir())
-        if is_path and not path.is_dir():
-            raise ValueError(f"there is no folder {path}; give one with images, or one of auto, {', '.join(DATASETS)}")
-    except (OSError, RuntimeError) as failure:  # a name too long, no permission, a loop of links, no home
+        is_folder = path.is_dir()
+    except (OSError, RuntimeError, ValueError) as failure:  # too long, no permission, a loop of links, no home, a NUL
         raise ValueError(f"cannot look into {text!r}: {getattr(failure, 'strerror', None) or failure}") from None
-    if not is_path:
+    if not is_folder and (text.startswith((".", "~")) or "/" in text or os.sep in text):
+        raise ValueError(f"there is no folder {path}; give one with images, or one of auto, {', '.join(DATASETS)}")
+    if not is_folder or not text:
         raise ValueError(f"no data set {text!r}; {way_out(text, ('auto', *DATASETS))}")
     if not is_text(str(path)):
         raise ValueError(f"the path {str(path)!r} is not UTF-8 and cannot be recorded; rename the folder")
     return str(path)
-
-
-def is_text(name: str) -> bool:
-    """Whether a file's name can be written down: on Linux it may hold bytes that are no UTF-8."""
-    return name.encode(errors="ignore").decode() == name
 
 
 DataName = Annotated[str, AfterValidator(named_or_found)]

@@ -4,9 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bs6207.data.sources import DATA_HELP, DataName, is_text
+from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
-from bs6207.experiment import Options, Settings, distinct, is_no_flag, setting
+from bs6207.experiment import Options, Settings, distinct, setting
+from bs6207.names import can_be_told, usable
 
 TRAINING = "Training"
 DISC = "Discriminator"
@@ -60,7 +61,7 @@ class DeblurSettings(Settings):
     batch_size: int = setting(64, "Images per step.", panel=TRAINING, ge=1, le=65536)
     lr: float = setting(0.004, "Peak learning rate; the last stage uses a tenth of it.", panel=TRAINING, gt=0, le=10)
     train_images: int | None = setting(
-        None, "Learn from the first so many training images only.", panel=TRAINING, ge=100
+        None, "Learn from the first so many training images only.", panel=TRAINING, ge=100, le=10_000_000
     )
     precision: PrecisionName = setting(
         "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
@@ -121,20 +122,13 @@ class DeblurSettings(Settings):
         return "strong" if self.frontier else "l1_disc"
 
 
-def can_be_told(name: str) -> str:
-    """Refuses a file whose name cannot be written into JSON or onto every terminal."""
-    if not is_text(name):
-        raise ValueError(f"{name!r} is not UTF-8; rename the file")
-    return name
-
-
 class RestoreSettings(Options):
     """What `bs6207 restore` can be told."""
 
     images: list[Annotated[str, AfterValidator(can_be_told)]] = setting(
         [], "PNG, JPEG, TIFF, BMP, WebP.", panel="Pictures", positional=True, metavar="IMAGE"
     )
-    model: Annotated[str, AfterValidator(is_no_flag)] = setting(
+    model: Annotated[str, AfterValidator(usable)] = setting(
         "outputs/deblur", "The folder of a run of bs6207 deblur, whose restorer is used.", metavar="DIR"
     )
     clarity: float | None = setting(
@@ -144,7 +138,7 @@ class RestoreSettings(Options):
         ge=0,
         le=1,
     )
-    onnx: Annotated[str, AfterValidator(is_no_flag)] | None = setting(
+    onnx: Annotated[str, AfterValidator(usable)] | None = setting(
         None,
         "Also write the network of this clarity as an ONNX file, for images of any size, and compare it with torch; "
         "needs the extra named onnx.",

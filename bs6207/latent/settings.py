@@ -71,7 +71,7 @@ class LatentSettings(Settings):
         le=10,
     )
     train_images: int | None = setting(
-        None, "Learn from the first so many training images only.", panel=TRAINING, ge=100
+        None, "Learn from the first so many training images only.", panel=TRAINING, ge=100, le=10_000_000
     )
     precision: PrecisionName = setting(
         "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
