@@ -1,10 +1,18 @@
-"""Names of files and folders, as people give them: which can be used, and written down."""
+"""Names, as people give them: which a shell offers, and which of files can be used and written down."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 Name = TypeVar("Name", str, Path)
+
+
+@dataclass(frozen=True)
+class Offered:
+    """In the annotation of a setting: the words that a shell completes its values to; others may be accepted."""
+
+    words: tuple[str, ...]
 
 
 def is_text(name: str) -> bool:

@@ -21,7 +21,7 @@ from typer.core import TyperCommand
 
 from bs6207.errors import SettingsError, way_out
 from bs6207.experiment import Options, Settings, setting
-from bs6207.names import usable
+from bs6207.names import Offered, usable
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
@@ -130,7 +130,7 @@ def option(name: str, info: FieldInfo) -> inspect.Parameter:
         metavar=look["metavar"] or (None if element is bool else metavar_of(element)),
         show_default=False,  # the model's default is in the help text; the option's own is "not given"
         rich_help_panel=look["panel"],
-        autocompletion=lambda incomplete: [word for word in choices_of(element) if word.startswith(incomplete)],
+        autocompletion=lambda incomplete: [word for word in words_of(info, element) if word.startswith(incomplete)],
     )
     typed: Any = bool if element is bool else list[str] if is_list else str
     return inspect.Parameter(
@@ -156,6 +156,12 @@ def plain_type(annotation: Any) -> Any:
 def choices_of(kind: Any) -> tuple[str, ...]:
     """The words a setting accepts, where they are few."""
     return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def words_of(info: FieldInfo, element: Any) -> list[str]:
+    """What a shell offers as the value of a field."""
+    offered = [word for part in constraints(info) if isinstance(part, Offered) for word in part.words]
+    return [*choices_of(element), *offered]
 
 
 def metavar_of(kind: Any) -> str:

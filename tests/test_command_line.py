@@ -218,6 +218,24 @@ def test_version_and_module_and_completion(bs6207):
     assert "--clusterer" in bs6207(_BS6207_COMPLETE="complete_bash", **half).stdout
 
 
+COMPLETED = {  # the half-typed line, and the words that a shell offers
+    "bump --optimizer ada": ["adam", "adamw", "adamax", "adagrad", "adadelta", "adafactor"],
+    "bump --optimizer gd --landscape g": ["gaussian"],
+    "latent --data fa": ["fashion-mnist"],
+    "deblur --data mn": ["mnist", "mnist-5k"],
+    "latent --dims 2 --clusterer k": ["kmeans"],
+    "latent --projection ": ["pca", "umap"],
+}
+
+
+@pytest.mark.parametrize("line", COMPLETED)
+def test_a_shell_completes_the_names_of_choices(bs6207, line):
+    words = f"bs6207 {line}"
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = bs6207(_BS6207_COMPLETE="complete_bash", **asked)
+    assert done.stdout.split() == COMPLETED[line]
+
+
 def test_output_survives_a_narrow_terminal_a_c_locale_and_no_color(bs6207):
     done = bs6207("bump", "--optimizer", "adam", COLUMNS="40", LC_ALL="C", NO_COLOR="1", FORCE_COLOR="")
     assert done.returncode == 0

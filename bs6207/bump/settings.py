@@ -10,6 +10,7 @@ from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
 from bs6207.bump.sweep import Axis, parse_sweep
 from bs6207.errors import way_out
 from bs6207.experiment import Settings, distinct, setting
+from bs6207.names import Offered
 from bs6207.optimizers import OPTIMIZERS
 
 HYPERPARAMETERS = "Hyperparameters (those left out are the optimizer's own)"
@@ -52,14 +53,17 @@ def parse_set(texts: Sequence[str]) -> dict[str, Any]:
 def check_optimizer(name: str) -> str:
     """Accepts the names in `OPTIMIZERS`, `all`, and package.module:Class."""
     if name not in OPTIMIZERS and name != ALL and not is_foreign(name):
-        raise ValueError(f"no optimizer {name!r}; {way_out(name, [*OPTIMIZERS, ALL])}, or write package.module:Class")
+        raise ValueError(f"no optimizer {name!r}; write package.module:Class, or {way_out(name, [*OPTIMIZERS, ALL])}")
     return name
+
+
+OptimizerName = Annotated[str, AfterValidator(check_optimizer), Offered((*OPTIMIZERS, ALL))]
 
 
 class BumpSettings(Settings):
     """Settings of the bump experiment; the numbers of the classical exercise are the defaults."""
 
-    optimizer: Annotated[list[Annotated[str, AfterValidator(check_optimizer)]], AfterValidator(distinct)] = setting(
+    optimizer: Annotated[list[OptimizerName], AfterValidator(distinct)] = setting(
         ["gd", "momentum", "adam"],
         f"Optimizers to compare: {', '.join(OPTIMIZERS)}; all of these: all; or your own: package.module:Class.",
         min_length=1,

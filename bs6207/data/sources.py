@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 from pydantic import AfterValidator
 
 from bs6207.errors import DataError, way_out
-from bs6207.names import is_text
+from bs6207.names import Offered, is_text
 
 if TYPE_CHECKING:
     from bs6207.data.images import DataSet
@@ -196,7 +196,7 @@ def named_or_found(text: str) -> str:
     return str(path)
 
 
-DataName = Annotated[str, AfterValidator(named_or_found)]
+DataName = Annotated[str, AfterValidator(named_or_found), Offered(("auto", *DATASETS))]
 
 
 def cache_folder() -> Path:

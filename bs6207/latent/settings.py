@@ -9,6 +9,7 @@ from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
 from bs6207.experiment import Settings, distinct, known, setting
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
+from bs6207.names import Offered
 
 MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck
 
@@ -25,7 +26,7 @@ def installed(choice: str) -> str:
     return choice
 
 
-ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed)]
+ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed), Offered(tuple(CLUSTERERS))]
 ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 
 TRAINING = "Training"
