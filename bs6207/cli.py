@@ -5,7 +5,6 @@ import sys
 import traceback
 from dataclasses import asdict
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -16,7 +15,7 @@ from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
 from bs6207.cells import deal, workers
 from bs6207.checkpoints import Checkpoints
-from bs6207.console import ProgressReport, say, show, show_json
+from bs6207.console import ProgressReport, open_streams, reader_may_leave, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
 from bs6207.errors import UserError
@@ -99,7 +98,7 @@ def doctor(options: Options, invocation: Invocation) -> None:
         show_json(strict_json({"checks": [asdict(check) for check in checks], "ok": not broken}), verdict)
     else:
         rows = [asdict(check) | {"found, and what to do": f"{check.found}\n{check.remedy}".strip()} for check in checks]
-        show(Table(("name", "state", "found, and what to do"), rows), (), verdict, justify="left")
+        show(Table(("name", "state", "found, and what to do"), rows), (), verdict, prose=True)
     if broken:
         raise typer.Exit(1)
 
@@ -129,7 +128,8 @@ def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySett
 def print_version(wanted: bool) -> None:
     """Answer --version, whatever else stands on the line."""
     if wanted:
-        print(f"bs6207 {__version__}")
+        with reader_may_leave(sys.stdout):
+            print(f"bs6207 {__version__}")
         raise typer.Exit
 
 
@@ -144,10 +144,9 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line; exit with 0 done, 1 failed, 2 misused, 130 interrupted or 143 terminated."""
+    open_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a sign that the terminal lacks costs no result
     try:
         code = typer.main.get_command(app).main(sys.argv[1:] or ["--help"], "bs6207", standalone_mode=False)
     except UserError as failure:

@@ -19,7 +19,7 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "optimizers": set(),
     "devices": {"errors"},
     "figures": set(),
-    "console": {"experiment"},
+    "console": {"experiment", "errors"},
     "options": {"experiment", "errors", "names"},
     "snapshot": {"experiment"},
     "checkpoints": {"runs", "experiment"},

@@ -1,0 +1,130 @@
+"""Wherever the output goes: to a closed pipe, a full disk, a narrow terminal, one without colours, or nowhere."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from bs6207.console import fitting
+from bs6207.experiment import Table
+
+COMMAND = f"{sys.executable} -m bs6207"
+BUMP = f"{COMMAND} bump --optimizer gd"
+REFUSED = f"{COMMAND} bump --optimizer adm"
+FULL = "bs6207: cannot print to stdout: No space left on device; what the run wrote is whole\n"
+
+LINES = {  # in bash: the exit code, and what else arrives on stderr
+    "stdout into a reader that leaves": (f"{BUMP} | head -1 >/dev/null", 0, "bump"),
+    "json into one that leaves": (f"{BUMP} --json | head -c 1 >/dev/null", 0, "bump"),
+    "stderr into one that leaves": (f"{BUMP} --json 2> >(true) >/dev/null", 0, "bump"),
+    "a refusal into one that leaves": (f"{REFUSED} 2> >(true)", 2, None),
+    "stderr closed": (f"{BUMP} --json >/dev/null 2>&-", 0, "bump"),
+    "all closed": (f"{BUMP} <&- >&- 2>&-", 0, "bump"),
+    "a refusal, all closed": (f"{REFUSED} <&- >&- 2>&-", 2, None),
+    "a full disk": (f"{BUMP} >/dev/full", 1, "bump"),
+    "the version on a full disk": (f"{COMMAND} --version >/dev/full", 1, None),
+    "a refusal on a full disk": (f"{REFUSED} 2>/dev/full", 2, None),
+}
+
+
+@pytest.mark.parametrize(("line", "code", "written"), LINES.values(), ids=LINES)
+def test_a_stream_that_takes_nothing_changes_neither_the_run_nor_its_exit_code(tmp_path, line, code, written):
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == code
+    assert not done.stdout
+    said = done.stderr.replace("outputs/bump\n", "")  # with --json, where the run lies
+    assert said == (FULL if code == 1 else "")
+    assert [path.name for path in tmp_path.glob("outputs/[!.]*")] == ([written] if written else [])
+    if written:
+        assert (tmp_path / "outputs/bump/metrics.json").is_file()
+
+
+def on_terminal(tmp_path, *arguments: str, **environment: str) -> tuple[int, str]:
+    """The exit code, and what a terminal is sent."""
+    parent, child = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "bs6207", *arguments],
+        cwd=tmp_path,
+        env={"TERM": "xterm-256color"} | {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | environment,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+    )
+    os.close(child)
+    sent = b""
+    try:
+        while more := os.read(parent, 65536):
+            sent += more
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(parent)
+    return running.wait(), sent.decode()
+
+
+def test_a_terminal_gets_colours_and_a_live_bar_unless_it_wants_none(tmp_path):
+    code, sent = on_terminal(tmp_path, "bump", "--optimizer", "gd")
+    assert (code, "\x1b[" in sent) == (0, True)
+    code, sent = on_terminal(tmp_path, "bump", "--optimizer", "gd", NO_COLOR="1")
+    assert (code, "\x1b" in sent) == (0, False)
+    assert "h_max" in sent
+
+
+ENCODINGS = [  # the environment, a folder, and how it is printed
+    ({"PYTHONIOENCODING": "ascii"}, "größe", r"gr\xf6\xdfe"),
+    ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, "size", "size"),
+]
+
+
+@pytest.mark.parametrize(("encoding", "folder", "printed"), ENCODINGS)
+def test_letters_that_an_encoding_lacks_are_escaped(bs6207, tmp_path, encoding, folder, printed):
+    done = bs6207("bump", "--optimizer", "gd", "--out", folder, DISPLAY="", WAYLAND_DISPLAY="", **encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == printed
+    assert (tmp_path / folder / "metrics.json").is_file()
+
+
+WIDE = Table(
+    ("optimizer", "h_max", "at step", "holds for"),
+    [
+        {"optimizer": "adam", "h_max": "0.4101842951299659", "at step": 6, "holds for": "ever, proof"},
+        {"optimizer": "torch.optim:AdamW", "h_max": "—", "at step": 1000, "holds for": "1000 steps [bold]"},
+    ],
+)
+
+
+@pytest.mark.parametrize("width", [36, 40, 60, 70, 80, 200])
+def test_every_value_of_a_table_is_in_one_piece_at_any_width(width):
+    terminal = Console(width=width, color_system=None)
+    with terminal.capture() as captured:
+        terminal.print(fitting(WIDE, terminal))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
+    for row in WIDE.rows:
+        for value in row.values():
+            assert any(re.search(rf"(^|\s){re.escape(str(value))}(\s|$)", line) for line in lines)
+    is_side_by_side = any("adam" in line and "0.41" in line for line in lines)
+    assert is_side_by_side == (width >= 70)
+
+
+def test_headings_are_broken_before_the_table_is():
+    table = Table(("name", "a long heading"), [{"name": "x", "a long heading": 1.5}])
+    terminal = Console(width=24, color_system=None)
+    with terminal.capture() as captured:
+        terminal.print(fitting(table, terminal))
+    assert [line.split() for line in captured.get().splitlines() if line.strip(" ─")] == [
+        ["a", "long"],
+        ["name", "heading"],
+        ["x", "1.5"],
+    ]
+
+
+def test_a_value_longer_than_the_terminal_is_folded_and_not_cut():
+    path = "outputs/" + "x" * 100
+    terminal = Console(width=40, color_system=None)
+    with terminal.capture() as captured:
+        terminal.print(fitting(Table(("written",), [{"written": path}]), terminal))
+    assert "".join(captured.get().split()).removeprefix("written") == path
