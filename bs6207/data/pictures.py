@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from bs6207.errors import DataError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the suffix; others may call programs
 READ_AS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB"}  # Pillow's modes
+PHOTOMETRIC, BLACK_ON_WHITE = 262, 0  # a TIFF file's tag, and its value where zero is white
 SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -51,7 +53,13 @@ def read(file: Path) -> Picture:
         profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
         upright = ImageOps.exif_transpose(image)
         if is_deep:
-            return Picture(np.asarray(upright).astype(np.uint16)[None], profile=profile)
+            if image.has_transparency_data:
+                raise DataError(f"{file} has 16 bits and a transparent colour; save it without transparency")
+            pixels = np.asarray(upright).astype(np.uint16)[None]
+            tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+            if tags.get(PHOTOMETRIC) == BLACK_ON_WHITE:  # with 8 bits Pillow turns it round itself
+                pixels = np.iinfo(np.uint16).max - pixels
+            return Picture(pixels, profile=profile)
         kind = READ_AS[image.mode] + ("A" if upright.has_transparency_data else "")
         channels = np.atleast_3d(np.asarray(upright.convert(kind))).transpose(2, 0, 1)
     if kind in ("LA", "RGBA"):
@@ -68,6 +76,13 @@ def png(picture: Picture) -> bytes:
     return stream.getvalue()
 
 
+def loses_bits(image: Image.Image) -> bool:
+    """Whether Pillow reads 8 bits of more: it has 16 for grey alone, and only its decoders are told what to drop."""
+    told = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    deep = [part for part in told if ";16" in str(part) or (image.format == "PPM" and part in range(256, 2**16))]
+    return image.mode in READ_AS and bool(deep)
+
+
 @contextmanager
 def opened(file: Path) -> Iterator[Image.Image]:
     """A picture to read from.
@@ -82,6 +97,8 @@ def opened(file: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as image:
+                if loses_bits(image):
+                    raise DataError(f"{file} has more than 8 bits per channel, and colour or alpha; save it with 8")
                 yield image
     except DataError:
         raise

@@ -242,6 +242,10 @@ STRAYS = {  # one file beside nine good ones: how it is made, and what the sente
     "text": (lambda path: path.write_text("not an image"), "is not an image"),
     "truncated": (truncated, "cannot read"),
     "16 bits": (lambda path: Image.new("I;16", (5, 4), 999).save(path), "is stored as I;16; save it with 8 bits"),
+    "16 bits and colour": (
+        lambda path: path.write_bytes(b"P6 5 4 65535\n" + bytes(5 * 4 * 3 * 2)),
+        "has more than 8 bits per channel",
+    ),
     "transparent": (transparent, "has transparent pixels"),
     "transparent palette": (transparent_palette, "has transparent pixels"),
     "a bomb": (lambda path: bomb(path, 60_000), "has [0-9,]+ pixels, more than the [0-9,]+ that"),

@@ -113,6 +113,19 @@ def test_a_palette_and_its_transparent_colour_are_resolved(model, tmp_path):
     assert np.array_equal(np.asarray(restored)[..., :3], expected(model, np.asarray(picture.convert("RGB"))))
 
 
+def test_sixteen_bits_of_black_on_white_are_turned_round(tmp_path):
+    Image.fromarray(DEEP).save(tmp_path / "white.tif", tiffinfo={262: 0})  # PhotometricInterpretation: zero is white
+    assert np.array_equal(pictures.read(tmp_path / "white.tif").pixels[0], 65535 - DEEP)
+
+
+def test_one_bit_is_black_or_white(model, tmp_path):
+    picture = Image.fromarray(GREY).convert("1")
+    picture.save(tmp_path / "my.png")
+    (row,) = restore(model, tmp_path / "my.png").rows
+    pixels = np.asarray(picture).astype(np.uint8) * 255
+    assert np.array_equal(np.asarray(seen(row["written"])), expected(model, pixels))
+
+
 def test_a_picture_for_print_becomes_rgb(model, tmp_path):
     Image.fromarray(COLOUR).convert("CMYK").save(tmp_path / "my.jpg")
     (row,) = restore(model, tmp_path / "my.jpg").rows
@@ -165,6 +178,29 @@ def truncated(path):
     path.write_bytes(path.read_bytes()[:-200])
 
 
+def png_file(path, samples, colour, transparent=b""):
+    """A PNG file of 16 bits, written by the book (PNG, second edition): Pillow writes grey alone."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = samples.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in samples)
+    chunks = [(b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks if one[1] or one[0] == b"IEND"))
+
+
+def deep(*shape):
+    return RANDOM.randint(0, 65536, shape).astype(np.uint16)
+
+
+def several(kind):
+    more = {"save_all": True, "append_images": [Image.fromarray(~COLOUR)]}
+    return lambda path: Image.fromarray(COLOUR).save(path, kind, **more)
+
+
+MORE_BITS = "has more than 8 bits per channel, and colour or alpha; save it with 8"
 BAD = {  # how it is made, and what the sentence says besides its name
     "missing": (lambda path: None, "there is no file"),
     "a folder": (lambda path: path.mkdir(), "there is no file"),
@@ -174,9 +210,14 @@ BAD = {  # how it is made, and what the sentence says besides its name
     "ten gigapixels": (lambda path: bomb(path, 100_000), "has 10,000,000,000 pixels, more than the 89,478,485"),
     "a hundred megapixels": (lambda path: bomb(path, 10_000), "has 100,000,000 pixels, more than the 89,478,485"),
     "floats": (lambda path: Image.fromarray(GREY.astype(np.float32)).save(path, "TIFF"), "is stored as F"),
-    "several": (
-        lambda path: Image.fromarray(GREY).save(path, "TIFF", save_all=True, append_images=[Image.fromarray(~GREY)]),
-        "holds several pictures",
+    **{f"several in a {kind}": (several(kind), "holds several pictures") for kind in ("TIFF", "GIF", "PNG", "WEBP")},
+    "colours of 16 bits": (lambda path: png_file(path, deep(5, 7, 3), 2), MORE_BITS),
+    "colours and alpha of 16 bits": (lambda path: png_file(path, deep(5, 7, 4), 6), MORE_BITS),
+    "grey and alpha of 16 bits": (lambda path: png_file(path, deep(5, 7, 2), 4), MORE_BITS),
+    "16 bits and a transparent grey": (lambda path: png_file(path, deep(5, 7), 0, b"\0\1"), "a transparent colour"),
+    "a PPM file of 16 bits": (
+        lambda path: path.write_bytes(b"P6 7 5 65535\n" + deep(5, 7, 3).tobytes()),
+        MORE_BITS,
     ),
 }
 
