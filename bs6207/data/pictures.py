@@ -78,7 +78,8 @@ def png(picture: Picture) -> bytes:
 
 def loses_bits(image: Image.Image) -> bool:
     """Whether Pillow reads 8 bits of more: it has 16 for grey alone, and only its decoders are told what to drop."""
-    told = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
+    tiles = getattr(image, "tile", [])
+    told = [part for tile in tiles for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
     deep = [part for part in told if ";16" in str(part) or (image.format == "PPM" and part in range(256, 2**16))]
     return image.mode in READ_AS and bool(deep)
 

