@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -72,13 +71,6 @@ def distinct(values: list) -> list:
         if value in values[:place]:
             raise ValueError(f"{value} is given twice; give each value once")
     return values
-
-
-def is_no_flag(value: str | Path) -> str | Path:
-    """Refuses a name that starts with a dash: `--out --json` has forgotten the folder."""
-    if str(value).startswith("-") or not Path(value).expanduser().resolve().name:
-        raise ValueError(f"{str(value)!r} is no name; give one")
-    return value
 
 
 class Storable:

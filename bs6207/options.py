@@ -214,9 +214,10 @@ def read_settings(
         return settings_type.model_validate(values)
     except ValidationError as failure:
         place = str(next(iter(failure.errors()[0]["loc"]), ""))
-        where = (
-            f"{file}: {place}: " if place in table and place not in given else f"{flag_of(place)}: " if place else ""
-        )
+        if place in given or file is None:
+            where = f"{flag_of(place)}: " if place else ""
+        else:
+            where = f"{file}: {place}: " if place else f"{file}: " if not given else ""
         raise SettingsError(f"{where}{complaint(failure)}") from None
 
 

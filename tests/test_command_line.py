@@ -35,6 +35,11 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("latent --epochs 1.5", "--epochs: should be a valid integer"),
     ("latent --epochs", "requires an argument"),
     ("latent --epoch 3", "--epochs"),
+    ("latent --epochs 1000000000", "--epochs: should be less than or equal to 10000, not"),
+    ("latent --seeds 1000000000", "--seeds: should be less than or equal to 100, not"),
+    ("latent --batch-size 1000000000", "--batch-size: should be less than or equal to 65536, not"),
+    ("latent --train-images 1000000000000", "--train-images: should be less than or equal to 10000000, not"),
+    ("latent --jobs 1000000000", "--jobs: should be less than or equal to 1024, not"),
     ("latent --lr nan", "--lr: should be a finite number"),
     ("latent --lr inf", "--lr: should be a finite number"),
     ("latent --lr -1", "--lr: should be greater than 0"),
@@ -55,6 +60,7 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --lr 0", "--lr: should be greater than 0"),
     ("bump --beta1 1", "--beta1: should be less than 1"),
     ("bump --steps 1e9", "--steps: should be a valid integer"),
+    ("bump --steps 1000000000000", "--steps: should be less than or equal to 1000000, not"),
     ("bump --device mps", "--device"),
     ("bump --optimizer nosuch.module:X", "no module 'nosuch'"),
     ("bump --optimizer torch.optim:Nosuch", "Nosuch"),
@@ -64,7 +70,8 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --optimizer adam --set nesterov=True", "nesterov"),
     ("bump --optimizer gd --beta1 0.5", "none of gd has it"),
     ("bump --sweep lr=1:0:5 beta1=0:0.9:5", "LOW must be less than HIGH"),
-    ("bump --sweep lr=0:1:5", "two axes"),
+    ("bump --sweep lr=1:0:5", "--sweep: a sweep has two axes, not 1; write lr=0.01:1:512 beta1"),
+    ("bump --sweep lr=0.1:1:1000000000000 beta1=0:0.9:5", "--sweep: 'lr=0.1:1:1000000000000': COUNT must be from 2 to"),
     ("bump --optimizer gd --sweep lr=0.1:1:5 beta1=0:0.9:5", "gd has no beta1"),
     ("bump --optimizer sparse-adam --sweep eps=0:0.1:3 lr=0.1:0.3:3", "sparse-adam cannot walk"),
     ("bump --optimizer adam --sweep lr=0.1:1:5 beta1=0:1.5:5", "--sweep: beta1"),
@@ -76,6 +83,10 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --bumps 3", "goes with --landscape staircase"),
     ("bump --landscape gaussian --band", "go with --landscape triangle"),
     ("bump --landscape gausian", "--landscape: should be"),
+    ("deblur --seeds 1000000000", "--seeds: should be less than or equal to 100, not"),
+    ("deblur --epochs 1000000000", "--epochs: should be less than or equal to 10000, not"),
+    ("deblur --batch-size 1000000000", "--batch-size: should be less than or equal to 65536, not"),
+    ("deblur --test-images 1000000000", "--test-images: should be less than or equal to 100000, not"),
     ("deblur --epochs 2", "--epochs: should be greater than or equal to 3"),
     ("deblur --sigma 3:1", "must rise"),
     ("deblur --sigma a", "neither LOW:HIGH nor a number"),
@@ -104,6 +115,8 @@ def test_a_bad_line_gets_one_sentence_and_exit_2_and_writes_nothing(bs6207, tmp_
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+    flags = [word.partition("=")[0] for word in line.split() if word.startswith("--") and word != "--"]
+    assert not flags or "extra argument" in words or any(flag in done.stderr for flag in flags)
     assert not done.stdout
     assert not list(tmp_path.iterdir())
 
@@ -114,15 +127,24 @@ def config_of(tmp_path: Path, content: str | bytes) -> str:
     return str(file)
 
 
-BAD_CONFIGS = [
+BAD_CONFIGS = [  # what the file holds, and what is said of it to those who run `latent` (`bump`, where it says so)
     ("[latent]\ndims = []", "dims: needs at least one value"),
     ("[latent]\nepoch = 3", "no setting 'epoch'; did you mean epochs?"),
     ("[latent]\nepochs = true", "epochs: should be a valid integer, not True"),
     ("[latent]\nepochs = '3'", "epochs: should be a valid integer, not '3'"),
     ("[latent]\ndims = [2, 0]", "dims: should be greater than or equal to 1, not 0"),
     ("[latent]\nlr = nan", "lr: should be a finite number"),
+    ("[latent]\nepochs = 1979-05-27", "epochs: should be a valid integer, not datetime.date(1979, 5, 27)"),
+    ("[latent]\ndims = 2", "dims: should be a valid list, not 2"),
+    ("[latent]\nepochs = 1000000000000", "epochs: should be less than or equal to 10000"),
+    (f"[latent]\nepochs = {'9' * 5000}", "holds a number of more digits than Python reads; write a smaller one"),
+    ("[latent]\ntrain_images = 100\ndims = [200]", "is fewer than the latent size 200"),
+    ("[latent.dims]\n2 = 4", "dims: should be a valid list"),
+    ('[latent]\ndata = "\\u0000"', "data: cannot look into"),
+    ("[bump]\nsweep = ['lr=1:0:5', 'beta1=0:0.9:5']", "sweep: 'lr=1:0:5': LOW must be less than HIGH"),
+    ("[bump]\nset = ['x']", "set: 'x' is not KEY=VALUE"),
     ("[latent]\nepochs = = 3", "line 2, column 10"),
-    ("[bump]\nlr = 0.1", "has no [latent] table"),
+    ("[deblur]\nlr = 0.1", "has no [latent] table"),
     ("latent = 3", "has no [latent] table"),
     (b"[latent]\n# \xff", "is not UTF-8"),
 ]
@@ -131,7 +153,7 @@ BAD_CONFIGS = [
 @pytest.mark.parametrize(("content", "words"), BAD_CONFIGS)
 def test_a_bad_config_names_the_file_and_the_key_and_writes_nothing(bs6207, tmp_path, content, words):
     file = config_of(tmp_path, content)
-    done = bs6207("latent", "--config", file)
+    done = bs6207("bump" if b"[bump]" in Path(file).read_bytes() else "latent", "--config", file)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert words in done.stderr
     assert file in done.stderr

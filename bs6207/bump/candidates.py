@@ -11,6 +11,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -144,14 +145,16 @@ def require_candidates(settings: BumpSettings) -> None:
     Raises:
         SettingsError: one does not, or a hyperparameter has no effect.
     """
-    walkers = [candidate(name, settings) for name in settings.names]
+    with naming("--optimizer"):
+        walkers = [candidate(name, settings) for name in settings.names]
     for field in OWN:
         if getattr(settings, field) is not None and not any(has(walker, field) for walker in walkers):
             raise SettingsError(f"--{field.replace('_', '-')}: none of {', '.join(settings.names)} has it")
     for axis in settings.axes if settings.sweep else ():
         for end in (axis.low, axis.high):
             for name in settings.names:
-                walker = candidate(name, settings.model_copy(update={axis.name: end}))
+                with naming("--sweep"):
+                    walker = candidate(name, settings.model_copy(update={axis.name: end}))
                 if axis.name in ("lr", *OWN) and not has(walker, axis.name):
                     raise SettingsError(f"--sweep: {name} has no {axis.name}")
 
@@ -164,6 +167,15 @@ def sources(settings: BumpSettings) -> str:
         for source in sorted(Path(file).parent.glob("*.py")) if file else ():
             digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def naming(flag: str) -> Iterator[None]:
+    """Put the flag at fault before the sentence about it."""
+    try:
+        yield
+    except SettingsError as failure:
+        raise SettingsError(f"{flag}: {failure}") from failure
 
 
 def has(walker: Candidate, field: str) -> bool:

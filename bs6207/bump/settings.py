@@ -8,6 +8,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError, model_validat
 
 from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
 from bs6207.bump.sweep import Axis, parse_sweep
+from bs6207.data.memory import memory
 from bs6207.errors import way_out
 from bs6207.experiment import Settings, distinct, setting
 from bs6207.names import Offered
@@ -25,6 +26,9 @@ NOISY = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")  # those with
 BUMP_WIDTH, BUMPS = 0.5, 3  # of the Gaussian, in units of x; of the staircase
 
 
+STEP_BYTES, CELL_BYTES = 400, 240  # of memory, by optimizer: a step of a path (370 seen), a cell of a diagram (230)
+
+
 def is_foreign(name: str) -> bool:
     """Whether a name means a class of the user's or a third party's, package.module:Class."""
     return ":" in name
@@ -40,14 +44,27 @@ def parse_set(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.isidentifier():
-            raise ValueError(f"--set: {text!r} is not KEY=VALUE, as in nesterov=True")
+            raise ValueError(f"{text!r} is not KEY=VALUE, as in nesterov=True")
         if key in keywords:
-            raise ValueError(f"--set: {key} is given twice")
+            raise ValueError(f"{key} is given twice; give each keyword once")
         try:
             keywords[key] = ast.literal_eval(value)
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             keywords[key] = value
     return keywords
+
+
+def check_set(texts: list[str]) -> list[str]:
+    """Accepts what `parse_set` reads."""
+    parse_set(texts)
+    return texts
+
+
+def check_sweep(texts: list[str]) -> list[str]:
+    """Accepts what `parse_sweep` reads, or nothing."""
+    if texts:
+        parse_sweep(texts, SWEEPABLE)
+    return texts
 
 
 def check_optimizer(name: str) -> str:
@@ -112,7 +129,7 @@ class BumpSettings(Settings):
     weight_decay: float | None = setting(
         None, "Pull towards x = 0; own: 0.01 for adamw, otherwise 0.", panel=HYPERPARAMETERS, ge=0
     )
-    set: list[str] = setting(
+    set: Annotated[list[str], AfterValidator(check_set)] = setting(
         [],
         "Further keywords for the optimizer's constructor, as in nesterov=True.",
         panel=HYPERPARAMETERS,
@@ -157,7 +174,7 @@ class BumpSettings(Settings):
     )
 
     band: bool = setting(False, "Also h_max over one step of L, because one L is one phase.", panel=STUDIES)
-    sweep: list[str] = setting(
+    sweep: Annotated[list[str], AfterValidator(check_sweep)] = setting(
         [],
         f"h_max over two settings, as in lr=0.01:1:512 beta1=0:0.99:512; any of {', '.join(SWEEPABLE)}.",
         panel=STUDIES,
@@ -216,7 +233,23 @@ class BumpSettings(Settings):
         if self.sweep:
             for axis in self.axes:
                 self.check_axis(axis)
+        self.check_memory()
         return self
+
+    def check_memory(self) -> None:
+        """Paths and diagrams of all optimizers are held until they are written."""
+        count = len(self.names)
+        values = {"--steps": (self.steps, STEP_BYTES)}
+        if self.sweep:
+            rows, columns = self.axes
+            values["--sweep"] = (rows.count * columns.count, CELL_BYTES)
+        has = memory()
+        for flag, (how_many, size) in values.items():
+            if has is not None and (needed := count * how_many * size) > has:
+                raise ValueError(
+                    f"{flag}: {how_many:,} values for each of {count} optimizers need about {needed / 2**30:,.1f} GiB "
+                    f"of memory and there are {has / 2**30:,.1f}; ask for fewer"
+                )
 
     def check_axis(self, axis: Axis) -> None:
         """Both ends of a swept setting must be values it can take."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bs6207.errors import way_out
 from bs6207.experiment import Storable
 
-MOST_VALUES = 4096  # on one axis; a diagram of that squared takes some 2 GB
+MOST_VALUES = 4096  # on one axis
 
 
 @dataclass(frozen=True)
