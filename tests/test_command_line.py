@@ -31,6 +31,8 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("latent --dims 200 --train-images 100", "bs6207: --train-images 100 is fewer than the latent size 200"),
     ("latent --out --json", "--out: '--json' is no name"),
     ("latent --out /", "--out: '/' is no name"),
+    ("latent --out a\udcff", r"--out: 'a\udcff' is not UTF-8; rename the file"),
+    ("restore a.png --model ~nosuchuser/x", "--model: '~nosuchuser/x' leads nowhere"),
     ("latent --epochs 0", "--epochs: should be greater than or equal to 1"),
     ("latent --epochs 1.5", "--epochs: should be a valid integer"),
     ("latent --epochs", "requires an argument"),
