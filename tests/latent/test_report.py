@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from latent.made_cells import changed, made
 
-from bs6207.console import rich_table
+from bs6207.console import fitting
 from bs6207.latent.answer import answer, on_pca, on_trust
 from bs6207.latent.classes import DIGITS, class_names, noun
 from bs6207.latent.projections import MOST_POINTS, drawn, project
@@ -146,7 +146,7 @@ def rendered_width(table):
 
     console = Console(width=1000)
     with console.capture() as captured:
-        console.print(rich_table(table))
+        console.print(fitting(table, console))
     return max(len(line.rstrip()) for line in captured.get().splitlines())
 
 
