@@ -282,7 +282,7 @@ def test_a_run_under_way_is_told_by_its_process_and_a_killed_one_by_its_command(
     folder = tmp_path / "outputs/bump"
     assert under_way == Check("lock bump", "ok", f"process {running.pid} is filling {folder}")
     os.utime(tmp_path / "outputs/bump.partial", (0, 0))
-    for file in (tmp_path / "outputs/bump.partial").iterdir():
+    for file in (tmp_path / "outputs/bump.partial").rglob("*"):
         os.utime(file, (0, 86400))
     before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
     found = rows(doctor.runs, tmp_path / "outputs")

@@ -190,7 +190,7 @@ def standard_streams():
 def run_main(monkeypatch, tmp_path):
     """`run_main(line, config)`: the exit code, after all claims have been checked."""
 
-    def end_at_once(settings, progress, **_):
+    def end_at_once(settings, progress, deal):
         return Result(settings, {"done": True}, Table(("what",), [{"what": "done"}]))
 
     for module in (bump_experiment, latent_experiment, deblur_experiment):
