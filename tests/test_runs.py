@@ -7,6 +7,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from bs6207.errors import FolderError
 from bs6207.experiment import Result, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import read_settings
-from bs6207.runs import open_run, strict_json, to_csv
+from bs6207.runs import is_held, open_run, strict_json, to_csv, write_new
 
 SETTINGS = BumpSettings()
 
@@ -168,3 +169,38 @@ def test_json_is_strict_and_sorted():
 def test_numbers_come_back_exactly_from_csv_and_json(number):
     assert float(to_csv(Table(("x",), [{"x": number}])).splitlines()[1]) == number
     assert json.loads(strict_json(number)) == number
+
+
+def test_a_lock_without_a_record_is_told_of_all_the_same(tmp_path):
+    with FileLock(tmp_path / ".bump.lock"), pytest.raises(FolderError, match="is being filled by another process"):
+        finish(tmp_path / "bump", {})
+    assert is_held(tmp_path / ".bump.lock") is False
+
+
+def test_a_name_that_is_taken_gets_a_number_and_what_had_it_stays(tmp_path):
+    files = [write_new(tmp_path / "new/x.png", content) for content in (b"first", b"second", b"third")]
+    assert [file.name for file in files] == ["x.png", "x-2.png", "x-3.png"]
+    assert [file.read_bytes() for file in files] == [b"first", b"second", b"third"]
+
+
+def test_a_figure_is_written_for_the_screen_and_for_print(tmp_path):
+    from matplotlib.figure import Figure
+
+    with open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        run.write_result(Result(SETTINGS, {}, Table((), ()), figures={"drawn": Figure()}))
+    assert (tmp_path / "bump/drawn.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (tmp_path / "bump/drawn.svg").read_bytes()
+
+
+def test_without_git_the_record_names_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    finish(tmp_path / "bump", {})
+    assert json.loads((tmp_path / "bump/env.json").read_text())["commit"] is None
+
+
+def test_what_an_interrupted_run_was_made_for_must_be_readable_to_go_on(tmp_path):
+    with pytest.raises(ZeroDivisionError), open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        (run.cells / "made_for.json").write_bytes(b"\xff")
+        raise ZeroDivisionError
+    finish(tmp_path / "bump", {})
+    assert len(list((tmp_path / "history").iterdir())) == 1
