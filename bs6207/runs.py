@@ -64,7 +64,8 @@ class Run:
                 self.interrupted = "goes on where it was interrupted"
             else:
                 place = self.retire(self.partial)
-                self.interrupted = f"begins anew; an interrupted run of other settings or versions is in {place}"
+                what = "the interrupted run" if settings.fresh else "an interrupted run of other settings or versions"
+                self.interrupted = f"begins anew; {what} is in {place}"
         self.cells.mkdir(parents=True, exist_ok=True)
         write_whole(self.cells / MADE_FOR, made_for.encode())
         self.write("history.jsonl", b"")  # its rows are put aside with the pieces they are of
