@@ -323,11 +323,20 @@ def serve(pipe: Connection) -> NoReturn:
         try:
             work, piece, checkpoints, name, given = pickle.loads(job)
             outcome = work(piece, PieceReport(Messenger(tell), checkpoints, name, given))
+            told: tuple[str, Any] = "done", pickle.dumps(outcome)
         except Exception as failure:
             failure.add_note(traceback.format_exc())  # a traceback does not travel
-            tell("failed", failure)
-        else:
-            tell("done", pickle.dumps(outcome))
+            told = "failed", portable(failure)
+        tell(*told)
+
+
+def portable(failure: Exception) -> Exception:
+    """An exception that can be sent to another process: itself or, where it cannot be built again there, its words."""
+    try:
+        pickle.loads(pickle.dumps(failure))
+    except Exception:
+        return RuntimeError(f"{type(failure).__name__}: {failure}")
+    return failure
 
 
 def receive(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> NoReturn:

@@ -86,6 +86,8 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
     Options,
     out="The folder that runs are written to; outputs if not given.",
     print_json="Print the checks as JSON instead of the table.",
+    config=None,
+    quiet=None,
 )
 def doctor(options: Options, invocation: Invocation) -> None:
     """What works here, and what to do where it does not."""

@@ -157,7 +157,7 @@ Work: TypeAlias = Callable[[Piece, PieceSteps], Outcome]
 
 
 @dataclass(frozen=True)
-class Lost(Storable):
+class Lost:
     """A piece that was given up, because every process that worked on it died."""
 
     reason: str

@@ -85,16 +85,17 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
 
 
 def command(
-    app: typer.Typer, name: str, settings_type: type[AnyOptions], **descriptions: str
+    app: typer.Typer, name: str, settings_type: type[AnyOptions], **descriptions: str | None
 ) -> Callable[[Callable[[AnyOptions, Invocation], None]], Callable[[AnyOptions, Invocation], None]]:
     """Add a command whose options are the fields of `settings_type` and of `Invocation`.
 
-    `descriptions` say, by field, what those of `Invocation` mean to this command where it is something else.
+    `descriptions` say, by field, what those of `Invocation` mean to this command where it is something else; None
+    leaves out one that means nothing to it.
     """
 
     def add(function: Callable[[AnyOptions, Invocation], None]) -> Callable[[AnyOptions, Invocation], None]:
         def callback(**flags: Any) -> None:
-            how = {field: flags.pop(field) for field in Invocation.model_fields}
+            how = {field: flags.pop(field, None) for field in Invocation.model_fields}
             try:
                 invocation = Invocation(**{field: value for field, value in how.items() if value is not None})
             except ValidationError as failure:
@@ -106,8 +107,9 @@ def command(
         common = Settings.model_fields.keys()
         fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: item[0] in common))
         for field, info in Invocation.model_fields.items():
-            fields[field] = copy(info)
-            fields[field].description = descriptions.get(field, info.description)
+            if (description := descriptions.get(field, info.description)) is not None:
+                fields[field] = copy(info)
+                fields[field].description = description
         parameters = [option(field, info) for field, info in fields.items()]
         callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -141,6 +141,29 @@ def test_an_error_in_a_worker_reaches_the_parent_with_its_place(dealt):
     assert "in cube" in "".join(caught.value.__notes__)
 
 
+class Awkward(Exception):
+    """It cannot be built again from its words, as unpickling would."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail_awkwardly(number, progress):
+    raise Awkward("this", "that")
+
+
+def find_what_cannot_travel(number, progress):
+    return lambda: number
+
+
+@pytest.mark.parametrize(
+    ("work", "told"), [(fail_awkwardly, "Awkward: this and that"), (find_what_cannot_travel, "pickle")]
+)
+def test_what_cannot_travel_is_told_and_not_taken_for_a_death(dealt, work, told):
+    with pytest.raises(Exception, match=told):
+        dealt(2, work, [1, 2])
+
+
 @pytest.mark.parametrize("key", [("l1", 0), "../../x", ("package.module:Class", 1), "a" * 300, "é", ("tv", 1.5)])
 def test_a_key_of_any_kind_names_a_file_of_its_own(key):
     name = name_of(key)

@@ -309,3 +309,10 @@ def test_a_check_that_fails_itself_is_a_broken_row_of_one_line():
     found = rows(confused)
     assert found["first"].state == "ok"
     assert (found["confused"].state, found["confused"].found) == ("broken", r"KeyError: 'two\nlines'")
+
+
+@pytest.mark.parametrize("flag", ["--quiet", "--config"])
+def test_the_doctor_has_no_flag_that_would_do_nothing(bs6207, flag):
+    done = bs6207("doctor", flag)
+    assert done.returncode == 2
+    assert flag in done.stderr

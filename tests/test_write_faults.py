@@ -85,7 +85,7 @@ def points(tmp_path_factory):
     return refusing.seen
 
 
-def test_wherever_the_disk_is_full_the_finished_run_stays_and_the_same_command_goes_on(points, tmp_path, capsys):
+def test_wherever_the_disk_is_full_the_finished_run_stays_and_the_same_command_goes_on(points, tmp_path):
     assert points > 50
     for nth in range(1, points + 1):
         place = tmp_path / str(nth)
@@ -120,7 +120,6 @@ def test_what_was_put_aside_before_the_disk_was_full_is_not_done_again(tmp_path)
     assert [row["piece"] for row in begun[3:]] == [1, 1, 1, 2, 2, 2]
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="the system cannot limit the size of files")
 def test_files_that_may_not_grow_fail_the_run_in_one_sentence_and_leave_the_old_one(bs6207, tmp_path):
     assert bs6207("bump", "--optimizer", "gd").returncode == 0
     before = (tmp_path / "outputs/bump/metrics.json").read_bytes()

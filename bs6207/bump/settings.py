@@ -24,8 +24,6 @@ OWN = ("momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  
 SWEEPABLE = ("lr", *OWN, "distance", "up_slope")
 NOISY = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")  # those with a kernel (kernels.py)
 BUMP_WIDTH, BUMPS = 0.5, 3  # of the Gaussian, in units of x; of the staircase
-
-
 STEP_BYTES, CELL_BYTES = 400, 240  # of memory, by optimizer: a step of a path (370 seen), a cell of a diagram (230)
 
 
