@@ -91,17 +91,14 @@ def train(
             with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
                 restored = model(images)
             restored = restored.float()
-            if loss == "mse":
-                cost = functional.mse_loss(restored, images)
-            else:
-                smooth = max(recipe.smooth * (1 - step / (SMOOTH_UNTIL * steps)), recipe.smooth_end)
-                cost = functional.smooth_l1_loss(restored, images, beta=smooth)
+            error = restored.detach() - images
+            smooth = max(recipe.smooth * (1 - step / (SMOOTH_UNTIL * steps)), recipe.smooth_end)
             optimizer.zero_grad()
-            cost.backward()
+            restored.backward(slope(error, loss, smooth))
             optimizer.step()
             schedule.step()
             step += 1
-            total += functional.l1_loss(restored.detach(), images)
+            total += error.abs().mean()
         train_l1, reached = (total / steps_each).item(), validate(model, validation)
         if train_l1 != train_l1:
             raise DivergenceError(
@@ -116,6 +113,20 @@ def train(
             rest = {"best": best, "weights": weights, "lowest": lowest, "step": step, "done": done}
             progress.keep(partial(snapshot.state, rest))
     model.load_state_dict(weights)
+
+
+def slope(error: Tensor, loss: str, smooth: float) -> Tensor:
+    """The gradient of the mean loss in the restored pixels; autograd would go over them three times as often.
+
+    Args:
+        error: restored less true pixels, of any shape.
+        loss: `mse`, or `l1`, of which errors below `smooth` count squared (Huber 1964), with slopes of at most 1.
+    """
+    if loss == "mse":
+        return error * (2 / error.numel())
+    if smooth == 0:
+        return error.sign() / error.numel()
+    return error.clamp(-smooth, smooth) / (smooth * error.numel())
 
 
 def validate(model: Autoencoder, pixels: Tensor) -> dict[str, float]:
