@@ -73,7 +73,7 @@ def test_presets_ship_with_the_package_and_all_are_valid_for_every_command():
     from bs6207.bump.settings import BumpSettings
     from bs6207.deblur.settings import DeblurSettings
 
-    assert {"quick", "default", "assignment"} <= set(presets())
+    assert {"quick", "default", "fast", "assignment"} <= set(presets())
     for preset in presets():
         for name, model in (("bump", BumpSettings), ("latent", LatentSettings), ("deblur", DeblurSettings)):
             read_settings(model, name, {}, preset)

@@ -54,6 +54,9 @@ class LatentSettings(Settings):
         "Write files for TensorBoard's projector too; the extra tensorboard is only the viewer of the run folder.",
     )
 
+    recipe: Literal["full", "fast"] = setting(
+        "full", "What is trained: full is best after many epochs, fast after one.", panel=TRAINING
+    )
     arch: Literal["mlp", "conv"] = setting("mlp", "Hidden layers: perceptron or convolutions.", panel=TRAINING)
     loss: Literal["l1", "mse"] = setting("l1", "Absolute or squared error per pixel.", panel=TRAINING)
     epochs: int = setting(30, "Passes over the training images.", panel=TRAINING, ge=1, le=10_000)

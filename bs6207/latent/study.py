@@ -14,7 +14,7 @@ from bs6207.data.sources import loaded
 from bs6207.devices import choose_device, choose_precision, flush_denormals, prepare
 from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Row, Steps, Storable, Weights
-from bs6207.latent.autoencoder import Autoencoder, recipe_for
+from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.components import principal_components
 from bs6207.latent.model import saved
 from bs6207.latent.scores import Partition, Search, score_images, score_vectors
@@ -115,7 +115,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
     """
     settings, (dim,) = task.settings, task.dims
     device = choose_device(settings.device)
-    recipe = recipe_for(dim, len(learn))
+    recipe = RECIPES[settings.recipe](dim, learn)
     if settings.batch_size:
         recipe = recipe.with_batches_of(min(settings.batch_size, len(learn)))
     if settings.lr:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import Interrupted, Shelf
+from torch.nn import functional
 
+from bs6207.data.images import ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DivergenceError
-from bs6207.latent.autoencoder import ARCHITECTURES, WIDE, Autoencoder, Clip, recipe_for
+from bs6207.latent.autoencoder import ARCHITECTURES, WIDE, Autoencoder, Clip, Crop, fast_recipe_for, recipe_for
 from bs6207.latent.components import principal_components
-from bs6207.latent.training import decode, encode, reconstruct, train, validate
+from bs6207.latent.training import decode, encode, reconstruct, slope, train, validate
 
 DATA = embedded_digits()
 DIGITS = torch.from_numpy(DATA.train.pixels)
@@ -46,6 +48,40 @@ def test_other_batches_take_other_steps():
     assert recipe.with_batches_of(recipe.batch_size // 4).lr == pytest.approx(recipe.lr / 2)
     assert recipe_for(8, 3500).batch_size < recipe.batch_size
     assert recipe_for(8, 10).batch_size == 32
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("dim", [1, 16, 784])
+@pytest.mark.parametrize("image_shape", [(1, 28, 28), (3, 7, 10), (1, 1, 1), (2, 33, 17)])
+def test_the_fast_recipe_maps_images_of_any_size_and_draws_nothing_outside_its_window(image_shape, dim, arch):
+    pixels = np.zeros((300, *image_shape), np.uint8)
+    pixels[:, :, 1:-2, 3:] = 200
+    recipe = fast_recipe_for(dim, ImageSet(pixels, None))
+    model = Autoencoder(image_shape, dim, recipe, arch)
+    assert model.encoder(torch.rand(5, *image_shape)).shape == (5, dim)
+    restored = model(torch.from_numpy(pixels[:5]) / 255)
+    assert restored.shape == (5, *image_shape)
+    if recipe.window and image_shape[1] > 3:
+        assert recipe.window == (1, image_shape[1] - 2, 3, image_shape[2])
+        assert restored[:, :, 1:-2, 3:].min() > 0
+        restored[:, :, 1:-2, 3:] = 0
+        assert restored.max() == 0
+
+
+def test_the_fast_encoder_sees_two_by_two_pixels_as_one():
+    images = torch.arange(30.0).reshape(1, 1, 5, 6)
+    expected = functional.avg_pool2d(images[:, :, 1:5, 1:6], 2)
+    assert torch.equal(Crop((1, 5, 1, 6), halved=True)(images), expected)
+    assert torch.equal(Crop((1, 5, 1, 6), halved=False)(images), images[:, :, 1:5, 1:6])
+
+
+def test_one_epoch_of_the_fast_recipe_learns_more_than_one_of_the_full_recipe():
+    reached = []
+    for recipe in (fast_recipe_for(8, DATA.train), recipe_for(8, len(DATA.train))):
+        torch.manual_seed(0)
+        model = Autoencoder((1, 28, 28), 8, recipe)
+        reached += [epoch.validation_l1 for epoch in train(model, DIGITS, VALIDATION, 1, recipe, 0)]
+    assert reached[0] < 0.97 * reached[1]
 
 
 def test_clipping_lets_the_gradient_pass():
@@ -113,6 +149,19 @@ def gradient(precision):
         restored = model(images)
     (restored.to(images.dtype) - images).abs().mean().backward()
     return torch.cat([weight.grad.flatten().double() for weight in model.parameters()])
+
+
+@pytest.mark.parametrize("smooth", [0.5, 1e-4, 0.0])
+@pytest.mark.parametrize("loss", ["l1", "mse"])
+def test_the_slope_is_autograds_gradient(loss, smooth):
+    restored, images = torch.rand(2, 5, 1, 9, 9, dtype=torch.float64).unbind()
+    restored[0] = images[0]
+    restored.requires_grad_()
+    if loss == "mse":
+        functional.mse_loss(restored, images).backward()
+    else:
+        functional.smooth_l1_loss(restored, images, beta=smooth).backward()
+    torch.testing.assert_close(slope(restored.detach() - images, loss, smooth), restored.grad)
 
 
 @pytest.mark.parametrize(("precision", "least"), [(torch.float32, 0.999999), (torch.bfloat16, 0.99)])
