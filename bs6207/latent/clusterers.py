@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.floating]  # [N, dim]
     Clusters = NDArray[np.int64]  # [N], in 0 ... count - 1
 
-STARTS = 10  # on a part of the vectors where all would take long; the best start is then finished on all
-KMEANS_START_NUMBERS = 8_000_000  # vectors times dimensions: all of 55,000 in 16 dimensions, 10,204 in 784
-MIXTURE_START_VECTORS = 10_000
+STARTS = 10  # on a part of the vectors; the best, finished on all, is within 2e-4 of the inertia of starts on all
+START_VECTORS, START_NUMBERS = 10_000, 2_000_000  # in that part at most, and numbers in them all together
+SHORT = 32  # numbers in a vector
 MIXTURE_DIMS = 64  # a full covariance of more numbers is slow, and near singular with a few thousand images a cluster
 ROUNDS = 500  # of expectation and maximisation
 FLOOR = 1e-4  # of the variances of a mixture, in units of the mean variance of the vectors
@@ -47,7 +47,7 @@ class Clusterer(Protocol):
 
 @dataclass
 class KMeansOfStarts:
-    """K-means, of ten starts the one of least inertia; where the vectors are long, they start on a part of all."""
+    """K-means, of ten starts on 10,000 vectors the one of least inertia, finished on all; fewer where they are long."""
 
     count: int
     seed: int
@@ -55,8 +55,10 @@ class KMeansOfStarts:
     def fit(self, vectors: Vectors) -> KMeansOfStarts:
         from sklearn.cluster import KMeans
 
-        algorithm = "elkan" if self.count > 1 else "lloyd"  # the same answer; elkan refuses a single cluster
-        some = part(vectors, max(KMEANS_START_NUMBERS // vectors.shape[1], self.count), self.seed)
+        # The same answer, in half the time for short vectors and three quarters for long; elkan refuses one cluster.
+        algorithm = "lloyd" if vectors.shape[1] <= SHORT or self.count == 1 else "elkan"
+        most = min(START_VECTORS, START_NUMBERS // vectors.shape[1])
+        some = part(vectors, max(most, self.count), self.seed)
         with stopping_early_is_fine():
             model = KMeans(self.count, n_init=STARTS, random_state=self.seed, algorithm=algorithm).fit(some)
             if len(some) < len(vectors):
@@ -83,7 +85,7 @@ class GaussianMixtureOfStarts:
 
         self.project = principal_axes(vectors)
         points = self.project(vectors)
-        some = part(points, MIXTURE_START_VECTORS, self.seed)
+        some = part(points, START_VECTORS, self.seed)
         fixed: dict[str, Any] = {"reg_covar": FLOOR, "max_iter": ROUNDS, "random_state": self.seed}
         with stopping_early_is_fine():
             model = GaussianMixture(self.count, n_init=STARTS, **fixed).fit(some)

@@ -102,8 +102,7 @@ def test_spectral_clustering_finds_rings_that_k_means_cannot():
 def test_a_start_on_a_part_ends_where_a_start_on_all_does(name, monkeypatch):
     vectors, _ = blobs(4, 100, 5, apart=6.0)
     whole = CLUSTERERS[name](4, 0).fit(vectors)
-    monkeypatch.setattr(clusterers, "KMEANS_START_NUMBERS", 500)
-    monkeypatch.setattr(clusterers, "MIXTURE_START_VECTORS", 100)
+    monkeypatch.setattr(clusterers, "START_VECTORS", 100)
     monkeypatch.setattr(clusterers, "SPECTRAL_VECTORS", 100)
     parted = CLUSTERERS[name](4, 0).fit(vectors)
     assert agreement([whole.predict(vectors), parted.predict(vectors)]) > 0.98
