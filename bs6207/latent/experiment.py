@@ -11,7 +11,7 @@ from bs6207.data.sources import load
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
 from bs6207.latent.report import report
-from bs6207.latent.scores import Search, score_constants
+from bs6207.latent.scores import Search, constant_images, score_constants
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.study import CONSTANTS, Baseline, Cell, Failure, Task, study
 from bs6207.metrics.clusters import agreement
@@ -30,11 +30,11 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     data = load(settings.data, progress.note)
     settings = settings.model_copy(update={"data": data.given_as})
     learn = data.learn_from(settings.train_images)
-    floors = score_constants(learn, data.test)
+    constants = constant_images(learn)
     clusters = settings.clusters or class_count(learn)
     require_enough(learn, max(settings.dims), clusters)
-    constants = score_constants(learn, data.validation)
-    tasks = plan(settings, clusters, floor=constants[CONSTANTS[settings.loss]][settings.loss])
+    floor = score_constants(constants, data.validation)[CONSTANTS[settings.loss]][settings.loss]
+    tasks = plan(settings, clusters, floor)
     progress.expect(sum(steps(task) for task in tasks.values()))
 
     outcomes = deal(study, tasks, progress, data.sha256)
@@ -50,7 +50,7 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
             for dim in settings.dims
             if any(cell.dim == dim for cell in cells)
         },
-        "baselines": floors
+        "baselines": score_constants(constants, data.test)
         | {
             "pixels": over_seeds({one.seed: one.scores for one in baselines if one.kind == "pixels"}),
             "pca": {
@@ -68,15 +68,17 @@ def plan(settings: LatentSettings, clusters: int, floor: float) -> dict[tuple[An
     """The independent pieces of work: the autoencoders by size and seed, then the baselines by seed."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     every, dims = tuple(settings.clusterer), tuple(settings.dims)
+
+    def task(kind: str, dims: tuple[int, ...], seed: int, clusterers: tuple[str, ...]) -> Task:
+        return Task(kind, dims, Search(clusterers, clusters, seed, settings.probes), floor, settings)
+
     tasks: dict[tuple[Any, ...], Task] = {
-        ("autoencoder", dim, seed): Task("autoencoder", (dim,), Search(every, clusters, seed), floor, settings)
-        for dim in dims
-        for seed in seeds
+        ("autoencoder", dim, seed): task("autoencoder", (dim,), seed, every) for dim in dims for seed in seeds
     }
     for kind in ("pixels", "pca"):
         for seed in seeds:
-            clusterers = tuple(name for name in every if name not in COSTLY or seed == settings.seed)
-            tasks[kind, seed] = Task(kind, dims, Search(clusterers, clusters, seed), floor, settings)
+            fewer = tuple(name for name in every if name not in COSTLY or seed == settings.seed)
+            tasks[kind, seed] = task(kind, dims, seed, fewer)
     return tasks
 
 

@@ -1,6 +1,6 @@
 """What reconstructions and latents are scored by; the same for an autoencoder and for what it must beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,12 @@ Vectors = NDArray[np.float32]  # [N, dim]
 
 @dataclass(frozen=True)
 class Search:
-    """Which clusters to look for: by which clusterers, how many, with which seed."""
+    """What to look for in vectors: clusters, by which clusterers, how many, with which seed; and probes, or not."""
 
     clusterers: tuple[str, ...]
     clusters: int
     seed: int
+    probes: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,17 @@ def score_images(truth: NDArray[np.float32], guess: NDArray[np.float32]) -> dict
     return {"l1": l1(truth, guess), "mse": error, "psnr": psnr_of(error)}
 
 
-def score_constants(learn: ImageSet, test: ImageSet) -> dict[str, Any]:
-    """What scores whoever has learned nothing: the black, the median and the mean image."""
-    known, truth = learn.unit_pixels, test.unit_pixels
-    constants = {"black": np.zeros_like(known[0]), "median": np.median(known, 0), "mean": known.mean(0)}
-    return {
-        name: score_images(truth, np.broadcast_to(image, truth.shape).astype(np.float32))
-        for name, image in constants.items()
-    }
+def constant_images(learn: ImageSet) -> dict[str, NDArray[np.float32]]:
+    """What guesses whoever has learned nothing: the black, the median and the mean image, [C, H, W] in [0, 1]."""
+    pixels = learn.pixels
+    images = {"black": np.zeros(learn.image_shape), "median": np.median(pixels, 0), "mean": pixels.mean(0)}
+    return {name: (image / 255).astype(np.float32) for name, image in images.items()}
+
+
+def score_constants(constants: Mapping[str, NDArray[np.float32]], test: ImageSet) -> dict[str, Any]:
+    """The scores of images that are guessed whatever there is to restore."""
+    truth = test.unit_pixels
+    return {name: score_images(truth, np.broadcast_to(image, truth.shape)) for name, image in constants.items()}
 
 
 def score_vectors(
@@ -81,9 +85,10 @@ def score_vectors(
             clusterer.fit(*seen[0])
             found, sorted_later = (clusterer.predict(*views) for views in seen)
             partitions[name] = Partition(search.clusters, found, sorted_later, getattr(clusterer, "trust", {}))
+    probes = search.probes and probe(train_vectors, learn.labels, test_vectors, test.labels, test.flat)
     return partitions, {
         "clusters": {name: score_partition(found, learn, test) for name, found in partitions.items()},
-        "probes": probe(train_vectors, learn.labels, test_vectors, test.labels, test.flat),
+        "probes": probes or {},
     }
 
 

@@ -9,7 +9,7 @@ from bs6207.data.images import DataSet, ImageSet
 from bs6207.experiment import Weights
 from bs6207.latent.classes import DIGITS
 from bs6207.latent.experiment import agreements
-from bs6207.latent.scores import Partition, score_constants, score_images, score_partition
+from bs6207.latent.scores import Partition, constant_images, score_constants, score_images, score_partition
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.study import SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
 from bs6207.metrics.seeds import over_seeds
@@ -80,7 +80,7 @@ def made(
             | {"agreement": agreements([cell for cell in cells if cell.dim == dim])}
             for dim in dims
         },
-        "baselines": score_constants(part, part)
+        "baselines": score_constants(constant_images(part), part)
         | {
             "pixels": over_seeds({0: {"clusters": scored(1, baseline)["clusters"]}}),
             "pca": {dim: over_seeds({0: scored(dim, baseline)}) for dim in dims},
