@@ -13,22 +13,30 @@ import pickle
 import queue
 import re
 import signal
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from typing import Any, Generic, NoReturn, TypeAlias
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from bs6207.checkpoints import Checkpoints, PieceReport
 from bs6207.errors import UserError
 from bs6207.experiment import Key, Lost, Outcome, Piece, Progress, Row, Work
 
 LOOK = 0.2  # seconds between two looks at whether this process was asked to end
+# A fork of this process would copy the state of torch's threads half-way. One of a server that has no threads, and has
+# only imported, starts in a hundredth of the time that importing anew takes; where Linux is not, systems forbid it.
+START = "forkserver" if sys.platform == "linux" else "spawn"
 DEATHS = 2  # of processes that worked on a piece, until it is given up
 
+Value = TypeVar("Value")
+Job: TypeAlias = Callable[["Hear"], Any]  # a function of the module level, with all arguments but who hears of it
 Hear: TypeAlias = Callable[[str, Any], None]  # takes the kind of news, a method of Steps, and what it says
 
 
@@ -42,17 +50,18 @@ def cores() -> int:
 
 
 @contextmanager
-def workers(jobs: int | None = None) -> Iterator["Processes | None"]:
+def workers(jobs: int | None = None, modules: Sequence[str] = ()) -> Iterator["Processes | None"]:
     """Processes to deal pieces to, which start when they are first needed and end with the block.
 
     Args:
         jobs: how many; one per core if None. For 1 there are none: this process does.
+        modules: what the pieces will need; where processes can share it, its import begins now, beside this process.
     """
     jobs = jobs or cores()
     if jobs == 1:
         yield None
         return
-    processes = Processes(jobs)
+    processes = Processes(jobs, modules)
     try:
         yield processes
     finally:
@@ -74,8 +83,8 @@ def deal(
     ledger: Ledger[Key] = Ledger(list(pieces), checkpoints, progress, given)
     if processes is None or len(ledger.open) <= 1:  # one piece alone is done here
         for key in list(ledger.open):
-            report = PieceReport(Messenger(ledger.hears(key)), checkpoints, name_of(key), given)
-            ledger.finish(key, work(pieces[key], report))
+            outcome = work_out(work, pieces[key], checkpoints, name_of(key), given, ledger.hears(key))
+            ledger.finish(key, outcome)
         return ledger.outcomes()
 
     news: queue.SimpleQueue[tuple[Key, str, Any]] = queue.SimpleQueue()
@@ -84,8 +93,7 @@ def deal(
         def hear(kind: str, what: Any) -> None:
             news.put((key, kind, what))
 
-        # Pickled here, tensors travel by value; shared memory would hold a file open for each.
-        job = pickle.dumps((work, pieces[key], checkpoints, name_of(key), given))
+        job = partial(work_out, work, pieces[key], checkpoints, name_of(key), given)
         processes.submit(job, hear).add_done_callback(lambda future: hear("end", future))
 
     for key in ledger.open:
@@ -98,10 +106,40 @@ def deal(
         if kind != "end":
             ledger.hear(key, kind, what)
         elif not isinstance(what.exception(), WorkerError):
-            ledger.finish(key, pickle.loads(what.result()))
+            ledger.finish(key, what.result())
         elif ledger.mourn(key, str(what.exception())):
             submit(key)
     return ledger.outcomes()
+
+
+def work_out(
+    work: Work[Piece, Outcome], piece: Piece, checkpoints: Checkpoints, name: str, given: str, hear: Hear
+) -> Outcome:
+    """The outcome of one piece, in whatever process this is."""
+    return work(piece, PieceReport(Messenger(hear), checkpoints, name, given))
+
+
+def each(processes: "Processes | None", function: Callable[[Value], Outcome], values: Iterable[Value]) -> list[Outcome]:
+    """What a function makes of all values, as `map` does; nothing is put aside."""
+    if processes is None:
+        return [function(value) for value in values]
+    futures = [(value, processes.submit(partial(in_silence, function, value), ignore)) for value in values]
+    outcomes = []
+    for value, future in futures:
+        try:
+            outcomes.append(future.result())
+        except WorkerError:  # its process died; this one does it
+            outcomes.append(function(value))
+    return outcomes
+
+
+def in_silence(function: Callable[[Value], Outcome], value: Value, hear: Hear) -> Outcome:
+    """What a function makes of a value, without telling anybody how far it is."""
+    return function(value)
+
+
+def ignore(kind: str, what: Any) -> None:
+    """Hear nothing."""
 
 
 @dataclass
@@ -235,18 +273,22 @@ class Messenger:
 class Processes:
     """Up to so many processes at a time; one that dies is replaced when it is needed."""
 
-    def __init__(self, jobs: int):
+    def __init__(self, jobs: int, modules: Sequence[str] = ()):
         self.threads = ThreadPoolExecutor(jobs, initializer=leave_interrupts_to_the_main_thread)
+        if START == "forkserver":
+            multiprocessing.set_forkserver_preload(["__main__", *modules])
+            self.threads.submit(forkserver.ensure_running)
         self.lock = threading.Lock()
         self.idle: list[Worker] = []
         self.all: list[Worker] = []
         self.ended = False
 
-    def submit(self, job: bytes, hear: Hear) -> "Future[bytes]":
-        """Have a pickled job done; the future holds its outcome, pickled, or a WorkerError."""
-        return self.threads.submit(self.work, job, hear)
+    def submit(self, job: Job, hear: Hear) -> "Future[Any]":
+        """Have a job done; the future holds its outcome, or a WorkerError."""
+        # Pickled here, tensors travel by value; shared memory would hold a file open for each.
+        return self.threads.submit(self.work, pickle.dumps(job), hear)
 
-    def work(self, job: bytes, hear: Hear) -> bytes:
+    def work(self, job: bytes, hear: Hear) -> Any:
         """Have a job done by an idle process or a new one, and wait for it."""
         with self.lock:
             if self.ended:
@@ -260,7 +302,7 @@ class Processes:
             self.idle.append(worker)
         if kind == "failed":
             raise what
-        return what
+        return pickle.loads(what)
 
     def end(self) -> None:
         """End all processes, whatever they are doing."""
@@ -284,7 +326,7 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy the state of torch's threads half-way
+        context: Any = multiprocessing.get_context(START)
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs,), daemon=True)
         self.process.start()
@@ -321,9 +363,7 @@ def serve(pipe: Connection) -> NoReturn:
     while True:
         job = jobs.get()
         try:
-            work, piece, checkpoints, name, given = pickle.loads(job)
-            outcome = work(piece, PieceReport(Messenger(tell), checkpoints, name, given))
-            told: tuple[str, Any] = "done", pickle.dumps(outcome)
+            told: tuple[str, Any] = "done", pickle.dumps(pickle.loads(job)(tell))
         except Exception as failure:
             failure.add_note(traceback.format_exc())  # a traceback does not travel
             told = "failed", portable(failure)

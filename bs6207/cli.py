@@ -5,6 +5,7 @@ import sys
 import traceback
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -13,17 +14,18 @@ import typer
 
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
-from bs6207.cells import deal, workers
+from bs6207.cells import deal, each, workers
 from bs6207.checkpoints import Checkpoints
 from bs6207.console import ProgressReport, open_streams, reader_may_leave, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
 from bs6207.errors import UserError
-from bs6207.experiment import AnySettings, Experiment, Options, Table
+from bs6207.experiment import Experiment, Options, Settings, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
 from bs6207.runs import failing_writes, open_run, strict_json, write_new
 
+COMPILER = "torch._dynamo"  # imported by the first optimizer of torch.optim that is made
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,26 +35,21 @@ app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 def bump(settings: BumpSettings, invocation: Invocation) -> None:
     """How tall a bump can this optimizer escape?"""
     from bs6207.bump.candidates import require_candidates
-    from bs6207.bump.experiment import run
 
     require_candidates(settings)
-    conduct("bump", run, settings, invocation)
+    conduct("bump", settings, invocation)
 
 
 @command(app, "latent", LatentSettings)
 def latent(settings: LatentSettings, invocation: Invocation) -> None:
     """How many numbers does a digit need before the ten classes separate?"""
-    from bs6207.latent.experiment import run
-
-    conduct("latent", run, settings, invocation)
+    conduct("latent", settings, invocation)
 
 
 @command(app, "deblur", DeblurSettings)
 def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
     """What does a discriminator add to L1 when restoring a blurred image?"""
-    from bs6207.deblur.experiment import run
-
-    conduct("deblur", run, settings, invocation)
+    conduct("deblur", settings, invocation)
 
 
 @command(
@@ -105,20 +102,22 @@ def doctor(options: Options, invocation: Invocation) -> None:
         raise typer.Exit(1)
 
 
-def conduct(command: str, experiment: Experiment[AnySettings], settings: AnySettings, invocation: Invocation) -> None:
-    """Run one experiment from checked settings to a published folder and a printed result."""
+def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
+    """Run the experiment of that name from checked settings to a published folder and a printed result."""
     require_device(settings.device)
+    module = f"bs6207.{command}.experiment"
     folder = invocation.out or Path("outputs") / command
     with (
         open_run(command, folder, settings) as run,
         ProgressReport(command, run.record, end_if_stopped, invocation.quiet) as progress,
-        workers(settings.jobs) as processes,
+        workers(settings.jobs, [module, COMPILER]) as processes,
     ):
+        experiment: Experiment = import_module(module).run  # now, while the processes are being prepared
         if run.interrupted:
             progress.note(run.interrupted)
         result = experiment(settings, progress, partial(deal, processes, Checkpoints(run.cells)))
         with failing_writes(folder):
-            run.write_result(result)
+            run.write_result(result, partial(each, processes))
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:

@@ -51,6 +51,11 @@ def image_grid(rows: Sequence[tuple[str, NDArray[np.float32]]]) -> Figure:
     return figure
 
 
+def drawn(figure: Figure) -> dict[str, bytes]:
+    """The figure as files, by their ending."""
+    return {kind: render(figure, kind) for kind in ("png", "svg")}
+
+
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as a `png` or `svg` file; the same figure gives the same bytes."""
     stream = io.BytesIO()

@@ -21,12 +21,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from filelock import FileLock, Timeout
 
@@ -38,6 +38,8 @@ VERSIONED = ("bs6207", "torch", "torchvision", "numpy", "scikit-learn", "scikit-
 RECORD = "config.toml"  # a folder that holds one is a run
 CELLS = "cells"  # where the pieces of a run under way put aside what they have, see checkpoints.py
 MADE_FOR = "made_for.json"
+
+Each: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # `map`, or one of its kind
 
 
 class Run:
@@ -114,9 +116,13 @@ class Run:
         }
         self.write("env.json", strict_json(environment).encode())
 
-    def write_result(self, result: Result) -> None:
-        """Write all that an experiment found."""
-        from bs6207.figures import render
+    def write_result(self, result: Result, each: Each = map) -> None:
+        """Write all that an experiment found.
+
+        Args:
+            each: a `map`, which may have several figures drawn at once.
+        """
+        from bs6207.figures import drawn
 
         for name, table in result.tables.items():
             self.write(f"{name}.csv", to_csv(table).encode())
@@ -125,9 +131,9 @@ class Run:
 
             tensors = {key: tensor.contiguous() for key, tensor in weights.tensors.items()}
             self.write(f"{name}.safetensors", save(tensors, {FACTS: strict_json(weights.facts, indent=None)}))
-        for name, figure in result.figures.items():
-            for kind in ("png", "svg"):
-                self.write(f"{name}.{kind}", render(figure, kind))
+        for name, files in zip(result.figures, each(drawn, result.figures.values()), strict=True):
+            for kind, content in files.items():
+                self.write(f"{name}.{kind}", content)
         for name, content in result.files.items():
             self.write(name, content)
         self.write_settings(result.settings)

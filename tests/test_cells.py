@@ -1,5 +1,6 @@
 """Pieces dealt to processes: the same outcomes, nobody left behind, and a death that costs little and is told."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bs6207.cells import deal, name_of, workers
+from bs6207.cells import deal, each, name_of, workers
 from bs6207.checkpoints import Checkpoints
 from bs6207.experiment import Lost
 
@@ -219,3 +220,21 @@ def test_no_worker_outlives_its_parent(sleepers, number):
     while any(lives(worker) for worker in asleep):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def square_or_die(number):
+    """A square; the process of a worker dies over 3, this one does not."""
+    if number == 3 and multiprocessing.parent_process():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number**2
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_is_map_even_where_a_process_dies(jobs):
+    with workers(jobs) as processes:
+        assert each(processes, square_or_die, range(6)) == [0, 1, 4, 9, 16, 25]
+
+
+def test_an_error_in_one_of_each_is_raised():
+    with workers(2) as processes, pytest.raises(TypeError):
+        each(processes, abs, [1, "two"])
