@@ -1,0 +1,377 @@
+"""How much sooner the trainings arrive than the loops one would write, side by side in one run, on all of MNIST.
+
+    python tests/bench/speed.py                              everything: about 40 minutes on two cores
+    python tests/bench/speed.py --parts fast --rounds 1      one part, once
+
+The plain loops are those of a course: torchvision's MNIST through a DataLoader in batches of 128, Adam at 1e-3 in
+float32 on torch's default threads, `.item()` at every step. Five epochs of an autoencoder 784-512-256-64-dim with L1,
+one epoch of a U-Net with L1 and a discriminator. They are given a good start (He's, output near the mean pixel),
+without which L1 stays at a black image, and the training images that ours get; both are scored by the same code on the
+same test images. They and ours take turns, with another seed every round; medians are told. Nothing else should run.
+
+Parts: machine, the peaks of its matrix products; fast, `latent --config fast`; same, the plain loop's network in our
+loop; command, the whole command from the shell; deblur, the restorer; neighbour, beside a busy process; bump, a phase
+diagram.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import bump_diagram
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.profiler import profile
+from torch.utils.data import DataLoader
+from torchvision.datasets import MNIST
+from torchvision.transforms import GaussianBlur, ToTensor
+
+from bs6207.cells import cores, each, workers
+from bs6207.data.batches import resident
+from bs6207.data.blur import blur_for_test
+from bs6207.data.images import ImageSet
+from bs6207.data.sources import loaded
+from bs6207.deblur.networks import new_restorer
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.training import restore, train_restorer
+from bs6207.devices import choose_precision, flush_denormals, prepare
+from bs6207.latent.autoencoder import DARK, RECIPES, Autoencoder, Recipe
+from bs6207.latent.training import reconstruct, train
+
+CPU = torch.device("cpu")
+DIMS, PLAIN_EPOCHS, PLAIN_BATCH = (2, 4, 8, 16), 5, 128
+PLAIN_WIDTHS = (784, 512, 256, 64)
+SAME = Recipe((), (), linear=False, lr=0.005, batch_size=128, smooth=0.5)  # one epoch; by validation L1 at 8 numbers
+SIGMA, NOISE, DISC_WEIGHT, TESTED = 1.5, 0.01, 0.01, 1000
+DEBLUR_IMAGES, DEBLUR_BATCH = 3000, 16  # the restorer sees so many once; by validation L1
+COUNTED = 10_000  # images, to time an epoch's part
+
+
+class Handed(MNIST):
+    """Images as torchvision's MNIST hands them out, without its files."""
+
+    def __init__(self, images: ImageSet):
+        self.data, self.targets = torch.from_numpy(images.pixels[:, 0]), torch.zeros(len(images), dtype=torch.long)
+        self.transform, self.target_transform = ToTensor(), None
+
+
+class Plain(nn.Module):
+    """The autoencoder of the plain loop."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        widths = (*PLAIN_WIDTHS, dim)
+        self.encoder = nn.Sequential(nn.Flatten(), *layers(widths))
+        self.decoder = nn.Sequential(*layers(widths[::-1]), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.decoder[-3].bias, DARK)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decoder(self.encoder(images))
+
+
+def layers(widths: tuple[int, ...]) -> list[nn.Module]:
+    """Linear layers with ReLU between them."""
+    found: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        found += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return found[:-1]
+
+
+class PlainUNet(nn.Module):
+    """Two double convolutions down, two up, with skips: the U-Net of a tutorial, 16 channels wide."""
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.one, self.two, self.low = twice(1, width), twice(width, 2 * width), twice(2 * width, 4 * width)
+        self.to_two = nn.ConvTranspose2d(4 * width, 2 * width, 2, 2)
+        self.to_one = nn.ConvTranspose2d(2 * width, width, 2, 2)
+        self.back_two, self.back_one = twice(4 * width, 2 * width), twice(2 * width, width)
+        self.last = nn.Conv2d(width, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        one = self.one(images)
+        two = self.two(functional.max_pool2d(one, 2))
+        low = self.low(functional.max_pool2d(two, 2))
+        two = self.back_two(torch.cat([self.to_two(low), two], 1))
+        return self.last(self.back_one(torch.cat([self.to_one(two), one], 1)))
+
+
+def twice(inputs: int, outputs: int) -> nn.Sequential:
+    """Two convolutions."""
+    first, second = nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
+
+
+def plain_disc() -> nn.Sequential:
+    """Two strided convolutions and a verdict."""
+    convolutions = nn.Conv2d(1, 32, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(32, 64, 4, 2, 1), nn.LeakyReLU(0.2)
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(64 * 7 * 7, 1))
+
+
+def plain_autoencoder(dim: int, seed: int) -> tuple[float, float]:
+    """Seconds and test L1 of the plain loop."""
+    torch.manual_seed(seed)
+    model, loader = Plain(dim), DataLoader(Handed(loaded("mnist").train), PLAIN_BATCH, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    start = time.perf_counter()
+    for _ in range(PLAIN_EPOCHS):
+        total = 0.0
+        for images, _ in loader:
+            loss = functional.l1_loss(model(images), images)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+    return time.perf_counter() - start, test_l1(model)
+
+
+def test_l1(model: nn.Module) -> float:
+    """Mean absolute error on the test images."""
+    test = resident(loaded("mnist").test, CPU)
+    return float((reconstruct(model, test) - test / 255).abs().mean())  # type: ignore[arg-type]
+
+
+def our_autoencoder(recipe: str, epochs: int, images: int | None, seed: int, dim: int) -> float:
+    """The test L1 of what `bs6207 latent` trains, or with `same` of the plain loop's network in our loop."""
+    data = loaded("mnist")
+    learn = data.learn_from(images)
+    prepare(seed)
+    flush_denormals()
+    chosen = SAME if recipe == "same" else RECIPES[recipe](dim, learn)
+    model: Any = Plain(dim) if recipe == "same" else Autoencoder((1, 28, 28), dim, chosen)
+    pixels, validation = resident(learn, CPU), resident(data.validation, CPU)
+    for _ in train(model, pixels, validation, epochs, chosen, seed, "l1", choose_precision("auto", CPU)):
+        pass
+    return test_l1(model)
+
+
+def plain_restorer(seed: int) -> tuple[float, float]:
+    """Seconds and test L1 of the plain loop with a discriminator."""
+    torch.manual_seed(seed)
+    model, disc = PlainUNet(), plain_disc()
+    optimizer, opponent = (torch.optim.Adam(one.parameters(), 1e-3) for one in (model, disc))
+    verdict, blur = nn.BCEWithLogitsLoss(), GaussianBlur(13, SIGMA)
+    start = time.perf_counter()
+    for sharp, _ in DataLoader(Handed(loaded("mnist").train), PLAIN_BATCH, shuffle=True):
+        blurred = (blur(sharp) + NOISE * torch.randn_like(sharp)).clamp(0, 1)
+        restored, clear = model(blurred), torch.ones(len(sharp), 1)
+        lesson = verdict(disc(sharp), clear) + verdict(disc(restored.detach()), 1 - clear)
+        opponent.zero_grad()
+        lesson.backward()
+        opponent.step()
+        loss = functional.l1_loss(restored, sharp) + DISC_WEIGHT * verdict(disc(restored), clear)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    return time.perf_counter() - start, restored_l1(model)
+
+
+def our_restorer(seed: int) -> tuple[float, float]:
+    """Seconds and test L1 of the first stage of `bs6207 deblur --sigma 1.5`, on few images in small batches."""
+    settings = DeblurSettings(sigma=f"{SIGMA:g}", noise=NOISE, batch_size=DEBLUR_BATCH)
+    pixels = resident(loaded("mnist").train[:DEBLUR_IMAGES], CPU)
+    start = time.perf_counter()
+    prepare(seed)
+    flush_denormals()
+    model = new_restorer("unet", (1, 28, 28))
+    for _ in train_restorer(model, pixels, 1, settings.lr, seed, settings):
+        pass
+    return time.perf_counter() - start, restored_l1(model)
+
+
+def restored_l1(model: nn.Module) -> float:
+    """Mean absolute error on blurred test images."""
+    sharp = loaded("mnist").test.unit_pixels[:TESTED]
+    blurred = torch.from_numpy(blur_for_test(sharp, SIGMA, NOISE, 0))
+    return float((restore(model, blurred) - torch.from_numpy(sharp)).abs().mean())
+
+
+def ready(place: int) -> int:
+    """Have a process import and read what the trainings need."""
+    loaded("mnist")
+    torch.optim.Adam([torch.zeros(1)])
+    time.sleep(1)  # so that no process is ready for two
+    return place
+
+
+@contextmanager
+def ready_processes() -> Iterator[Any]:
+    """One process per core, which have imported and read everything."""
+    with workers(None, ["__main__", "torch._dynamo"]) as processes:
+        each(processes, ready, range(cores()))
+        yield processes
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what came of them."""
+    start = time.perf_counter()
+    found = work()
+    return time.perf_counter() - start, found
+
+
+def threads(count: int) -> None:
+    """What plain loops run on, and ours do not."""
+    torch.set_num_threads(count)
+    torch.set_flush_denormal(False)
+
+
+def autoencoders(rounds: int, parts: set[str]) -> float:
+    """Four plain loops, one after the other, against four of ours on all cores; the seconds of the loops."""
+    taken: dict[str, list[float]] = {"plain": [], "fast": [], "same": []}
+    reached: dict[str, list[list[float]]] = {"plain": [], "fast": [], "same": []}
+    with ready_processes() as processes:
+        for seed in range(rounds):
+            for name in ("fast", "same"):
+                if name in parts:
+                    work = partial(our_autoencoder, name, 1, None, seed)
+                    seconds, found = timed(lambda work=work: each(processes, work, DIMS))
+                    taken[name].append(seconds)
+                    reached[name].append(found)
+            threads(cores())
+            loops = [plain_autoencoder(dim, seed) for dim in DIMS]
+            threads(1)
+            taken["plain"].append(sum(seconds for seconds, _ in loops))
+            reached["plain"].append([l1 for _, l1 in loops])
+            told = ", ".join(f"{name} {values[-1]:.1f} s" for name, values in taken.items() if values)
+            print(f"  round {seed + 1}: {told}", flush=True)
+    print(f"four autoencoders on {cores()} cores; medians of {rounds}")
+    print(f"  {'':22} {'seconds':>8} {'ratio':>6}   test L1 at {DIMS}")
+    names = {"plain": f"plain loop, {PLAIN_EPOCHS} epochs", "fast": "--config fast", "same": "its network, our loop"}
+    for name in (name for name in names if taken[name]):
+        ratio = median(plain / own for plain, own in zip(taken["plain"], taken[name], strict=True))
+        l1 = "  ".join(f"{median(column):.4f}" for column in zip(*reached[name], strict=True))
+        print(f"  {names[name]:22} {median(taken[name]):8.1f} {ratio:5.1f}x   {l1}", flush=True)
+    return median(taken["plain"])
+
+
+def command(rounds: int, plain: float | None) -> None:
+    """The whole command from the shell, import, training, clusters, figures, files, against the loops' training."""
+    line = [sys.executable, "-m", "bs6207", "latent", "--config", "fast", "--data", "mnist", "--quiet"]
+    seconds = []
+    for _ in range(rounds):
+        with TemporaryDirectory() as folder:
+            seconds.append(timed(partial(subprocess.run, line, cwd=folder, check=True, capture_output=True))[0])
+    ratio = f", {plain / median(seconds):.1f}x" if plain else ""
+    print(f"bs6207 latent --config fast --data mnist, from the shell: {median(seconds):.1f} s{ratio}", flush=True)
+
+
+def restorers(rounds: int) -> None:
+    """A plain U-Net and discriminator against our first stage, both for one blur."""
+    loops, ours = [], []
+    for seed in range(rounds):
+        threads(1)
+        ours.append(our_restorer(seed))
+        threads(cores())
+        loops.append(plain_restorer(seed))
+        threads(1)
+        print(f"  round {seed + 1}: plain {loops[-1][0]:.1f} s, ours {ours[-1][0]:.1f} s", flush=True)
+    print(f"a restorer for sigma {SIGMA:g}; medians of {rounds}; ours on one core")
+    for name, runs, images in (("plain loop, L1 + disc", loops, 55_000), ("ours, L1 stage", ours, DEBLUR_IMAGES)):
+        seconds, l1 = (median(column) for column in zip(*runs, strict=True))
+        ratio = median(plain[0] / run[0] for plain, run in zip(loops, runs, strict=True))
+        print(f"  {name:22} {seconds:8.1f} s {ratio:5.1f}x {images / seconds:7.0f} images/s   test L1 {l1:.4f}")
+
+
+def machine() -> None:
+    """Peaks of matrix products, and what share of them a training of the full recipe reaches on one core."""
+    prepare(0)
+    flush_denormals()
+    peaks = {name: peak(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    print("one core: " + ", ".join(f"{name} {flops / 1e9:.0f} GFLOP/s" for name, flops in peaks.items()))
+    data, dim = loaded("mnist"), 8
+    precision = choose_precision("auto", CPU)
+    recipe = RECIPES["full"](dim, data.train)
+    model = Autoencoder((1, 28, 28), dim, recipe)
+    first = data.train.image_shape[1] * data.train.image_shape[2] * recipe.encoder[0]
+    weights = sum(weight.numel() for weight in model.parameters() if weight.ndim == 2)
+    flops = 2 * (
+        3 * weights - first
+    )  # per image: forward, and backward to weights and, but for the first layer, inputs
+    pixels, validation = resident(data.train[:COUNTED], CPU), resident(data.validation[:100], CPU)
+    run = partial(train, model, pixels, validation, 1, recipe, 0, "l1", precision)
+    list(run())
+    speeds = [COUNTED / timed(lambda: list(run()))[0] for _ in range(3)]
+    share = median(speeds) * flops / peaks[str(precision).removeprefix("torch.")]
+    print(f"full recipe, dim {dim}, {precision}: {median(speeds):.0f} images/s, {share:.0%} of the peak")
+    with profile() as seen:
+        list(run())
+    groups = {"matrix products": ("mm", "linear"), "BatchNorm": ("batch_norm",), "optimizer": ("adam", "Optimizer")}
+    spent = dict.fromkeys([*groups, "the rest"], 0.0)
+    for event in seen.key_averages():
+        group = next((name for name, words in groups.items() if any(word in event.key for word in words)), "the rest")
+        spent[group] += event.self_cpu_time_total
+    whole = sum(spent.values())
+    print("  of its time: " + ", ".join(f"{name} {value / whole:.0%}" for name, value in spent.items()))
+
+
+def peak(dtype: torch.dtype, size: int = 2048) -> float:
+    """The most operations per second in a product of two large matrices, on one thread."""
+    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
+    seconds = [timed(lambda: functional.linear(left, right))[0] for _ in range(8)]
+    return 2 * size**3 / min(seconds)
+
+
+def neighbour(rounds: int) -> None:
+    """Throughput of the fast trainings on all cores with a busy process beside them, as a share of that without."""
+    quiet, beside = [], []
+    work = partial(our_autoencoder, "full", 1, COUNTED, 0)
+    with ready_processes() as processes:
+        for _ in range(rounds):
+            quiet.append(timed(lambda: each(processes, work, DIMS))[0])
+            other = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
+            other.start()
+            time.sleep(5)  # until it has started
+            beside.append(timed(lambda: each(processes, work, DIMS))[0])
+            other.kill()
+            other.join()
+    kept = median(map(float.__truediv__, quiet, beside))
+    print(f"beside a busy process latent keeps {kept:.0%} of its throughput ({cores()} cores; medians of {rounds})")
+
+
+def spin() -> None:
+    """Take a core."""
+    while True:
+        pass
+
+
+PARTS = ("machine", "fast", "same", "command", "deblur", "neighbour", "bump")
+
+
+def main() -> None:
+    """Measure the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    print(f"torch {torch.__version__}, {cores()} cores, {torch.backends.cpu.get_cpu_capability()}", flush=True)
+    parts = set(asked.parts)
+    if "machine" in parts:
+        machine()
+    plain = autoencoders(asked.rounds, parts) if parts & {"fast", "same"} else None
+    if "command" in parts:
+        command(asked.rounds, plain)
+    if "deblur" in parts:
+        restorers(asked.rounds)
+    if "neighbour" in parts:
+        neighbour(asked.rounds)
+    if "bump" in parts:
+        bump_diagram.main()
+
+
+if __name__ == "__main__":
+    main()
