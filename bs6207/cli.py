@@ -1,8 +1,10 @@
 """The command line: the only place that knows all commands."""
 
+import shlex
 import signal
 import sys
 import traceback
+import webbrowser
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -23,6 +25,7 @@ from bs6207.errors import UserError
 from bs6207.experiment import Experiment, Options, Settings, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
+from bs6207.report.settings import ReportSettings
 from bs6207.runs import failing_writes, open_run, strict_json, write_new
 
 COMPILER = "torch._dynamo"  # imported by the first optimizer of torch.optim that is made
@@ -102,6 +105,29 @@ def doctor(options: Options, invocation: Invocation) -> None:
         raise typer.Exit(1)
 
 
+@command(
+    app,
+    "report",
+    ReportSettings,
+    out="The page to write; outputs/report.html if not given. An earlier page there is replaced, anything else is not.",
+    config=None,
+    print_json=None,
+    quiet=None,
+)
+def report(settings: ReportSettings, invocation: Invocation) -> None:
+    """One offline HTML page of finished runs, to look at and to play with."""
+    from bs6207.report.folder import read_runs
+    from bs6207.report.page import write_page
+
+    file = (invocation.out or Path("outputs") / "report.html").expanduser()
+    runs = read_runs(settings.runs, Path("outputs"))
+    with failing_writes(file):
+        write_page(runs, file)
+    show(Table((), ()), (), file)
+    if settings.open and not webbrowser.open(file.resolve().as_uri()):
+        complain(f"there is no browser to open; open {file} yourself")
+
+
 def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     """Run the experiment of that name from checked settings to a published folder and a printed result."""
     require_device(settings.device)
@@ -121,9 +147,14 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:
-        show(result.headline, result.remarks, folder)
+        show(result.headline, (*result.remarks, how_to_see(invocation.out)), folder)
     if result.failures:
         raise UserError("; ".join(result.failures))
+
+
+def how_to_see(out: Path | None) -> str:
+    """The sentence that leads from a finished run to its page."""
+    return f"bs6207 report{'' if out is None else ' ' + shlex.quote(str(out))} makes a page of it, to play with."
 
 
 def print_version(wanted: bool) -> None:

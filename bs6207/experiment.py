@@ -32,10 +32,14 @@ def setting(
     return Field(default, description=description, json_schema_extra=look, **limits)
 
 
-class Options(BaseModel):
+class Words(BaseModel):
     """What a command can be told: each with its default, help, unit and range, here and nowhere else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Options(Words):
+    """What a command that computes can be told."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = setting(
         "auto", "Where tensors live; auto is cuda where there is one.", panel="Run"

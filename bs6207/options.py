@@ -20,10 +20,10 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from bs6207.errors import SettingsError, way_out
-from bs6207.experiment import Options, Settings, setting
+from bs6207.experiment import Settings, Words, setting
 from bs6207.names import Offered, usable
 
-AnyOptions = TypeVar("AnyOptions", bound=Options)
+AnyWords = TypeVar("AnyWords", bound=Words)
 
 MOST_SHOWN = 100  # letters of a value that is refused
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
@@ -85,15 +85,15 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
 
 
 def command(
-    app: typer.Typer, name: str, settings_type: type[AnyOptions], **descriptions: str | None
-) -> Callable[[Callable[[AnyOptions, Invocation], None]], Callable[[AnyOptions, Invocation], None]]:
+    app: typer.Typer, name: str, settings_type: type[AnyWords], **descriptions: str | None
+) -> Callable[[Callable[[AnyWords, Invocation], None]], Callable[[AnyWords, Invocation], None]]:
     """Add a command whose options are the fields of `settings_type` and of `Invocation`.
 
     `descriptions` say, by field, what those of `Invocation` mean to this command where it is something else; None
     leaves out one that means nothing to it.
     """
 
-    def add(function: Callable[[AnyOptions, Invocation], None]) -> Callable[[AnyOptions, Invocation], None]:
+    def add(function: Callable[[AnyWords, Invocation], None]) -> Callable[[AnyWords, Invocation], None]:
         def callback(**flags: Any) -> None:
             how = {field: flags.pop(field, None) for field in Invocation.model_fields}
             try:
@@ -198,8 +198,8 @@ def constraints(info: FieldInfo) -> Iterator[Any]:
 
 
 def read_settings(
-    settings_type: type[AnyOptions], command: str, given: Mapping[str, Any], config: str | None
-) -> AnyOptions:
+    settings_type: type[AnyWords], command: str, given: Mapping[str, Any], config: str | None
+) -> AnyWords:
     """One checked model: flags first, then the configuration file, then the defaults.
 
     Raises:
@@ -250,7 +250,7 @@ def shorten(value: Any) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
-def read_config(config: str, command: str, settings_type: type[AnyOptions]) -> tuple[Path, Mapping[str, Any]]:
+def read_config(config: str, command: str, settings_type: type[AnyWords]) -> tuple[Path, Mapping[str, Any]]:
     """The table of one command in a TOML file, or in a preset given by name, and the file it stands in."""
     file = find_config(config)
     try:

@@ -38,6 +38,7 @@ VERSIONED = ("bs6207", "torch", "torchvision", "numpy", "scikit-learn", "scikit-
 RECORD = "config.toml"  # a folder that holds one is a run
 CELLS = "cells"  # where the pieces of a run under way put aside what they have, see checkpoints.py
 MADE_FOR = "made_for.json"
+HEADLINE, REMARKS = "headline", "remarks.txt"  # what the command prints: the table, and a sentence a line
 
 Each: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # `map`, or one of its kind
 
@@ -124,8 +125,9 @@ class Run:
         """
         from bs6207.figures import drawn
 
-        for name, table in result.tables.items():
+        for name, table in {HEADLINE: result.headline, **result.tables}.items():
             self.write(f"{name}.csv", to_csv(table).encode())
+        self.write(REMARKS, "".join(f"{sentence}\n" for sentence in result.remarks).encode())
         for name, weights in result.weights.items():
             from safetensors.torch import save
 

@@ -40,6 +40,7 @@ from bs6207.metrics.restoration import Images, l1, psnr_of_each, psnr_per_image,
 
 TWO_SAMPLES = 2000  # validation images a side, at most, that the two-sample test learns from
 EXAMPLES = 4  # images that are shown of every condition
+FOLLOWED_EXAMPLES, MOST_EXAMPLE_PIXELS = 6, 20_000  # test images kept on the whole way; of all of them, but one at least
 CURVE_POINTS, BEYOND = 11, 1.25  # blurs at which PSNR is drawn, from none to so many times the widest trained
 FRONTIER_POINTS = 11
 JUDGING = 3  # steps in which a restorer is judged
@@ -214,11 +215,15 @@ class Line(Storable):
         choices: for every weight tried on validation images, PSNR and the mean score of the held-out disc.
         clarity: the weight chosen by them.
         frontier: scores on the test images by weight and sigma; empty if none was asked for.
+        blurred: by sigma, the first few test images as the restorers are given them, [sigmas, images, C, H, W].
+        restored: what becomes of them, [weights, sigmas, images, C, H, W].
     """
 
     choices: list[Row]
     clarity: float
     frontier: list[Row]
+    blurred: Pixels
+    restored: Pixels
 
 
 def trace(settings: DeblurSettings, control: State, clearest: State, referees: Referees, progress: PieceSteps) -> Line:
@@ -226,8 +231,11 @@ def trace(settings: DeblurSettings, control: State, clearest: State, referees: R
     parts, device = parts_of(settings), choose_device(settings.device)
     prepare(settings.seed)
     validation, sharp = parts.validation[:FOLLOWED_IMAGES].unit_pixels, parts.test.unit_pixels
+    given = [blur_for_test(sharp, sigma, settings.noise, TEST_NOISE) for sigma in settings.test_sigmas]
+    few = max(1, min(FOLLOWED_EXAMPLES, MOST_EXAMPLE_PIXELS // sharp[0].size))
     choices: list[Row] = []
     frontier: list[Row] = []
+    examples: list[Pixels] = []
     for weight in np.linspace(0, 1, FRONTIER_POINTS).tolist():
         net = network(settings.arch, parts, interpolated(control, clearest, weight), device)
         restored = [
@@ -241,8 +249,8 @@ def trace(settings: DeblurSettings, control: State, clearest: State, referees: R
                 "heldout_score": float(np.mean([referees.heldout.scores(images) for images in restored])),
             }
         )
-        for sigma in settings.test_sigmas if settings.frontier else ():
-            blurred = blur_for_test(sharp, sigma, settings.noise, TEST_NOISE)
+        examples.append(np.stack([as_file(restored_by(net, blurred[:few], device)) for blurred in given]))
+        for sigma, blurred in zip(settings.test_sigmas, given, strict=True) if settings.frontier else ():
             shown = from_file(as_file(restored_by(net, blurred, device)))
             frontier.append(
                 {
@@ -255,7 +263,9 @@ def trace(settings: DeblurSettings, control: State, clearest: State, referees: R
                 }
             )
         progress.step(f"{weight:.0%} of the way to the clearest restorer")
-    return Line(choices, choose(choices, float(referees.heldout.scores(validation).mean())), frontier)
+    clarity = choose(choices, float(referees.heldout.scores(validation).mean()))
+    blurred_few = np.stack([as_file(blurred[:few]) for blurred in given])
+    return Line(choices, clarity, frontier, blurred_few, np.stack(examples))
 
 
 def choose(choices: list[Row], clear: float) -> float:

@@ -1,5 +1,6 @@
 """What the deblur experiment shows: tables, figures, sentences and metrics.json, all from what was judged."""
 
+import io
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -76,6 +77,7 @@ def report(
         tables=tables,
         figures=drawings(parts, first, tables, metrics, settings),
         weights=weights(states, line, parts, settings),
+        files={"examples.npz": examples(parts, line, settings)},
     )
 
 
@@ -182,6 +184,20 @@ def headline(restorers: Mapping[str, Mapping[str, Row]], settings: DeblurSetting
                     }
                 )
     return Table(tuple(rows[0]), rows)
+
+
+def examples(parts: Parts, line: Line, settings: DeblurSettings) -> bytes:
+    """A few test images, clear, blurred at every sigma and restored at every weight, uint8, as an npz file."""
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        clear=parts.test.pixels[: line.blurred.shape[1]],
+        blurred=line.blurred,
+        restored=line.restored,
+        sigmas=np.array(settings.test_sigmas),
+        weights=np.array([row["weight"] for row in line.choices]),
+    )
+    return stream.getvalue()
 
 
 def last(history: list[Row], stage: str, seed: int) -> Row:

@@ -18,6 +18,8 @@ from bs6207.latent.projector import projector_files
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.study import Cell, shown_images, walk_ends
 
+PLANE_PIXELS = 1_000_000  # of all test images that the page shows in the plane
+
 
 def report(metrics: dict[str, Any], cells: Sequence[Cell], data: DataSet, settings: LatentSettings) -> Result:
     """Tables, figures and sentences of the finished cells; what is drawn is the first seed of each latent size."""
@@ -44,6 +46,8 @@ def report(metrics: dict[str, Any], cells: Sequence[Cell], data: DataSet, settin
             wide, data, names, chosen, {dim: xy for dim, (xy, _) in planes.items()}
         )
     images = shown_arrays(first, data)
+    if (plane := first[2].plane if 2 in first else None) is not None:
+        images |= plane_arrays(first[2].latents, plane, data)
     files = {"images.npz": npz(images)} | {f"latents_{dim}.npz": npz(arrays(one, data)) for dim, one in first.items()}
     if settings.projector:
         files |= projector_files(
@@ -231,6 +235,22 @@ def shown_arrays(first: Mapping[int, Cell], data: DataSet) -> dict[str, NDArray[
         shown |= {f"reconstructions_{dim}": cell.shown, f"walks_{dim}": cell.walks}
         shown |= {f"centroids_{dim}_{clusterer}": decoded for clusterer, decoded in cell.centroids.items()}
     return shown
+
+
+def plane_arrays(
+    latents: NDArray[np.float32], plane: NDArray[np.float32], data: DataSet
+) -> dict[str, NDArray[Any]]:
+    """The plane of two numbers as the page shows it: where it ends, what it decodes to, test images that lie in it.
+
+    Pixels are uint8; `plane_images` are places in the test set.
+    """
+    chosen = drawn(len(data.test))[: max(1, PLANE_PIXELS // data.test.pixels[0].size)]
+    return {
+        "plane": np.round(plane * 255).astype(np.uint8),
+        "plane_ends": np.stack([latents.min(0), latents.max(0)]),
+        "plane_images": chosen,
+        "plane_pixels": data.test.pixels[chosen],
+    }
 
 
 def arrays(cell: Cell, data: DataSet) -> dict[str, NDArray[Any]]:

@@ -25,6 +25,7 @@ NOTHING_LEARNED = 0.955  # of the median image's L1; on MNIST that is 0.12, wher
 CONSTANTS = {"l1": "median", "mse": "mean"}  # by the loss, the image that is the best guess for all images
 SHOWN_IMAGES = 12
 WALKS, WALK_STEPS = 5, 9  # pairs of test images, and images on the way from one to the other
+PLANE_SIDE = 24  # places along each axis of a latent of two numbers that are decoded
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Cell(Storable):
         centroids: by clusterer, the decoded mean latent of each cluster, [clusters, C, H, W].
         shown: reconstructions of `shown_images`, [SHOWN_IMAGES, C, H, W].
         walks: decoded straight lines between the latents of `walk_ends`, [WALKS, WALK_STEPS, C, H, W].
+        plane: of a latent of two numbers, what `plane_places` decode to, [PLANE_SIDE, PLANE_SIDE, C, H, W].
     """
 
     dim: int
@@ -71,6 +73,7 @@ class Cell(Storable):
     shown: NDArray[np.float32]
     walks: NDArray[np.float32]
     weights: Weights = field(repr=False)
+    plane: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
         restored[shown_images(data.test)],
         np.stack([decoded(between(latents[a], latents[b])) for a, b in walk_ends(data.test)]),
         saved(model, dim, recipe, settings.arch, learn.image_shape),
+        decoded(plane_places(latents)).reshape(PLANE_SIDE, PLANE_SIDE, *learn.image_shape) if dim == 2 else None,
     )
 
 
@@ -183,6 +187,13 @@ def means(latents: torch.Tensor, found: Partition) -> torch.Tensor:
 def between(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
     """Latents on the straight line from one to another, both included, [WALK_STEPS, dim]."""
     return torch.lerp(start, end, torch.linspace(0, 1, WALK_STEPS)[:, None])
+
+
+def plane_places(latents: torch.Tensor) -> torch.Tensor:
+    """Latents on an even grid from the least to the greatest of `latents`, [N, 2], row by row of the second number."""
+    low, high = latents.amin(0), latents.amax(0)
+    first, second = (torch.linspace(float(low[axis]), float(high[axis]), PLANE_SIDE) for axis in (0, 1))
+    return torch.cartesian_prod(second, first).flip(1)
 
 
 def shown_images(images: ImageSet) -> NDArray[np.int64]:
