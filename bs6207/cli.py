@@ -26,7 +26,7 @@ from bs6207.experiment import Experiment, Options, Settings, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
 from bs6207.report.settings import ReportSettings
-from bs6207.runs import failing_writes, open_run, strict_json, write_new
+from bs6207.runs import failing_writes, open_run, strict_json, write_again, write_new
 
 COMPILER = "torch._dynamo"  # imported by the first optimizer of torch.optim that is made
 STOPPING: list[int] = []  # the signals that have asked this process to end
@@ -117,12 +117,10 @@ def doctor(options: Options, invocation: Invocation) -> None:
 def report(settings: ReportSettings, invocation: Invocation) -> None:
     """One offline HTML page of finished runs, to look at and to play with."""
     from bs6207.report.folder import read_runs
-    from bs6207.report.page import write_page
+    from bs6207.report.page import MARK, build
 
     file = (invocation.out or Path("outputs") / "report.html").expanduser()
-    runs = read_runs(settings.runs, Path("outputs"))
-    with failing_writes(file):
-        write_page(runs, file)
+    write_again(file, build(read_runs(settings.runs, Path("outputs"))), MARK)
     show(Table((), ()), (), file)
     if settings.open and not webbrowser.open(file.resolve().as_uri()):
         complain(f"there is no browser to open; open {file} yourself")

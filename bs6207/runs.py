@@ -213,6 +213,21 @@ def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
     raise AssertionError("numbers do not end")
 
 
+def write_again(file: Path, content: bytes, kind: bytes, flag: str = "--out") -> None:
+    """Write one file, in place of an earlier one if that is of its kind: it begins with `kind`, as `content` does.
+
+    Raises:
+        FolderError: the name belongs to something else, or the disk refuses; another `flag` may help.
+    """
+    with failing_writes(file, flag):
+        if file.exists():
+            with file.open("rb") as stream:
+                if stream.read(len(kind)) != kind:
+                    raise FolderError(f"{file} exists and is something else; choose another {flag}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+
+
 @contextmanager
 def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
     """Lock `folder`, prove that it can be written, and publish it if the block ends well.

@@ -13,6 +13,7 @@ from bs6207.bump.settings import BumpSettings
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.experiment import Options
 from bs6207.latent.settings import LatentSettings
+from bs6207.report.settings import ReportSettings
 
 REFUSED = [  # arguments; words that the one sentence must hold
     ("latent --dims", "--dims needs at least one value"),
@@ -102,6 +103,10 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("restore a.png --model --json", "--model: '--json' is no name"),
     ("restore a.png --onnx --json", "--onnx: '--json' is no name"),
     ("restore a.png --device tpu", "--device: should be"),
+    ("report a a", "a is given twice; give each value once"),
+    ("report --out --open", "--out: '--open' is no name"),
+    ("report a\udcff", r"'a\udcff' is not UTF-8; rename the file"),
+    ("report --jsn", "--jsn"),
     ("doctor --out --json", "--out: '--json' is no name"),
     ("doctor --device tpu", "--device: should be"),
     ("doctor --jsn", "--json"),
@@ -223,13 +228,23 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert not {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "scipy", "skimage"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["bump", "latent", "deblur", "restore", "doctor"])
+@pytest.mark.parametrize("command", ["bump", "latent", "deblur", "restore", "report", "doctor"])
 def test_help_names_every_setting_with_its_default(bs6207, command):
-    models = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings, "restore": RestoreSettings}
-    model = models.get(command, Options)
+    model = {
+        "bump": BumpSettings,
+        "latent": LatentSettings,
+        "deblur": DeblurSettings,
+        "restore": RestoreSettings,
+        "report": ReportSettings,
+        "doctor": Options,
+    }[command]
     page = " ".join(bs6207(command, "--help", COLUMNS="200", TERM="dumb").stdout.replace("│", " ").split())
     for name, info in model.model_fields.items():
-        assert (info.json_schema_extra["metavar"] if name == "images" else f"--{name.replace('_', '-')} ") in page
+        assert (
+            info.json_schema_extra["metavar"]
+            if info.json_schema_extra["positional"]
+            else f"--{name.replace('_', '-')} "
+        ) in page
         if isinstance(info.default, (int, float)) and not isinstance(info.default, bool):
             assert f"default {info.default}" in page
 

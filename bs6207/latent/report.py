@@ -237,9 +237,7 @@ def shown_arrays(first: Mapping[int, Cell], data: DataSet) -> dict[str, NDArray[
     return shown
 
 
-def plane_arrays(
-    latents: NDArray[np.float32], plane: NDArray[np.float32], data: DataSet
-) -> dict[str, NDArray[Any]]:
+def plane_arrays(latents: NDArray[np.float32], plane: NDArray[np.float32], data: DataSet) -> dict[str, NDArray[Any]]:
     """The plane of two numbers as the page shows it: where it ends, what it decodes to, test images that lie in it.
 
     Pixels are uint8; `plane_images` are places in the test set.

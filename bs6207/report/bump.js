@@ -69,14 +69,17 @@ function walk(optimizer, p, height) {
   return path;
 }
 
-// The tallest bump escaped: how far the path climbs a bump that never ends. Null where it is not reached.
+// The tallest bump escaped: how far the path climbs a bump that never ends; null where it is not reached.
 function summit(optimizer, p) {
-  const path = walk(optimizer, p, Infinity);
-  let step = 0;
-  path.forEach((x, place) => { if (x > path[step]) step = place; });
-  const height = path[step] - p.distance;
-  const margin = Math.min(...path.slice(0, step + 1).map((x) => Math.abs(x - p.distance)));
-  return {height: path.length > p.steps && height > 0 ? height : null, step, margin};
+  const move = RULES[optimizer](p);
+  let x = 0, top = 0, step = 0, nearest = p.distance, margin = nearest;
+  for (let count = 1; count <= p.steps; count++) {
+    x = move(x, x < p.distance ? -1 : p.up_slope);
+    if (!Number.isFinite(x)) return {height: null, step, margin};
+    nearest = Math.min(nearest, Math.abs(x - p.distance));
+    if (x > top) [top, step, margin] = [x, count, nearest];
+  }
+  return {height: top > p.distance ? top - p.distance : null, step, margin};
 }
 
 function bumpExplorer(root, data) {
@@ -119,7 +122,7 @@ function bumpExplorer(root, data) {
     const found = summit(optimizer, p), path = walk(optimizer, p, p.height);
     const escaped = path.findIndex((x) => x - p.distance >= p.height);
     Object.assign(root, {path, found});
-    say(root, "h_max", found.height === null ? "none" : String(found.height));
+    say(root, "h_max", found.height === null ? "none" : String(Number(found.height.toPrecision(13))));
     const verdict = root.querySelector("[data-out=verdict]");
     verdict.className = escaped < 0 ? "caught" : "escapes";
     verdict.textContent = (found.height === null ? `the bump is not reached in ${p.steps} steps` : escaped < 0

@@ -29,7 +29,9 @@ def lines(sides: Sequence[Mapping[str, Any]]) -> list[Line]:
     """A line per name that any side has, in the order they first come."""
     names = dict.fromkeys(name for side in sides for name in side)
     return [
-        Line(name, [shown(side.get(name)) for side in sides], any(side.get(name) != sides[0].get(name) for side in sides))
+        Line(
+            name, [shown(side.get(name)) for side in sides], any(side.get(name) != sides[0].get(name) for side in sides)
+        )
         for name in names
     ]
 

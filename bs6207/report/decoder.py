@@ -70,7 +70,8 @@ def read_decoder(file: Path) -> Decoder | None:
     try:
         with safe_open(file, framework="numpy") as content:
             facts = json.loads(content.metadata()[FACTS])
-            tensors = {name: content.get_tensor(name) for name in content.keys() if name.startswith("decoder.")}
+            names = content.keys()
+            tensors = {name: content.get_tensor(name) for name in names if name.startswith("decoder.")}
         if sum(tensor.size for tensor in tensors.values()) > MOST_WEIGHTS:
             return None
         shape = tuple(facts["image_shape"])

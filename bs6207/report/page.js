@@ -20,7 +20,8 @@ function short(value) {
 }
 
 async function inflate(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = letters.charCodeAt(at);
   return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
 }
 
@@ -30,8 +31,10 @@ async function unpack({kind, shape, data, steps}) {
   if (kind === "uint8") return {shape, values: bytes};
   if (kind === "float32") return {shape, values: new Float32Array(bytes.buffer)};
   const count = bytes.length / 3, values = new Float64Array(count), step = (await unpack(steps)).values;
-  for (let at = 0; at < count; at++) {
-    values[at] = ((bytes[at] | bytes[count + at] << 8 | bytes[2 * count + at] << 16) << 8 >> 8) * step[Math.floor(at / shape[1])];
+  for (let row = 0, at = 0; row < shape[0]; row++) {
+    for (const end = at + shape[1], size = step[row] / 256; at < end; at++) {
+      values[at] = (bytes[at] << 8 | bytes[count + at] << 16 | bytes[2 * count + at] << 24) * size;
+    }
   }
   return {shape, values};
 }
@@ -74,11 +77,15 @@ function montage(canvas, pixels, count, [channels, height, width], {columns, gap
   canvas.height = rows * (height + gap) - gap;
   const shown = interleaved ? pixels : colours(pixels, count, [channels, height, width]);
   const whole = new ImageData(canvas.width, canvas.height);
+  const screen = whole.data, across = canvas.width;
   for (let image = 0, at = 0; image < count; image++) {
     const left = (image % columns) * (width + gap), top = Math.floor(image / columns) * (height + gap);
     for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, at += 3) {
-        whole.data.set([shown[at], shown[at + 1], shown[at + 2], 255], 4 * ((top + y) * canvas.width + left + x));
+      for (let x = 0, to = 4 * ((top + y) * across + left); x < width; x++, at += 3, to += 4) {
+        screen[to] = shown[at];
+        screen[to + 1] = shown[at + 1];
+        screen[to + 2] = shown[at + 2];
+        screen[to + 3] = 255;
       }
     }
   }
@@ -87,7 +94,7 @@ function montage(canvas, pixels, count, [channels, height, width], {columns, gap
 
 // An empty chart in an svg, and what draws on it in the units of its axes.
 function plot(svg, [left, right], [low, high], words) {
-  const wide = svg.clientWidth || 600, tall = svg.clientHeight || 240, pad = {left: 40, right: 10, top: 8, bottom: 34};
+  const wide = svg.clientWidth || 600, tall = svg.clientHeight || 240, pad = {left: 40, right: 10, top: 22, bottom: 34};
   const x = (value) => pad.left + (value - left) / (right - left || 1) * (wide - pad.left - pad.right);
   const y = (value) => tall - pad.bottom - (value - low) / (high - low || 1) * (tall - pad.top - pad.bottom);
   svg.setAttribute("viewBox", `0 0 ${wide} ${tall}`);
@@ -111,7 +118,7 @@ function plot(svg, [left, right], [low, high], words) {
       for (const value of nice(left, right, wide / 90)) add("text", {x: x(value), y: tall - pad.bottom + 15, "text-anchor": "middle"}, short(value));
       for (const value of nice(low, high, tall / 45)) add("text", {x: pad.left - 6, y: y(value) + 4, "text-anchor": "end"}, short(value));
       if (across) add("text", {x: wide - pad.right, y: tall - 4, "text-anchor": "end"}, across);
-      if (up) add("text", {x: pad.left + 6, y: pad.top + 8}, up);
+      if (up) add("text", {x: 4, y: 12}, up);
     },
   };
 }
@@ -146,12 +153,6 @@ function whenResized(element, redraw) {
 }
 
 const EXPLORERS = {bump: bumpExplorer, plane: planeExplorer, sizes: sizesExplorer, deblur: deblurExplorer};
-
-for (const root of document.querySelectorAll("[data-explorer]")) {
-  const data = JSON.parse(document.querySelector(`[data-of=${root.dataset.run}]`).textContent);
-  root.hidden = false;
-  await EXPLORERS[root.dataset.explorer](root, data);
-}
 
 const status = document.getElementById("said");
 
@@ -209,4 +210,14 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => { for (const details of folded) details.open = false; });
 
+// The first explorer at once; the others after it, one at a time, so that what is there already answers.
+const parsed = {}, roots = [...document.querySelectorAll("[data-explorer]")];
+for (const root of roots) root.hidden = false;
+for (const [place, root] of roots.entries()) {
+  if (place) await new Promise((go) => setTimeout(go));
+  const run = root.dataset.run;
+  parsed[run] ??= JSON.parse(document.querySelector(`[data-of=${run}]`).textContent);
+  await EXPLORERS[root.dataset.explorer](root, parsed[run]);
+  document.documentElement.dataset.interactive = "";
+}
 document.documentElement.dataset.ready = "";

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -15,12 +14,12 @@ from markupsafe import Markup
 from bs6207 import __version__
 from bs6207.errors import FolderError
 from bs6207.experiment import Table
-from bs6207.report.compare import Line, by_size, circumstances, compare, shown
+from bs6207.report.compare import by_size, circumstances, compare, shown
 from bs6207.report.explorers import EXPLORERS
-from bs6207.report.folder import COMMANDS, RunFolder
+from bs6207.report.folder import RunFolder
 from bs6207.report.packing import deflated
 from bs6207.report.pictures import Picture, pictures
-from bs6207.runs import finite, write_whole
+from bs6207.runs import finite
 
 HERE = Path(__file__).parent
 MARK = b"<!doctype html><!-- bs6207 report -->"  # how a page begins, so that nothing else is ever replaced by one
@@ -78,6 +77,7 @@ def render(all_shown: Sequence[Shown]) -> bytes:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["thousands"] = lambda count: f"{count:,}"
+    environment.tests["wordy"] = lambda cell: cell[:1].isalpha()
     style, script = read("page.css"), "\n".join(map(read, SCRIPTS))
     groups = {command: list(some) for command, some in groupby(all_shown, lambda one: one.run.command)}
     text = environment.get_template("page.html").render(
@@ -90,26 +90,6 @@ def render(all_shown: Sequence[Shown]) -> bytes:
         policy=policy(style, script),
     )
     return MARK + b"\n" + text.encode(errors="replace")
-
-
-def write_page(runs: Sequence[RunFolder], file: Path) -> None:
-    """Write the page of some runs; an earlier page of this name is replaced.
-
-    Raises:
-        FolderError: the name belongs to something else.
-        OSError: the disk refuses.
-    """
-    if file.exists() and not (file.is_file() and begins_with_mark(file)):
-        raise FolderError(f"{file} exists and is no page of bs6207 report; choose another --out")
-    content = build(runs)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, content)
-
-
-def begins_with_mark(file: Path) -> bool:
-    """Whether a file was written by `write_page`."""
-    with file.open("rb") as stream:
-        return stream.read(len(MARK)) == MARK
 
 
 def show(key: str, run: RunFolder) -> Shown:
@@ -160,11 +140,12 @@ def downloads(run: RunFolder) -> Iterator[Download]:
 
 
 def sizes(run: RunFolder) -> list[list[str]]:
-    """The scores of every latent size, with PCA's of the same size beside them, after a row of headings."""
+    """The scores of every latent size beside PCA's of the same size, then the baselines, after a row of headings."""
     cells = by_size(run.metrics.get("cells", {})) if run.command == "latent" else []
     if not cells:
         return []
-    pca = run.metrics.get("baselines", {}).get("pca", {})
+    baselines = run.metrics.get("baselines", {})
+    pca = baselines.get("pca", {})
     clusterers = list(cells[0][1].get("clusters", {}))
     has_labels = any("accuracy" in one for one in cells[0][1].get("clusters", {}).values())
     scores = [(name, key) for name in clusterers for key in ("accuracy", "nmi", "ari")] if has_labels else []
@@ -172,10 +153,12 @@ def sizes(run: RunFolder) -> list[list[str]]:
     for name, key in scores:
         headings += [f"{name} {key.upper() if key != 'accuracy' else key}"] + (["on PCA"] if key == "accuracy" else [])
     rows = [headings]
-    for dim, cell in cells:
+    others = [(f"{name} image", baselines[name]) for name in ("median", "black") if name in baselines]
+    others += [("raw pixels", baselines["pixels"])] if "pixels" in baselines and scores else []
+    for dim, cell in cells + others:
         row = [dim, decimals(cell.get("l1"), 4), decimals(pca.get(dim, {}).get("l1"), 4), decimals(cell.get("psnr"), 2)]
         for name, key in scores:
-            row.append(decimals(cell["clusters"].get(name, {}).get(key), 3))
+            row.append(decimals(cell.get("clusters", {}).get(name, {}).get(key), 3))
             if key == "accuracy":
                 row.append(decimals(pca.get(dim, {}).get("clusters", {}).get(name, {}).get(key), 3))
         rows.append(row)

@@ -42,7 +42,9 @@ def pictures(run: RunFolder) -> Iterator[Picture]:
         shown.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
         shown.save(stream, "webp", quality=QUALITY, method=4)
-        caption, numbers = CAPTIONS.get((run.command, name), (name.replace("_", " ").capitalize(), SUMMARIES[run.command]))
+        caption, numbers = CAPTIONS.get(
+            (run.command, name), (name.replace("_", " ").capitalize(), SUMMARIES[run.command])
+        )
         yield Picture(
             name,
             caption,

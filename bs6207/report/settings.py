@@ -13,8 +13,8 @@ class ReportSettings(Words):
 
     runs: Annotated[list[Annotated[str, AfterValidator(can_be_told)]], AfterValidator(distinct)] = setting(
         [],
-        "Run folders, those of outputs/history too; several of one command are compared. The last finished run of every "
-        "command if none is given.",
+        "Run folders, those of outputs/history too; several of one command are compared. If none is given, the last "
+        "finished run of every command.",
         panel="Runs",
         positional=True,
         metavar="RUN",
