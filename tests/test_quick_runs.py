@@ -59,6 +59,26 @@ def test_the_record_of_a_run_runs_it_again_to_the_same_bytes(runs, name):
             assert file.read_bytes() == (again / file.name).read_bytes(), file.name
 
 
+def test_a_page_of_the_three_runs_is_small_and_shows_all_explorers(runs):
+    done = call("report", cwd=runs)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "outputs/report.html\n", "")
+    page = (runs / "outputs/report.html").read_text()
+    assert len(page.encode()) < 3 * 2**20
+    for explorer in ("bump", "plane", "sizes", "deblur"):
+        assert f'data-explorer="{explorer}"' in page
+    assert "The decoder itself runs in this page." in page
+
+
+def test_a_few_test_images_are_kept_at_every_blur_and_clarity(runs):
+    kept = np.load(runs / "outputs/deblur/examples.npz")
+    assert kept["clear"].shape == (6, 1, 28, 28)
+    assert kept["blurred"].shape == (2, *kept["clear"].shape)
+    assert kept["restored"].shape == (11, *kept["blurred"].shape)
+    truth, blurred, *_, clearest = (kept["clear"] / 255.0, kept["blurred"] / 255.0, *(kept["restored"] / 255.0))
+    for sigma in (0, 1):
+        assert psnr_per_image(truth, clearest[sigma]) > psnr_per_image(truth, blurred[sigma]) + 3
+
+
 def test_latents_leave_the_black_image_and_pca_behind(runs):
     metrics = json.loads((runs / "outputs/latent/metrics.json").read_text())
     assert list(metrics["cells"]) == ["16", "2", "4", "8"]

@@ -11,7 +11,7 @@ from bs6207.latent.classes import DIGITS
 from bs6207.latent.experiment import agreements
 from bs6207.latent.scores import Partition, constant_images, score_constants, score_images, score_partition
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
+from bs6207.latent.study import PLANE_SIDE, SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
 from bs6207.metrics.seeds import over_seeds
 
 
@@ -71,6 +71,7 @@ def made(
                     random.rand(min(SHOWN_IMAGES, images), *image_shape).astype(np.float32),
                     random.rand(len(walk_ends(part)), WALK_STEPS, *image_shape).astype(np.float32),
                     Weights({}, {}),
+                    random.rand(PLANE_SIDE, PLANE_SIDE, *image_shape).astype(np.float32) if dim == 2 else None,
                 )
             )
     baseline = {name: sorted_out(0.4) for name in clusterers}

@@ -7,24 +7,30 @@ import subprocess
 import sys
 import zlib
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from latent.made_cells import made
+from markupsafe import escape
 from report.made_runs import made_run
 from torch import nn
 
 from bs6207.errors import FolderError
 from bs6207.latent.autoencoder import Autoencoder, Recipe
 from bs6207.latent.model import saved
+from bs6207.latent.report import report
+from bs6207.latent.study import PLANE_SIDE, plane_places
 from bs6207.report.compare import compare
 from bs6207.report.decoder import EXACT, Decoder, read_decoder
+from bs6207.report.explorers import grid
 from bs6207.report.folder import read_run, read_runs
 from bs6207.report.packing import pack, pack_rounded
 from bs6207.report.page import MARK, build
 from bs6207.report.pictures import pictures
-from bs6207.runs import strict_json
+from bs6207.runs import open_run, strict_json
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +238,40 @@ def test_a_decoder_of_another_kind_is_left_to_what_the_run_has_drawn(tmp_path, h
     assert read_decoder(tmp_path / "nothing.safetensors") is None
     (tmp_path / "b.safetensors").write_bytes(b"no weights")
     assert read_decoder(tmp_path / "b.safetensors") is None
+
+
+LATENTS = {
+    "without labels": {"names": (), "clusters": 3},
+    "in colour": {"image_shape": (3, 9, 7)},
+    "many classes": {"names": [f"class {number}" for number in range(30)], "images": 90},
+    "several seeds and clusterers": {"seeds": 2, "clusterers": ("kmeans", "gmm")},
+    "no two numbers": {"dims": (3, 64)},
+    "without probes": {"with_probes": False},
+}
+
+
+@pytest.mark.parametrize("kind", LATENTS)
+def test_a_run_on_any_images_has_its_page(tmp_path, kind):
+    result = replace(report(*made(**LATENTS[kind])), figures={}, weights={})
+    with open_run("latent", tmp_path / "run", result.settings) as run:
+        run.write_result(result)
+    page = page_of(tmp_path / "run")
+    assert ('data-explorer="plane"' in page) == (kind != "no two numbers")
+    assert 'data-explorer="sizes"' in page
+    for sentence in result.remarks:
+        assert str(escape(sentence)) in page
+
+
+def test_the_plane_of_a_run_is_what_its_decoder_makes_of_an_even_grid(tmp_path):
+    network = autoencoder(tmp_path)
+    latents = torch.randn(30, 2)
+    places = plane_places(latents)
+    low, high = latents.amin(0), latents.amax(0)
+    expected = grid(torch.stack([low, high]).numpy(), PLANE_SIDE).reshape(-1, 2)
+    np.testing.assert_allclose(places.numpy(), expected, atol=1e-5)
+    with torch.no_grad():
+        drawn = np.round(network.decoder(places).numpy() * 255).astype(np.uint8)
+    assert read_decoder(tmp_path / "a.safetensors").agrees(expected, drawn)
 
 
 def test_a_folder_that_vanishes_is_told(runs, tmp_path):
