@@ -15,6 +15,7 @@ from bs6207.experiment import FACTS
 from bs6207.report.packing import pack, pack_rounded
 
 BATCH_NORM_EPS = 1e-5  # torch's
+BLACK = -40.0  # where a sigmoid is 0 to 17 digits
 EXACT = 7e-6  # most that rounding may change a pixel, of 1
 DIGITS = np.arange(16, 25, 0.5)  # binary digits behind the point, as few of them as will do
 SMALL = 1000  # numbers; a layer of fewer is not rounded
@@ -65,6 +66,18 @@ class Decoder:
         ]
 
 
+def widened(
+    weight: NDArray[np.float64], bias: NDArray[np.float64], window: Sequence[int], shape: tuple[int, int, int]
+) -> Layer:
+    """A last layer that draws a window of the image (top, bottom, left, right), made to draw black around it."""
+    top, bottom, left, right = window
+    drawn = (slice(None), slice(top, bottom), slice(left, right))
+    whole, biases = np.zeros((*shape, weight.shape[1])), np.full(shape, BLACK)
+    whole[drawn] = weight.reshape(shape[0], bottom - top, right - left, -1)
+    biases[drawn] = bias.reshape(shape[0], bottom - top, right - left)
+    return whole.reshape(-1, weight.shape[1]), biases.ravel()
+
+
 def read_decoder(file: Path) -> Decoder | None:
     """The decoder in a file of weights; None where it is missing, too large, or made of anything else."""
     try:
@@ -87,6 +100,8 @@ def read_decoder(file: Path) -> Decoder | None:
                 layers.append((weight * scale[:, None], (bias - module["running_mean"]) * scale + module["bias"]))
             else:
                 layers.append((module["weight"], module["bias"]))
+        if window := facts["recipe"].get("window"):
+            layers.append(widened(*layers.pop(), window, shape))
         sizes = [2] + [len(bias) for _, bias in layers]
         fits = [weight.shape for weight, _ in layers] == list(zip(sizes[1:], sizes[:-1], strict=True))
         return Decoder(layers, shape) if fits and layers and sizes[-1] == math.prod(shape) else None

@@ -187,12 +187,12 @@ def test_what_is_packed_can_be_read_back():
         pack_rounded(values * 1e9, steps)
 
 
-def autoencoder(folder: Path, shape=(1, 8, 8), arch="mlp", linear=False) -> Autoencoder:
+def autoencoder(folder: Path, shape=(1, 8, 8), arch="mlp", linear=False, window=None) -> Autoencoder:
     """A network of two numbers that has seen some noise, and its file of weights."""
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    recipe = Recipe((32,), (40, 48), linear, lr=0.1, batch_size=8, smooth=0.1)
+    recipe = Recipe((32,), (40, 48), linear, lr=0.1, batch_size=8, smooth=0.1, window=window)
     network = Autoencoder(shape, 2, recipe, arch)
     for _ in range(20):
         network(torch.rand(16, *shape))
@@ -206,10 +206,13 @@ def autoencoder(folder: Path, shape=(1, 8, 8), arch="mlp", linear=False) -> Auto
     return network
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 6, 5)])
+@pytest.mark.parametrize(("shape", "window"), [((1, 8, 8), None), ((3, 6, 5), None), ((3, 8, 7), (1, 7, 2, 6))])
 @torch.no_grad()
-def test_a_decoder_read_without_torch_decodes_as_torch_does(tmp_path, shape):
-    network, places = autoencoder(tmp_path, shape), np.random.RandomState(0).normal(size=(50, 2)).astype(np.float32)
+def test_a_decoder_read_without_torch_decodes_as_torch_does(tmp_path, shape, window):
+    network, places = (
+        autoencoder(tmp_path, shape, window=window),
+        np.random.RandomState(0).normal(size=(50, 2)).astype(np.float32),
+    )
     decoder = read_decoder(tmp_path / "a.safetensors")
     expected = network.decoder(torch.from_numpy(places)).numpy()
     np.testing.assert_allclose(decoder(places), expected, atol=1e-6)
