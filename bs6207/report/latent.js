@@ -33,12 +33,17 @@ async function planeExplorer(root, all) {
     }
     pen.strokeStyle = map ? "#ffb000" : theme("--ink");
     pen.lineWidth = Math.max(1.5, side / 400);
-    const [x, y] = [sideX(place[0]), sideY(place[1])], arm = side / 40;
+    const [x, y] = [sideX(place[0]), sideY(place[1])], arm = side / 40, [image] = closest();
     pen.beginPath();
     pen.moveTo(x - arm, y); pen.lineTo(x + arm, y); pen.moveTo(x, y - arm); pen.lineTo(x, y + arm);
     pen.stroke();
+    ring(x, y, arm / 2);
+    if (!map) ring(sideX(latents[2 * image]), sideY(latents[2 * image + 1]), 2.2 * radius);
+  }
+
+  function ring(x, y, radius) {
     pen.beginPath();
-    pen.arc(x, y, arm / 2, 0, 7);
+    pen.arc(x, y, radius, 0, 7);
     pen.stroke();
   }
 

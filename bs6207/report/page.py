@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ QUESTIONS = {
     "latent": "How many numbers does a digit need before the ten classes separate?",
     "deblur": "What does a discriminator add to L1 when restoring a blurred image?",
 }
-LARGEST = 3 * 2**20  # bytes of a page, where leaving out weights helps
+LARGEST = 3 * 2**20  # bytes of a page, as far as it helps to make
+LESS = ((1000, True), (760, True), (1000, False))  # its figures smaller (pixels), then to leave out weights
 MOST_ROWS = 50  # of a table that is shown
-MOST_DOWNLOAD = 60_000  # letters of a packed file; a larger one stays in its folder
+MOST_DOWNLOAD = 80_000  # letters of a packed file; a larger one stays in its folder
 TEXTS = ("metrics.json", "history.jsonl", "config.toml", "env.json")
 
 
@@ -65,10 +66,12 @@ class Shown:
 
 
 def build(runs: Sequence[RunFolder]) -> bytes:
-    """The page of some runs, which are sorted by command; with the weights of decoders if it does not get too large."""
-    shown = [show(f"run{place}", run) for place, run in enumerate(runs, 1)]
-    page = render(shown)
-    return page if len(page) <= LARGEST else render([replace(one, explorer=explorer(one.run, False)) for one in shown])
+    """The page of some runs, which are sorted by command; where it gets too large, with `LESS`."""
+    for widest, exact in LESS:
+        page = render([show(f"run{place}", run, widest, exact) for place, run in enumerate(runs, 1)])
+        if len(page) <= LARGEST:
+            break
+    return page
 
 
 def render(all_shown: Sequence[Shown]) -> bytes:
@@ -92,8 +95,8 @@ def render(all_shown: Sequence[Shown]) -> bytes:
     return MARK + b"\n" + text.encode(errors="replace")
 
 
-def show(key: str, run: RunFolder) -> Shown:
-    """All of one run.
+def show(key: str, run: RunFolder, widest: int, exact: bool) -> Shown:
+    """All of one run, its figures at most `widest` pixels wide or high; `exact` with the weights of a decoder.
 
     Raises:
         FolderError: its files are not as this version writes them.
@@ -102,8 +105,8 @@ def show(key: str, run: RunFolder) -> Shown:
         return Shown(
             key,
             run,
-            explorer(run, True),
-            list(pictures(run)),
+            finite(EXPLORERS[run.command](run, exact)),
+            list(pictures(run, widest)),
             list(tables(run)),
             list(downloads(run)),
             [(name, shown(value)) for name, value in run.settings.items()],
@@ -115,11 +118,6 @@ def show(key: str, run: RunFolder) -> Shown:
         raise FolderError(
             f"cannot make a page of the run in {run.name}: {told}; run bs6207 {run.command} again"
         ) from failure
-
-
-def explorer(run: RunFolder, exact: bool) -> dict[str, Any] | None:
-    """What the scripts are given; `exact` with the weights of the decoder."""
-    return finite(EXPLORERS[run.command](run, exact))
 
 
 def tables(run: RunFolder) -> Iterator[tuple[str, Table, int]]:

@@ -10,8 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from bs6207.report.folder import RunFolder
 
-WIDEST = 1000  # pixels
-QUALITY = 58  # of WebP, from 0 to 100; lettering stays clean
+QUALITY = 56  # of WebP, from 0 to 100; lettering stays clean
 
 
 @dataclass(frozen=True)
@@ -31,15 +30,15 @@ class Picture:
     height: int
 
 
-def pictures(run: RunFolder) -> Iterator[Picture]:
-    """The figures of a run; a file that is no picture is left out."""
+def pictures(run: RunFolder, widest: int) -> Iterator[Picture]:
+    """The figures of a run, at most `widest` pixels wide or high; a file that is no picture is left out."""
     for name in run.figures:
         try:
             with Image.open(run.place / f"{name}.png") as image:
                 shown = image.convert("RGB")
         except (OSError, UnidentifiedImageError):
             continue
-        shown.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+        shown.thumbnail((widest, widest), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
         shown.save(stream, "webp", quality=QUALITY, method=4)
         caption, numbers = CAPTIONS.get(

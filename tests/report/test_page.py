@@ -23,6 +23,7 @@ from bs6207.latent.autoencoder import Autoencoder, Recipe
 from bs6207.latent.model import saved
 from bs6207.latent.report import report
 from bs6207.latent.study import PLANE_SIDE, plane_places
+from bs6207.report import page
 from bs6207.report.compare import compare
 from bs6207.report.decoder import EXACT, Decoder, read_decoder
 from bs6207.report.explorers import grid
@@ -49,19 +50,19 @@ def page_of(*folders: Path) -> str:
 
 
 def test_every_command_has_its_question_its_numbers_and_its_figure(runs):
-    page = page_of(*(runs / command for command in ("deblur", "bump", "latent")))
-    places = [page.index(f'<section class="story" id="{command}"') for command in ("bump", "latent", "deblur")]
+    shown = page_of(*(runs / command for command in ("deblur", "bump", "latent")))
+    places = [shown.index(f'<section class="story" id="{command}"') for command in ("bump", "latent", "deblur")]
     assert places == sorted(places)
-    assert page.count('src="data:image/webp;base64,') == 3
-    assert "0.735" in page  # the accuracy at 4 numbers, from tests/gallery
-    assert 'alt="Paths over one and the same bump. h_max: adam 0.410184, gd 0.200000, momentum 1.203230."' in page
+    assert shown.count('src="data:image/webp;base64,') == 3
+    assert "0.735" in shown  # the accuracy at 4 numbers, from tests/gallery
+    assert 'alt="Paths over one and the same bump. h_max: adam 0.410184, gd 0.200000, momentum 1.203230."' in shown
 
 
 def test_the_page_names_no_address(runs):
-    page = page_of(*(runs / command for command in ("bump", "latent", "deblur")))
-    assert not re.findall(r"""(?:src|href|action)=["'](?!data:|#)[^"']*""", page)
-    assert {*re.findall(r"https?://[^\s\"'<]+", page)} <= {"http://www.w3.org/2000/svg"}
-    assert "default-src &#39;none&#39;" in page
+    shown = page_of(*(runs / command for command in ("bump", "latent", "deblur")))
+    assert not re.findall(r"""(?:src|href|action)=["'](?!data:|#)[^"']*""", shown)
+    assert {*re.findall(r"https?://[^\s\"'<]+", shown)} <= {"http://www.w3.org/2000/svg"}
+    assert "default-src &#39;none&#39;" in shown
 
 
 def test_torch_is_not_needed_to_make_a_page(runs):
@@ -87,10 +88,10 @@ def test_the_last_run_of_every_command_is_the_default(bs6207, tmp_path):
     (tmp_path / "outputs/latent.partial").mkdir()
     done = bs6207("report")
     assert (done.returncode, done.stdout, done.stderr) == (0, "outputs/report.html\n", "")
-    page = (tmp_path / "outputs/report.html").read_text()
-    assert page.count('<article class="run"') == 2
+    shown = (tmp_path / "outputs/report.html").read_text()
+    assert shown.count('<article class="run"') == 2
     assert bs6207("report", "outputs/bump").returncode == 0  # an earlier page is replaced
-    assert (tmp_path / "outputs/report.html").read_text() != page
+    assert (tmp_path / "outputs/report.html").read_text() != shown
 
 
 REFUSALS = [
@@ -125,15 +126,15 @@ def test_a_run_of_an_earlier_version_is_shown_without_what_it_lacks(tmp_path, co
     for file in run.iterdir():
         if file.name not in ("metrics.json", "config.toml"):
             file.unlink()
-    page = page_of(run)
-    assert f"bs6207 {command} --config {run}/config.toml" in page
-    assert "<img" not in page
+    shown = page_of(run)
+    assert f"bs6207 {command} --config {run}/config.toml" in shown
+    assert "<img" not in shown
 
 
 def test_a_figure_that_is_no_picture_is_left_out(tmp_path):
     run = made_run(tmp_path / "run", "bump")
     (run / "thresholds.png").write_bytes(b"not a picture")
-    assert [one.name for one in pictures(read_run(str(run)))] == ["trajectory"]
+    assert [one.name for one in pictures(read_run(str(run)), 500)] == ["trajectory"]
 
 
 def test_the_same_run_given_twice_is_refused(bs6207):
@@ -167,9 +168,21 @@ def test_a_file_that_is_too_large_to_hand_out_is_named_all_the_same(tmp_path):
     run = made_run(tmp_path / "run", "bump")
     noise = np.random.RandomState(0).randint(0, 10**9, 30_000)
     (run / "noise.csv").write_text("number\n" + "\n".join(map(str, noise)))
-    page = page_of(run)
-    assert "<span>noise.csv</span>" in page
-    assert "the first 50 of 30,000 rows" in page
+    shown = page_of(run)
+    assert "<span>noise.csv</span>" in shown
+    assert "the first 50 of 30,000 rows" in shown
+
+
+def test_a_page_that_gets_too_large_has_smaller_figures_and_then_no_weights(runs, monkeypatch):
+    tried = []
+    monkeypatch.setattr(page, "show", lambda key, run, widest, exact: tried.append((widest, exact)))
+    monkeypatch.setattr(page, "render", lambda shown: b" " * (page.LARGEST + 2 - len(tried)))
+    page.build([read_run(str(runs / "bump"))])
+    assert tried == [(1000, True), (760, True)]
+    tried.clear()
+    monkeypatch.setattr(page, "render", lambda shown: b" " * (page.LARGEST + 1))
+    page.build([read_run(str(runs / "bump"))])
+    assert tried == [*page.LESS]
 
 
 def unpacked(packed) -> bytes:
@@ -258,11 +271,11 @@ def test_a_run_on_any_images_has_its_page(tmp_path, kind):
     result = replace(report(*made(**LATENTS[kind])), figures={}, weights={})
     with open_run("latent", tmp_path / "run", result.settings) as run:
         run.write_result(result)
-    page = page_of(tmp_path / "run")
-    assert ('data-explorer="plane"' in page) == (kind != "no two numbers")
-    assert 'data-explorer="sizes"' in page
+    shown = page_of(tmp_path / "run")
+    assert ('data-explorer="plane"' in shown) == (kind != "no two numbers")
+    assert 'data-explorer="sizes"' in shown
     for sentence in result.remarks:
-        assert str(escape(sentence)) in page
+        assert str(escape(sentence)) in shown
 
 
 def test_the_plane_of_a_run_is_what_its_decoder_makes_of_an_even_grid(tmp_path):
