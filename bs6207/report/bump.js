@@ -140,7 +140,7 @@ function bumpExplorer(root, data) {
     const right = p.distance + Math.max(2 * p.height + 0.5, 2.2 * tall);
     const left = Math.min(0, ...path.slice(0, 40).map((x) => Math.max(x, -0.5))) - 0.06;
     const top = Math.max(p.distance, p.up_slope * Math.max(p.height, tall)) * 1.08;
-    const chart = plot(svg, [left, right], [Math.min(-0.06 * top, lossAt(p, p.height, right)), top + 0.03], words);
+    const chart = plot(svg, [left, right], [Math.min(-0.13 * top, lossAt(p, p.height, right)), top + 0.03], words);
     const ridge = (height) => [left, p.distance, p.distance + height, p.distance + 2 * height, right].filter((x) => x <= right)
       .map((x) => [x, lossAt(p, height, x)]);
     chart.shape("polygon", "hill", [...ridge(p.height), [right, chart.low], [left, chart.low]]);

@@ -202,13 +202,17 @@ toggle.addEventListener("click", () => { document.documentElement.dataset.theme 
 prefersDark.addEventListener("change", themed);
 themed();
 
-// On paper everything is unfolded.
-let folded = [];
+// On paper everything is unfolded, and dark on light.
+let folded = [], wasDark = false;
 addEventListener("beforeprint", () => {
-  folded = [...document.querySelectorAll("details:not([open])")];
+  [folded, wasDark] = [[...document.querySelectorAll("details:not([open])")], isDark()];
   for (const details of folded) details.open = true;
+  if (wasDark) toggle.click();
 });
-addEventListener("afterprint", () => { for (const details of folded) details.open = false; });
+addEventListener("afterprint", () => {
+  for (const details of folded) details.open = false;
+  if (wasDark) toggle.click();
+});
 
 // The first explorer at once; the others after it, one at a time, so that what is there already answers.
 const parsed = {}, roots = [...document.querySelectorAll("[data-explorer]")];
