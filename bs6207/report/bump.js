@@ -85,8 +85,7 @@ function summit(optimizer, p) {
 function bumpExplorer(root, data) {
   const given = {...OWN, ...data.settings};
   const offered = Object.keys(RULES);
-  let optimizer = data.optimizers.find((name) => RULES[name]) ?? "adam";
-  if (data.optimizers.includes("adam")) optimizer = "adam";
+  let optimizer = ["adam", ...data.optimizers].find((name) => RULES[name] && data.optimizers.includes(name)) ?? "adam";
   const initial = (name) => name === "momentum" && data.settings.momentum === undefined && optimizer === "rmsprop" ? 0 : given[name];
   const values = {};
   const svgs = Object.fromEntries(["landscape", "steps", "sweep"].map((name) => [name, root.querySelector(`svg.${name}`)]));

@@ -21,13 +21,13 @@ async function deblurExplorer(root, data) {
     paint(share);
     const weight = data.weights[place], row = data.line.find((one) => Math.abs(one.weight - weight) < 1e-9);
     const psnr = meanPsnr(clear.values, made, count), was = meanPsnr(clear.values, given, count);
-    const right_words = error.checked ? "error of the restored image" : "restored";
+    const shownThere = error.checked ? "error of the restored image" : "restored";
     say(root, "clarity", weight.toFixed(weight * 10 % 1 < 1e-9 || weight * 10 % 1 > 1 - 1e-9 ? 1 : 2));
     say(root, "wipe", `${wipe.value} %`);
     say(root, "left", before === "blurred" ? `← blurred, ${was.toFixed(1)} dB` : "← the truth");
-    say(root, "right", `${right_words}, ${psnr.toFixed(1)} dB →`);
+    say(root, "right", `${shownThere}, ${psnr.toFixed(1)} dB →`);
     clarity.setAttribute("aria-valuetext", `clarity ${weight.toFixed(2)}`);
-    canvas.setAttribute("aria-label", `${count} test images under a blur of sigma ${data.sigmas[sigma]}: ${before === "blurred" ? "blurred" : "the truth"} to the left of the wipe, ${right_words} with clarity ${weight.toFixed(2)} to the right; PSNR from ${was.toFixed(1)} to ${psnr.toFixed(1)} dB`);
+    canvas.setAttribute("aria-label", `${count} test images under a blur of sigma ${data.sigmas[sigma]}: ${before === "blurred" ? "blurred" : "the truth"} to the left of the wipe, ${shownThere} with clarity ${weight.toFixed(2)} to the right; PSNR from ${was.toFixed(1)} to ${psnr.toFixed(1)} dB`);
     const judged = row && (row.heldout_clear ?? row.heldout_score);
     say(root, "measured", row ? `On all ${data.scored} images, over all sigmas: PSNR ${row.psnr.toFixed(2)} dB, ${row.heldout_clear === undefined ? `held-out disc ${judged.toFixed(2)}, above 0 is clear` : `${(100 * judged).toFixed(0)} % clear to the held-out disc`}. The decibels beside the images are theirs alone.` : "");
     drawFrontier(row);

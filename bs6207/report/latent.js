@@ -179,27 +179,31 @@ async function sizesExplorer(root, data) {
   const range = root.querySelector("[data-range=dim]"), strip = root.querySelector("[data-canvas=strip]");
   const originals = await unpack(data.originals), shape = originals.shape.slice(1), size = shape.reduce((a, b) => a * b);
   const rows = document.querySelectorAll(`[data-sizes="${root.dataset.run}"] tbody tr`);
+  const count = originals.shape[0], made = await Promise.all(data.sizes.map((one) => unpack(one.reconstructions)));
+  const middles = await Promise.all(data.sizes.map(async (one) => {
+    const every = Object.entries(one.centroids).map(async ([name, kept]) => [name, await unpack(kept.images)]);
+    return Object.fromEntries(await Promise.all(every));
+  }));
   let clusterer = data.clusterers[0];
 
-  async function update() {
-    const one = data.sizes[Number(range.value)];
-    const made = await unpack(one.reconstructions), count = originals.shape[0];
+  function update() {
+    const place = Number(range.value), one = data.sizes[place];
     const whole = new Uint8Array(3 * count * 3 * size / shape[0]);
-    const three = [colours(originals.values, count, shape), colours(made.values, count, shape), errors(originals.values, made.values, count, shape)];
-    three.forEach((part, place) => whole.set(part, place * part.length));
+    const restored = made[place].values;
+    const three = [colours(originals.values, count, shape), colours(restored, count, shape), errors(originals.values, restored, count, shape)];
+    three.forEach((part, line) => whole.set(part, line * part.length));
     montage(strip, whole, 3 * count, shape, {columns: count, interleaved: true});
     const score = one.l1 === null ? "" : `, test L1 ${one.l1.toFixed(4)}`;
     strip.setAttribute("aria-label", `${count} test images, what ${one.dim} numbers make of them, and the error per pixel${score}`);
     say(root, "dim", `${one.dim}${score}`);
-    const kept = one.centroids[clusterer], list = root.querySelector("[data-out=centroids]");
-    if (kept) {
-      const images = await unpack(kept.images);
+    const images = middles[place][clusterer], list = root.querySelector("[data-out=centroids]");
+    if (images) {
       list.replaceChildren(...Array.from({length: images.shape[0]}, (_, cluster) => {
         const item = document.createElement("li"), canvas = document.createElement("canvas");
         montage(canvas, images.values.subarray(cluster * size, (cluster + 1) * size), 1, shape, {columns: 1});
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", `middle of cluster ${cluster}`);
-        item.append(canvas, kept.captions[cluster] ?? "");
+        item.append(canvas, one.centroids[clusterer].captions[cluster] ?? "");
         return item;
       }));
     }
@@ -210,5 +214,5 @@ async function sizesExplorer(root, data) {
   range.addEventListener("input", update);
   radios(root, "clusterer", data.clusterers.map((name) => [name, name]), clusterer, (name) => { clusterer = name; update(); });
   if (data.clusterers.length < 2) root.querySelector("[data-choices=clusterer]").hidden = true;
-  await update();
+  update();
 }
