@@ -60,8 +60,12 @@ class RunFolder:
 
     @cached_property
     def headline(self) -> Table | None:
-        """The table that the command printed."""
-        return self.table(HEADLINE) or self.table("scores") or self.table("parity")
+        """The table that the command printed; of an earlier version, the nearest there is."""
+        if (table := self.table(HEADLINE) or self.table("scores")) is not None or self.command != "bump":
+            return table
+        found = self.metrics.get("optimizers", {}).items()
+        rows = [{"optimizer": name, **{key: str(one.get(key)) for key in ("h_max", "step")}} for name, one in found]
+        return Table(("optimizer", "h_max", "step"), rows)
 
     @property
     def remarks(self) -> list[str]:

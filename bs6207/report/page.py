@@ -32,7 +32,7 @@ QUESTIONS = {
 LARGEST = 3 * 2**20  # bytes of a page, as far as it helps to make
 LESS = ((1000, True), (760, True), (1000, False))  # its figures smaller (pixels), then to leave out weights
 MOST_ROWS = 50  # of a table that is shown
-MOST_DOWNLOAD = 80_000  # letters of a packed file; a larger one stays in its folder
+MOST_DOWNLOAD = 100_000  # letters of a packed file; a larger one stays in its folder
 TEXTS = ("metrics.json", "history.jsonl", "config.toml", "env.json")
 
 

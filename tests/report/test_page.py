@@ -128,6 +128,7 @@ def test_a_run_of_an_earlier_version_is_shown_without_what_it_lacks(tmp_path, co
             file.unlink()
     shown = page_of(run)
     assert f"bs6207 {command} --config {run}/config.toml" in shown
+    assert {"bump": "0.4101842951299659", "latent": "0.752", "deblur": "Settings"}[command] in shown
     assert "<img" not in shown
 
 
