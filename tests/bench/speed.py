@@ -16,6 +16,7 @@ diagram.
 
 import argparse
 import itertools
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -54,6 +56,11 @@ PLAIN_WIDTHS = (784, 512, 256, 64)
 SAME = Recipe((), (), linear=False, lr=0.005, batch_size=128, smooth=0.5)  # one epoch; by validation L1 at 8 numbers
 SIGMA, NOISE, DISC_WEIGHT, TESTED = 1.5, 0.01, 0.01, 1000
 DEBLUR_IMAGES, DEBLUR_BATCH = 3000, 16  # the restorer sees so many once; by validation L1
+OURS = {
+    "fast": "`latent --config fast`, training",
+    "command": "`latent --config fast`, the whole command",
+    "same": "the plain loop's network in our loop, one epoch",
+}
 COUNTED = 10_000  # images, to time an epoch's part
 
 
@@ -159,7 +166,7 @@ def our_autoencoder(recipe: str, epochs: int, images: int | None, seed: int, dim
     return test_l1(model)
 
 
-def plain_restorer(seed: int) -> tuple[float, float]:
+def plain_restorer(seed: int) -> tuple[float, list[float]]:
     """Seconds and test L1 of the plain loop with a discriminator."""
     torch.manual_seed(seed)
     model, disc = PlainUNet(), plain_disc()
@@ -178,10 +185,10 @@ def plain_restorer(seed: int) -> tuple[float, float]:
         loss.backward()
         optimizer.step()
         loss.item()
-    return time.perf_counter() - start, restored_l1(model)
+    return time.perf_counter() - start, [restored_l1(model)]
 
 
-def our_restorer(seed: int) -> tuple[float, float]:
+def our_restorer(seed: int) -> tuple[float, list[float]]:
     """Seconds and test L1 of the first stage of `bs6207 deblur --sigma 1.5`, on few images in small batches."""
     settings = DeblurSettings(sigma=f"{SIGMA:g}", noise=NOISE, batch_size=DEBLUR_BATCH)
     pixels = resident(loaded("mnist").train[:DEBLUR_IMAGES], CPU)
@@ -191,7 +198,7 @@ def our_restorer(seed: int) -> tuple[float, float]:
     model = new_restorer("unet", (1, 28, 28))
     for _ in train_restorer(model, pixels, 1, settings.lr, seed, settings):
         pass
-    return time.perf_counter() - start, restored_l1(model)
+    return time.perf_counter() - start, [restored_l1(model)]
 
 
 def restored_l1(model: nn.Module) -> float:
@@ -230,64 +237,67 @@ def threads(count: int) -> None:
     torch.set_flush_denormal(False)
 
 
-def autoencoders(rounds: int, parts: set[str]) -> float:
-    """Four plain loops, one after the other, against four of ours on all cores; the seconds of the loops."""
-    taken: dict[str, list[float]] = {"plain": [], "fast": [], "same": []}
-    reached: dict[str, list[list[float]]] = {"plain": [], "fast": [], "same": []}
+def row(what: str, plain: list[tuple[float, Any]], ours: list[tuple[float, Any]]) -> dict[str, Any]:
+    """One line of the table, from the seconds and scores of every round; printed at once."""
+    seconds = [median(taken for taken, _ in side) for side in (plain, ours)]
+    scores = [[median(column) for column in zip(*(l1 for _, l1 in side), strict=True)] for side in (plain, ours)]
+    ratio = median(loop / own for (loop, _), (own, _) in zip(plain, ours, strict=True))
+    print(f"{what:58} {seconds[0]:7.1f} s {seconds[1]:6.1f} s {ratio:6.1f}x", flush=True)
+    for side, l1 in zip(("plain loop", "ours"), scores, strict=True):
+        print(f"    test L1, {side:10} " + "  ".join(f"{one:.4f}" for one in l1), flush=True)
+    return {
+        "what": what,
+        "plain_seconds": seconds[0],
+        "our_seconds": seconds[1],
+        "ratio": ratio,
+        "plain_l1": scores[0],
+        "our_l1": scores[1],
+    }
+
+
+def autoencoders(rounds: int, parts: set[str]) -> list[dict[str, Any]]:
+    """Four plain loops, one after the other, against four of ours on all cores, and against the whole command."""
+    loops, ours = [], {part: list[tuple[float, Any]]() for part in OURS if part in parts}
     with ready_processes() as processes:
         for seed in range(rounds):
-            for name in ("fast", "same"):
-                if name in parts:
-                    work = partial(our_autoencoder, name, 1, None, seed)
-                    seconds, found = timed(lambda work=work: each(processes, work, DIMS))
-                    taken[name].append(seconds)
-                    reached[name].append(found)
+            for part, runs in ours.items():
+                work = partial(command, seed) if part == "command" else partial(trained, processes, part, seed)
+                runs.append(timed(work))
             threads(cores())
-            loops = [plain_autoencoder(dim, seed) for dim in DIMS]
+            four = [plain_autoencoder(dim, seed) for dim in DIMS]
             threads(1)
-            taken["plain"].append(sum(seconds for seconds, _ in loops))
-            reached["plain"].append([l1 for _, l1 in loops])
-            told = ", ".join(f"{name} {values[-1]:.1f} s" for name, values in taken.items() if values)
-            print(f"  round {seed + 1}: {told}", flush=True)
-    print(f"four autoencoders on {cores()} cores; medians of {rounds}")
-    print(f"  {'':22} {'seconds':>8} {'ratio':>6}   test L1 at {DIMS}")
-    names = {"plain": f"plain loop, {PLAIN_EPOCHS} epochs", "fast": "--config fast", "same": "its network, our loop"}
-    for name in (name for name in names if taken[name]):
-        ratio = median(plain / own for plain, own in zip(taken["plain"], taken[name], strict=True))
-        l1 = "  ".join(f"{median(column):.4f}" for column in zip(*reached[name], strict=True))
-        print(f"  {names[name]:22} {median(taken[name]):8.1f} {ratio:5.1f}x   {l1}", flush=True)
-    return median(taken["plain"])
+            loops.append((sum(seconds for seconds, _ in four), [l1 for _, l1 in four]))
+            told = ", ".join(f"{part} {runs[-1][0]:.1f} s" for part, runs in ours.items())
+            print(f"  round {seed + 1}: plain loops {loops[-1][0]:.1f} s, {told}", flush=True)
+    return [row(OURS[part], loops, runs) for part, runs in ours.items()]
 
 
-def command(rounds: int, plain: float | None) -> None:
-    """The whole command from the shell, import, training, clusters, figures, files, against the loops' training."""
-    line = [sys.executable, "-m", "bs6207", "latent", "--config", "fast", "--data", "mnist", "--quiet"]
-    seconds = []
-    for _ in range(rounds):
-        with TemporaryDirectory() as folder:
-            seconds.append(timed(partial(subprocess.run, line, cwd=folder, check=True, capture_output=True))[0])
-    ratio = f", {plain / median(seconds):.1f}x" if plain else ""
-    print(f"bs6207 latent --config fast --data mnist, from the shell: {median(seconds):.1f} s{ratio}", flush=True)
+def trained(processes: Any, recipe: str, seed: int) -> list[float]:
+    """The test L1 of four autoencoders, trained for one epoch by all processes."""
+    return each(processes, partial(our_autoencoder, recipe, 1, None, seed), DIMS)
 
 
-def restorers(rounds: int) -> None:
-    """A plain U-Net and discriminator against our first stage, both for one blur."""
+def command(seed: int) -> list[float]:
+    """The same from the shell, with import, clusters, figures and files."""
+    line = ["latent", "--config", "fast", "--data", "mnist", "--quiet", "--json", "--seed", str(seed)]
+    with TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, "-m", "bs6207", *line], cwd=folder, check=True, capture_output=True)
+    return [json.loads(done.stdout)["cells"][str(dim)]["l1"] for dim in DIMS]
+
+
+def restorers(rounds: int) -> list[dict[str, Any]]:
+    """A plain U-Net and discriminator against our first stage, both for one blur; ours on one core."""
     loops, ours = [], []
     for seed in range(rounds):
         threads(1)
         ours.append(our_restorer(seed))
         threads(cores())
         loops.append(plain_restorer(seed))
-        threads(1)
-        print(f"  round {seed + 1}: plain {loops[-1][0]:.1f} s, ours {ours[-1][0]:.1f} s", flush=True)
-    print(f"a restorer for sigma {SIGMA:g}; medians of {rounds}; ours on one core")
-    for name, runs, images in (("plain loop, L1 + disc", loops, 55_000), ("ours, L1 stage", ours, DEBLUR_IMAGES)):
-        seconds, l1 = (median(column) for column in zip(*runs, strict=True))
-        ratio = median(plain[0] / run[0] for plain, run in zip(loops, runs, strict=True))
-        print(f"  {name:22} {seconds:8.1f} s {ratio:5.1f}x {images / seconds:7.0f} images/s   test L1 {l1:.4f}")
+        print(f"  round {seed + 1}: plain loop {loops[-1][0]:.1f} s, ours {ours[-1][0]:.1f} s", flush=True)
+    return [row(f"`deblur --sigma {SIGMA:g}`, to the plain loop's L1", loops, ours)]
 
 
-def machine() -> None:
+def machine() -> dict[str, Any]:
     """Peaks of matrix products, and what share of them a training of the full recipe reaches on one core."""
     prepare(0)
     flush_denormals()
@@ -316,7 +326,8 @@ def machine() -> None:
         group = next((name for name, words in groups.items() if any(word in event.key for word in words)), "the rest")
         spent[group] += event.self_cpu_time_total
     whole = sum(spent.values())
-    print("  of its time: " + ", ".join(f"{name} {value / whole:.0%}" for name, value in spent.items()))
+    print("  of its time: " + ", ".join(f"{name} {value / whole:.0%}" for name, value in spent.items()), flush=True)
+    return {"peaks": peaks, "precision": str(precision), "images_per_second": median(speeds), "share_of_peak": share}
 
 
 def peak(dtype: torch.dtype, size: int = 2048) -> float:
@@ -326,8 +337,8 @@ def peak(dtype: torch.dtype, size: int = 2048) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def neighbour(rounds: int) -> None:
-    """Throughput of the fast trainings on all cores with a busy process beside them, as a share of that without."""
+def neighbour(rounds: int) -> float:
+    """Throughput of four trainings on all cores with a busy process beside them, as a share of that without."""
     quiet, beside = [], []
     work = partial(our_autoencoder, "full", 1, COUNTED, 0)
     with ready_processes() as processes:
@@ -340,7 +351,8 @@ def neighbour(rounds: int) -> None:
             other.kill()
             other.join()
     kept = median(map(float.__truediv__, quiet, beside))
-    print(f"beside a busy process latent keeps {kept:.0%} of its throughput ({cores()} cores; medians of {rounds})")
+    print(f"beside a busy process latent keeps {kept:.0%} of its throughput", flush=True)
+    return kept
 
 
 def spin() -> None:
@@ -349,7 +361,7 @@ def spin() -> None:
         pass
 
 
-PARTS = ("machine", "fast", "same", "command", "deblur", "neighbour", "bump")
+PARTS = ("machine", *OURS, "deblur", "neighbour", "bump")
 
 
 def main() -> None:
@@ -357,20 +369,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
-    print(f"torch {torch.__version__}, {cores()} cores, {torch.backends.cpu.get_cpu_capability()}", flush=True)
-    parts = set(asked.parts)
+    parts, kind = set(asked.parts), torch.backends.cpu.get_cpu_capability()
+    print(f"torch {torch.__version__}, {cores()} cores, {kind}; medians of {asked.rounds}", flush=True)
+    found: dict[str, Any] = {"cores": cores(), "instructions": kind, "rounds": asked.rounds, "torch": torch.__version__}
     if "machine" in parts:
-        machine()
-    plain = autoencoders(asked.rounds, parts) if parts & {"fast", "same"} else None
-    if "command" in parts:
-        command(asked.rounds, plain)
+        found["machine"] = machine()
+    found["rows"] = autoencoders(asked.rounds, parts) if parts & {*OURS} else []
     if "deblur" in parts:
-        restorers(asked.rounds)
+        found["rows"] += restorers(asked.rounds)
     if "neighbour" in parts:
-        neighbour(asked.rounds)
+        found["kept_beside_a_busy_process"] = neighbour(asked.rounds)
     if "bump" in parts:
         bump_diagram.main()
+    if asked.out:
+        asked.out.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
