@@ -28,7 +28,9 @@ from bs6207.options import Invocation, command
 from bs6207.report.settings import ReportSettings
 from bs6207.runs import failing_writes, open_run, strict_json, write_again, write_new
 
-COMPILER = "torch._dynamo"  # imported by the first optimizer of torch.optim that is made
+COMPILER = "torch._dynamo"  # what the first optimizer of torch.optim imports
+# What pieces import when they come to it.
+LATER = {"bump": (), "latent": ("bs6207.latent.probes", "sklearn.cluster"), "deblur": (COMPILER,)}
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -134,7 +136,7 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     with (
         open_run(command, folder, settings) as run,
         ProgressReport(command, run.record, end_if_stopped, invocation.quiet) as progress,
-        workers(settings.jobs, [module, COMPILER]) as processes,
+        workers(settings.jobs, [module, *LATER[command]]) as processes,
     ):
         experiment: Experiment = import_module(module).run  # now, while the processes are being prepared
         if run.interrupted:

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from bs6207.data.images import SPLIT_SEED
 
 MOST_POINTS = 2000  # images that are projected: more hide each other, and make the files large
+TINY = np.finfo(np.float64).tiny
 NEIGHBOURS = 15  # that UMAP keeps near, its default; fewer where there are no more images
 
 
@@ -29,11 +30,13 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
     with threadpool_limits(1):  # the order in which threads add up would change the last digits
         if method == "umap":
             return umap(latents, seed), None
-        from sklearn.decomposition import PCA
-
-        pca = PCA(2, svd_solver="covariance_eigh")
-        places = pca.fit_transform(latents.astype(np.float64))
-        return places.astype(np.float32), pca.explained_variance_ratio_.tolist()
+        centred = latents - latents.mean(axis=0, dtype=np.float64)
+        _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
+        places = centred @ axes[:2].T
+        places *= np.sign(
+            places[np.abs(places).argmax(0), [0, 1]]
+        )  # either direction is right; this one is reproducible
+        return places.astype(np.float32), (lengths**2 / max((lengths**2).sum(), TINY))[:2].tolist()
 
 
 def umap(latents: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

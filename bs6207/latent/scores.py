@@ -10,7 +10,6 @@ from threadpoolctl import threadpool_limits
 
 from bs6207.data.images import ImageSet
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
-from bs6207.latent.probes import probe
 from bs6207.metrics.clusters import majority_classes, match_clusters, purity, score_clusters, sizes
 from bs6207.metrics.restoration import l1, mse, psnr_of
 
@@ -74,6 +73,8 @@ def score_vectors(
 
     `tell` hears what a clusterer that takes long is at.
     """
+    from bs6207.latent.probes import probe  # and with it scikit-learn, which only the processes need
+
     partitions = {}
     for name in search.clusterers:
         clusterer: Any = CLUSTERERS[name](search.clusters, search.seed)

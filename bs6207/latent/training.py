@@ -4,18 +4,16 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.batches import batches, steps_per_epoch
 from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Storable
 from bs6207.latent.autoencoder import Autoencoder, Recipe
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.optimizers import AdamW
 from bs6207.snapshot import Snapshot
 
 BETAS, WEIGHT_DECAY = (0.8, 0.95), 0.1
@@ -70,16 +68,12 @@ def train(
     steps = epochs * steps_each
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]  # not biases, not BatchNorm
     free = [weight for weight in model.parameters() if weight.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-    optimizer = OPTIMIZERS["adamw"](
-        groups, lr=recipe.lr, beta1=BETAS[0], beta2=BETAS[1], eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
-    )
-    schedule = LambdaLR(optimizer, lambda step: min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
+    optimizer = AdamW([(decayed, WEIGHT_DECAY), (free, 0.0)], BETAS)
     generator = torch.Generator().manual_seed(seed)
 
     best, weights, lowest = 0, deepcopy(model.state_dict()), validate(model, validation)[loss]
     step, done = 0, list[Epoch]()
-    snapshot = Snapshot(model=model, optimizer=optimizer, schedule=schedule, generator=generator)
+    snapshot = Snapshot(model=model, optimizer=optimizer, generator=generator)
     if progress and (kept := progress.kept()):
         snapshot.restore(kept)
         best, weights, lowest, step, done = (kept[name] for name in ("best", "weights", "lowest", "step", "done"))
@@ -93,10 +87,8 @@ def train(
             restored = restored.float()
             error = restored.detach() - images
             smooth = max(recipe.smooth * (1 - step / (SMOOTH_UNTIL * steps)), recipe.smooth_end)
-            optimizer.zero_grad()
             restored.backward(slope(error, loss, smooth))
-            optimizer.step()
-            schedule.step()
+            optimizer.step(recipe.lr * min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
             step += 1
             total += error.abs().mean()
         train_l1, reached = (total / steps_each).item(), validate(model, validation)

@@ -6,7 +6,6 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 
 def match_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[int, int]:
@@ -50,6 +49,8 @@ def score_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64], namin
             count as wrong, where there are fewer, those of the classes left over. `purity` forgives the first.
         nmi: normalized mutual information, arithmetic mean; ari: adjusted Rand index, 0 for random clusters.
     """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
     return {
         "accuracy": share_named_right(clusters, labels, naming),
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
@@ -92,5 +93,9 @@ def agreement(partitions: Sequence[NDArray[np.int64]]) -> float | None:
 
     1 where all agree up to the names of their clusters, about 0 where they have nothing in common. It needs no labels.
     """
+    if len(partitions) < 2:
+        return None
+    from sklearn.metrics import adjusted_rand_score
+
     pairs = [adjusted_rand_score(one, other) for one, other in combinations(partitions, 2)]
-    return float(np.mean(pairs)) if pairs else None
+    return float(np.mean(pairs))
