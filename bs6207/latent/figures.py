@@ -199,7 +199,8 @@ def draw_cluster_table(axes: Axes, rows: Sequence[Row], images: Images, classes:
         for (line, place), count in np.ndenumerate(counts):
             colour = "white" if count > 0.6 * top else INK if count else "#c8c8c8"
             size = 5.5 if count < 1000 else 4.5
-            axes.text(place, line, str(count), ha="center", va="center", color=colour, size=size)
+            # inside its cell, so that the layout need not ask how large it is
+            axes.text(place, line, str(count), ha="center", va="center", color=colour, size=size, in_layout=False)
     for line, cluster in enumerate(order):
         if names[cluster] is not None:
             corner = (classes.index(names[cluster]) - 0.5, line - 0.5)
