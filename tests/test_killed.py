@@ -35,6 +35,11 @@ def put_aside(outputs, process):
     return found[0]
 
 
+def children(process):
+    """The processes that one has started, on Linux."""
+    return [child for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "terminated"])
 def test_a_stopped_run_says_how_to_go_on_and_does_so_even_from_a_damaged_file(wholes, tmp_path, number):
     process = start("latent", tmp_path)
@@ -56,11 +61,10 @@ def test_a_stopped_run_says_how_to_go_on_and_does_so_even_from_a_damaged_file(wh
 def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(wholes, tmp_path):
     process = start("latent", tmp_path)
     put_aside(tmp_path, process)
-    children = [
-        child for file in Path(f"/proc/{process.pid}/task").glob("*/children") for child in file.read_text().split()
+    (server,) = [
+        child for child in children(process.pid) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
-    workers = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    os.kill(int(workers[0]), signal.SIGKILL)
+    os.kill(int(children(server)[0]), signal.SIGKILL)
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert "another goes on where it was" in told

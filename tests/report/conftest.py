@@ -29,9 +29,9 @@ def outputs(tmp_path_factory):
     return folder / "outputs"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium; the tests fail without it, as a page that nobody has opened is not tested."""
+    """Chromium, as long as a file of tests needs it; they fail without, as a page nobody opened is not tested."""
     place = os.environ.get("CHROME") or shutil.which("chromium")
     if not place or not Path(place).exists():
         pytest.fail("Chromium is missing: apt-get install -y chromium, or set CHROME to where it is", pytrace=False)
