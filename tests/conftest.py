@@ -27,6 +27,11 @@ def call(*arguments: str, cwd: Path, timeout: float = 300, **environment: str) -
     )
 
 
+def pytest_collection_modifyitems(items):
+    """The longest file first, so that in the end no worker is left alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_killed.py")
+
+
 class Watched:
     """Progress that is only counted; a note fails the test, as nobody would read it."""
 

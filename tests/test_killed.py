@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bench.kills import COMMANDS, instants, kill_and_resume, leave_alone, start
 
-KILLS = 20
+KILLS = 12
 SECONDS = 60  # within which the first checkpoint must lie there
 
 

@@ -70,7 +70,7 @@ def plan(settings: LatentSettings, clusters: int, floor: float) -> dict[tuple[An
     every, dims = tuple(settings.clusterer), tuple(settings.dims)
 
     def task(kind: str, dims: tuple[int, ...], seed: int, clusterers: tuple[str, ...]) -> Task:
-        return Task(kind, dims, Search(clusterers, clusters, seed, settings.probes), floor, settings)
+        return Task(kind, dims, Search(clusterers, clusters, seed, not settings.skip_probes), floor, settings)
 
     tasks: dict[tuple[Any, ...], Task] = {
         ("autoencoder", dim, seed): task("autoencoder", (dim,), seed, every) for dim in dims for seed in seeds

@@ -46,8 +46,8 @@ class LatentSettings(Settings):
         None, "How many clusters; as many as there are classes if not given.", ge=2, le=MOST_CLUSTERS
     )
     seeds: int = setting(1, "Autoencoders per latent size, with seeds counting up from --seed.", ge=1, le=100)
-    probes: bool = setting(
-        True, "What else can be read off vectors: classes, neighbourhoods, dimensions; 10 s for raw pixels."
+    skip_probes: bool = setting(
+        False, "Leave out what else can be read off vectors: classes, neighbourhoods, dimensions; 10 s for raw pixels."
     )
     projection: ProjectionName = setting(
         "pca", "How latents of more than two numbers are drawn in a plane: pca, or umap, with the extra of that name."

@@ -73,7 +73,7 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
     shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
     monkeypatch.setattr(study, "loaded", lambda name: shuffled)
-    result = run(SETTINGS.model_copy(update={"probes": False}), Watched())
+    result = run(SETTINGS.model_copy(update={"skip_probes": True}), Watched())
     for name, weights in result.weights.items():
         before = finished[0].weights[name].tensors
         assert all(torch.equal(tensor, before[key]) for key, tensor in weights.tensors.items())
@@ -102,7 +102,7 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
 
 
 def test_as_many_clusters_are_found_as_asked_for_and_no_probes():
-    settings = LatentSettings(dims=[3], data="mnist-5k", epochs=4, train_images=300, clusters=13, probes=False)
+    settings = LatentSettings(dims=[3], data="mnist-5k", epochs=4, train_images=300, clusters=13, skip_probes=True)
     result = run(settings, Watched())
     metrics = result.metrics
     assert metrics["cells"][3]["probes"] == metrics["baselines"]["pixels"]["probes"] == {}
@@ -128,7 +128,7 @@ def test_a_latent_larger_than_the_images_or_their_number_is_refused(monkeypatch)
 
 @pytest.mark.parametrize("dim", [1, 5, 23, 24, 100, 400, 784])
 def test_no_size_loses_to_pca(dim):
-    result = run(LatentSettings(dims=[dim], data="mnist-5k", epochs=3, batch_size=64, probes=False), Watched())
+    result = run(LatentSettings(dims=[dim], data="mnist-5k", epochs=3, batch_size=64, skip_probes=True), Watched())
     l1, pca = result.metrics["cells"][dim]["l1"], result.metrics["baselines"]["pca"][dim]["l1"]
     assert l1 <= pca + 1e-6  # where PCA is exact both are, but for rounding
 
@@ -140,7 +140,7 @@ def test_a_size_that_learns_nothing_fails_and_the_others_are_kept(monkeypatch):
         return train(model, pixels, validation, epochs, replace(recipe, lr=1e-9) if model.dim == 2 else recipe, *more)
 
     monkeypatch.setattr(study, "train", blind)
-    result = run(SETTINGS.model_copy(update={"seeds": 1, "probes": False}), Watched())
+    result = run(SETTINGS.model_copy(update={"seeds": 1, "skip_probes": True}), Watched())
     assert list(result.metrics["cells"]) == [5]
     assert result.metrics["failed"][0]["dim"] == 2
     assert "hardly better than the median image" in result.failures[0]
