@@ -30,8 +30,8 @@ from bs6207.errors import UserError
 from bs6207.experiment import Key, Lost, Outcome, Piece, Progress, Row, Work
 
 LOOK = 0.2  # seconds between two looks at whether this process was asked to end
-# A fork of this process would copy the state of torch's threads half-way. One of a server that has no threads, and has
-# only imported, starts in a hundredth of the time that importing anew takes; where Linux is not, systems forbid it.
+# A fork of this process would copy the state of torch's threads half-way. One of a server that has only imported is
+# safe, and need not import again; on macOS, where libraries do not bear a fork, and on Windows every process imports.
 START = "forkserver" if sys.platform == "linux" else "spawn"
 DEATHS = 2  # of processes that worked on a piece, until it is given up
 

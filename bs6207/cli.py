@@ -28,9 +28,8 @@ from bs6207.options import Invocation, command
 from bs6207.report.settings import ReportSettings
 from bs6207.runs import failing_writes, open_run, strict_json, write_again, write_new
 
-COMPILER = "torch._dynamo"  # what the first optimizer of torch.optim imports
-# What pieces import when they come to it.
-LATER = {"bump": (), "latent": ("bs6207.latent.probes", "sklearn.cluster"), "deblur": (COMPILER,)}
+# What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
+LATER = {"bump": (), "latent": ("bs6207.latent.probes", "sklearn.cluster"), "deblur": ("torch._dynamo",)}
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})

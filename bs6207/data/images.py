@@ -1,6 +1,8 @@
 """Images with their labels, and how a data set is split."""
 
 import hashlib
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +99,13 @@ def shuffled(images: ImageSet) -> ImageSet:
     """The same images in a fixed random order."""
     # RandomState's stream is frozen for good (NumPy enhancement proposal 19); default_rng's may change.
     return images[np.random.RandomState(SPLIT_SEED).permutation(len(images))]
+
+
+def npz(named: Mapping[str, NDArray[Any]]) -> bytes:
+    """Arrays as numpy's npz file; numpy writes no times into it, so the same arrays give the same bytes."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **named)  # type: ignore[arg-type]  # numpy 2.1 added a flag beside the arrays
+    return stream.getvalue()
 
 
 def sha256_of(*arrays: NDArray[Any]) -> str:

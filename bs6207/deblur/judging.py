@@ -40,10 +40,8 @@ from bs6207.metrics.restoration import Images, l1, psnr_of_each, psnr_per_image,
 
 TWO_SAMPLES = 2000  # validation images a side, at most, that the two-sample test learns from
 EXAMPLES = 4  # images that are shown of every condition
-FOLLOWED_EXAMPLES, MOST_EXAMPLE_PIXELS = (
-    6,
-    20_000,
-)  # test images kept on the whole way; of all of them, but one at least
+FOLLOWED_EXAMPLES = 6  # test images kept at every weight, for the page;
+MOST_EXAMPLE_PIXELS = 20_000  # fewer where they are large, but one at least
 CURVE_POINTS, BEYOND = 11, 1.25  # blurs at which PSNR is drawn, from none to so many times the widest trained
 FRONTIER_POINTS = 11
 JUDGING = 3  # steps in which a restorer is judged

@@ -1,13 +1,12 @@
 """What the deblur experiment shows: tables, figures, sentences and metrics.json, all from what was judged."""
 
-import io
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bs6207.data.images import DataSet
+from bs6207.data.images import DataSet, npz
 from bs6207.deblur import figures
 from bs6207.deblur.answer import NAMES, best_rival, remarks
 from bs6207.deblur.classical import RIVALS
@@ -188,16 +187,15 @@ def headline(restorers: Mapping[str, Mapping[str, Row]], settings: DeblurSetting
 
 def examples(parts: Parts, line: Line, settings: DeblurSettings) -> bytes:
     """A few test images, clear, blurred at every sigma and restored at every weight, uint8, as an npz file."""
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
-        clear=parts.test.pixels[: line.blurred.shape[1]],
-        blurred=line.blurred,
-        restored=line.restored,
-        sigmas=np.array(settings.test_sigmas),
-        weights=np.array([row["weight"] for row in line.choices]),
+    return npz(
+        {
+            "clear": parts.test.pixels[: line.blurred.shape[1]],
+            "blurred": line.blurred,
+            "restored": line.restored,
+            "sigmas": np.array(settings.test_sigmas),
+            "weights": np.array([row["weight"] for row in line.choices]),
+        }
     )
-    return stream.getvalue()
 
 
 def last(history: list[Row], stage: str, seed: int) -> Row:

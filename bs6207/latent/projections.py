@@ -33,9 +33,7 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
         centred = latents - latents.mean(axis=0, dtype=np.float64)
         _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
         places = centred @ axes[:2].T
-        places *= np.sign(
-            places[np.abs(places).argmax(0), [0, 1]]
-        )  # either direction is right; this one is reproducible
+        places *= np.sign(places[np.abs(places).argmax(0), [0, 1]])  # of the two directions always the same
         return places.astype(np.float32), (lengths**2 / max((lengths**2).sum(), TINY))[:2].tolist()
 
 

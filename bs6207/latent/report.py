@@ -1,13 +1,12 @@
 """What the latent experiment shows of its cells: tables, figures, files and sentences."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bs6207.data.images import DataSet
+from bs6207.data.images import DataSet, npz
 from bs6207.experiment import Result, Row, Table
 from bs6207.latent import figures
 from bs6207.latent.answer import answer, remarks
@@ -256,10 +255,3 @@ def arrays(cell: Cell, data: DataSet) -> dict[str, NDArray[Any]]:
     labels = {} if data.test.labels is None else {"labels": data.test.labels}
     clusters = {f"clusters_{clusterer}": found for clusterer, found in cell.partitions.items()}
     return {"latents": cell.latents.astype(np.float32), **labels, **clusters}
-
-
-def npz(named: Mapping[str, NDArray[Any]]) -> bytes:
-    """Arrays as numpy's npz file; numpy writes no times into it, so the same arrays give the same bytes."""
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **named)  # type: ignore[arg-type]  # numpy 2.1 added a flag beside the arrays
-    return stream.getvalue()

@@ -86,10 +86,10 @@ def score_vectors(
             clusterer.fit(*seen[0])
             found, sorted_later = (clusterer.predict(*views) for views in seen)
             partitions[name] = Partition(search.clusters, found, sorted_later, getattr(clusterer, "trust", {}))
-    probes = search.probes and probe(train_vectors, learn.labels, test_vectors, test.labels, test.flat)
+    probed = (train_vectors, learn.labels, test_vectors, test.labels, test.flat)
     return partitions, {
         "clusters": {name: score_partition(found, learn, test) for name, found in partitions.items()},
-        "probes": probes or {},
+        "probes": probe(*probed) if search.probes else {},
     }
 
 
