@@ -44,7 +44,9 @@ def experiment(settings, progress, deal):
 
 
 def run(folder):
-    conduct("bump", experiment, BumpSettings(), Invocation(out=folder, quiet=True, print_json=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bs6207.bump.experiment.run", experiment)
+        conduct("bump", BumpSettings(), Invocation(out=folder, quiet=True, print_json=True))
 
 
 class Refusing:
