@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -15,21 +16,24 @@ torch.set_num_threads(1)  # as the commands do: two threads collapse beside anot
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def call(*arguments: str, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `bs6207` with `arguments` in a process of its own."""
+def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `bs6207` with `arguments` in a process of its own: a new one where its environment matters to Python."""
+    own = {"BS6207_DATA": "", "XDG_CACHE_HOME": str(cwd.with_name(cwd.name + "-cache"))}
+    if not environment:
+        return forked.run(arguments, cwd, os.environ | own)
     return subprocess.run(
         [sys.executable, "-m", "bs6207", *arguments],
         cwd=cwd,
-        env=os.environ | {"BS6207_DATA": "", "XDG_CACHE_HOME": str(cwd.with_name(cwd.name + "-cache"))} | environment,
+        env=os.environ | own | environment,
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=forked.PATIENCE,
     )
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file first, so that in the end no worker is left alone with it."""
-    items.sort(key=lambda item: item.path.name != "test_killed.py")
+    """The longest files first, so that in the end no worker is left alone with one."""
+    items.sort(key=lambda item: item.path.name not in ("test_killed.py", "test_quick_runs.py"))
 
 
 class Watched:
