@@ -82,6 +82,12 @@ function summit(optimizer, p) {
   return {height: top > p.distance ? top - p.distance : null, step, margin};
 }
 
+// In 14 digits, and never more than it is: a bump as high as is shown is escaped.
+function roundedDown(height) {
+  const near = Number(height.toPrecision(14)), digit = 10 ** (Math.floor(Math.log10(height)) - 13);
+  return near <= height ? near : Number((near - digit).toPrecision(14));
+}
+
 function bumpExplorer(root, data) {
   const given = {...OWN, ...data.settings};
   const offered = Object.keys(RULES);
@@ -121,13 +127,14 @@ function bumpExplorer(root, data) {
     const found = summit(optimizer, p), path = walk(optimizer, p, p.height);
     const escaped = path.findIndex((x) => x - p.distance >= p.height);
     Object.assign(root, {path, found});
-    say(root, "h_max", found.height === null ? "none" : String(Number(found.height.toPrecision(13))));
+    say(root, "h_max", found.height === null ? "none" : String(roundedDown(found.height)));
     const verdict = root.querySelector("[data-out=verdict]");
     verdict.className = escaped < 0 ? "caught" : "escapes";
     verdict.textContent = (found.height === null ? `the bump is not reached in ${p.steps} steps` : escaped < 0
-      ? `caught: a bump ${short(p.height)} high is not escaped in ${p.steps} steps`
-      : `escapes a bump ${short(p.height)} high, in step ${escaped}`)
-      + (found.height !== null && found.margin < 1e-9 ? "; a step lands on its foot, so rounding decides" : "");
+      ? `caught: a bump ${p.height} high is not escaped in ${p.steps} steps`
+      : `escapes a bump ${p.height} high, in step ${escaped}`)
+      + (found.height === null ? "" : found.margin < 1e-9 ? "; a step lands on its foot, so rounding decides"
+      : Math.abs(p.height - found.height) < 1e-12 ? "; so near to h_max the last digits of rounding decide" : "");
     say(root, "path", path.slice(1, 11).map((x) => String(Number(x.toPrecision(6)))).join("  ") + (path.length > 11 ? " …" : ""));
     drawLandscape(svgs.landscape, p, path, found, `${optimizer}: ${root.querySelector(".verdict").textContent.trim().replace(/\s+/g, " ")}`);
     drawSteps(svgs.steps, p, path);
@@ -179,8 +186,10 @@ function bumpExplorer(root, data) {
       points.push([value, summit(optimizer, {...few, [name]: value}).height ?? 0]);
     }
     const heights = points.map(([, height]) => height).sort((a, b) => a - b);
-    const top = 1.1 * Math.max(heights[Math.floor(0.9 * count)], Math.min(found.height ?? 0, heights[count]), 1e-3);
+    const usual = Math.max(heights[Math.floor(0.9 * count)], found.height ?? 0, 1e-3), most = heights[count];
+    const top = 1.1 * (most > 4 * usual ? usual : Math.max(most, usual));  // what towers above all the rest is cut, and said
     const chart = plot(svg, [low, high], [0, top], `h_max over ${AXES[name]}`);
+    if (most > top) chart.text(low, top, `cut: up to ${short(most)}`, "cut", 6, 4);
     chart.shape("polyline", "curve", points.map(([x, y]) => [x, Math.min(y, top)]));
     if (found.height !== null) chart.dot("here", values[name], Math.min(found.height, top), 6);
     chart.ticks("", "");
@@ -196,9 +205,15 @@ function bumpExplorer(root, data) {
       const least = ["lr", "height", "distance"].includes(name) ? Number.MIN_VALUE : 0;
       if (Number.isFinite(value) && value >= least && (least > 0 || value < 1)) { set(name, value); redraw(); }
     });
+    exact.addEventListener("change", () => { exact.value = values[exact.dataset.exact]; });  // what was refused goes
   }
   axis.addEventListener("change", redraw);
-  root.querySelector("[data-do=reset]").addEventListener("click", () => { reset(); redraw(); });
+  const begun = optimizer;
+  root.querySelector("[data-do=reset]").addEventListener("click", () => {
+    root.querySelector(`input[type=radio][value=${begun}]`).checked = true;
+    reset();
+    choose(begun);
+  });
   reset();
   choose(optimizer);
   whenResized(svgs.landscape, redraw);

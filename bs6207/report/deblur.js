@@ -21,15 +21,15 @@ async function deblurExplorer(root, data) {
     paint(share);
     const weight = data.weights[place], row = data.line.find((one) => Math.abs(one.weight - weight) < 1e-9);
     const psnr = meanPsnr(clear.values, made, count), was = meanPsnr(clear.values, given, count);
-    const shownThere = error.checked ? "error of the restored image" : "restored";
+    const shownThere = error.checked ? "error of the restored image" : "restored", named = `clarity ${weight.toFixed(2)}`;
     say(root, "clarity", weight.toFixed(weight * 10 % 1 < 1e-9 || weight * 10 % 1 > 1 - 1e-9 ? 1 : 2));
     say(root, "wipe", `${wipe.value} %`);
     say(root, "left", before === "blurred" ? `← blurred, ${was.toFixed(1)} dB` : "← the truth");
-    say(root, "right", `${shownThere}, ${psnr.toFixed(1)} dB →`);
-    clarity.setAttribute("aria-valuetext", `clarity ${weight.toFixed(2)}`);
-    canvas.setAttribute("aria-label", `${count} test images under a blur of sigma ${data.sigmas[sigma]}: ${before === "blurred" ? "blurred" : "the truth"} to the left of the wipe, ${shownThere} with clarity ${weight.toFixed(2)} to the right; PSNR from ${was.toFixed(1)} to ${psnr.toFixed(1)} dB`);
+    say(root, "right", `${shownThere}, ${named}, ${psnr.toFixed(1)} dB →`);
+    clarity.setAttribute("aria-valuetext", named);
+    canvas.setAttribute("aria-label", `${count} test images under a blur of sigma ${data.sigmas[sigma]}: ${before === "blurred" ? "blurred" : "the truth"} to the left of the wipe, ${shownThere} with ${named} to the right; PSNR from ${was.toFixed(1)} to ${psnr.toFixed(1)} dB`);
     const judged = row && (row.heldout_clear ?? row.heldout_score);
-    say(root, "measured", row ? `On all ${data.scored} images, over all sigmas: PSNR ${row.psnr.toFixed(2)} dB, ${row.heldout_clear === undefined ? `held-out disc ${judged.toFixed(2)}, above 0 is clear` : `${(100 * judged).toFixed(0)} % clear to the held-out disc`}. The decibels beside the images are theirs alone.` : "");
+    say(root, "measured", row ? `On all ${data.scored} images, over all sigmas: PSNR ${row.psnr.toFixed(2)} dB, ${row.heldout_clear === undefined ? `held-out disc ${judged.toFixed(2)}, above 0 is clear` : `${(100 * judged).toFixed(0)} % clear to the held-out disc`}. The decibels under the pictures are of these ${count} only.` : "");
     drawFrontier(row);
   }
 
@@ -57,15 +57,20 @@ async function deblurExplorer(root, data) {
     chart.shape("polyline", "curve", line.map((one) => [score(one), one.psnr]));
     for (const one of line) chart.dot("point", score(one), one.psnr, 3);
     if (row) chart.dot("here", score(row), row.psnr, 6);
-    chart.ticks("clearer →", "PSNR dB");
+    chart.ticks("held-out disc: clearer →", "PSNR dB");
   }
 
+  // A drag stays with the picture it began on; a mouse that only passes wipes the one below it.
+  let begun = null;
   canvas.addEventListener("pointermove", (event) => { if (event.buttons || event.pointerType === "mouse") drag(event); });
-  canvas.addEventListener("pointerdown", drag);
+  canvas.addEventListener("pointerdown", (event) => { begun = null; drag(event); canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointerup", () => { begun = null; });
   function drag(event) {
-    const box = canvas.getBoundingClientRect(), period = width + gap, across = columns * period - gap;
-    const inside = ((event.clientX - box.left) / box.width * across) % period;
-    wipe.value = Math.round(100 * Math.min(inside / width, 1));
+    const box = canvas.getBoundingClientRect(), period = width + gap;
+    const place = (event.clientX - box.left) / box.width * (columns * period - gap);
+    const column = begun ?? Math.min(Math.max(Math.floor(place / period), 0), columns - 1);
+    if (event.buttons) begun = column;
+    wipe.value = Math.round(100 * Math.min(Math.max((place - column * period) / width, 0), 1));
     update();
   }
   for (const input of [clarity, wipe, error]) input.addEventListener("input", update);

@@ -113,10 +113,9 @@ def captions(clusters: Table | None, dim: int, clusterer: str) -> list[str]:
     counts: dict[str, int] = {}
     for row in chosen:
         counts[row["cluster"]] = counts.get(row["cluster"], 0) + int(row["count"])
-    names = {row["cluster"]: row.get("name") or "?" for row in chosen}
-    return [
-        f"{names[cluster]}: {count}" if "name" in clusters.columns else str(count) for cluster, count in counts.items()
-    ]
+    named = "name" in clusters.columns
+    names = {row["cluster"]: f"named {row['name'] or '?'}\n" if named else "" for row in chosen}
+    return [f"cluster {cluster}\n{names[cluster]}{count} images" for cluster, count in counts.items()]
 
 
 def deblur(run: RunFolder, exact: bool) -> dict[str, Any] | None:

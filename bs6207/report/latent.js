@@ -104,6 +104,7 @@ async function planeExplorer(root, all) {
   }
   root.querySelector("[data-check=map]").addEventListener("change", (event) => {
     map = event.target.checked ? decodedMap(decode, data) : null;
+    root.querySelector("[data-choices=colour]").disabled = map !== null;
     update();
   });
 

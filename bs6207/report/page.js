@@ -183,6 +183,12 @@ for (const button of document.querySelectorAll("[data-download]")) {
   });
 }
 
+for (const button of document.querySelectorAll("[data-enlarge]")) {
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-pressed", String(button.closest("figure").classList.toggle("large")));
+  });
+}
+
 for (const check of document.querySelectorAll("[data-check=differing]")) {
   const section = check.closest(".compare"), filter = () => section.classList.toggle("only-differing", check.checked);
   check.parentElement.hidden = false;
@@ -214,7 +220,8 @@ addEventListener("afterprint", () => {
   if (wasDark) toggle.click();
 });
 
-// The first explorer at once; the others after it, one at a time, so that what is there already answers.
+// The first explorer at once; the others after it, one at a time, so that what is there already answers. The page tells
+// after how many milliseconds the first did, and all.
 const parsed = {}, roots = [...document.querySelectorAll("[data-explorer]")];
 for (const root of roots) root.hidden = false;
 for (const [place, root] of roots.entries()) {
@@ -222,6 +229,6 @@ for (const [place, root] of roots.entries()) {
   const run = root.dataset.run;
   parsed[run] ??= JSON.parse(document.querySelector(`[data-of=${run}]`).textContent);
   await EXPLORERS[root.dataset.explorer](root, parsed[run]);
-  document.documentElement.dataset.interactive = "";
+  document.documentElement.dataset.interactive ??= Math.round(performance.now());
 }
-document.documentElement.dataset.ready = "";
+document.documentElement.dataset.ready = Math.round(performance.now());

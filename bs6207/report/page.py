@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bs6207 import __version__
 from bs6207.errors import FolderError
@@ -80,6 +81,7 @@ def render(all_shown: Sequence[Shown]) -> bytes:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["thousands"] = lambda count: f"{count:,}"
+    environment.filters["with_code"] = with_code
     environment.tests["wordy"] = lambda cell: cell[:1].isalpha()
     style, script = read("page.css"), "\n".join(map(read, SCRIPTS))
     groups = {command: list(some) for command, some in groupby(all_shown, lambda one: one.run.command)}
@@ -93,6 +95,11 @@ def render(all_shown: Sequence[Shown]) -> bytes:
         policy=policy(style, script),
     )
     return MARK + b"\n" + text.encode(errors="replace")
+
+
+def with_code(sentence: str) -> Markup:
+    """A sentence in which what stands between backticks is set as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
 def show(key: str, run: RunFolder, widest: int, exact: bool) -> Shown:

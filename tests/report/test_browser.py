@@ -92,6 +92,57 @@ def test_moving_a_slider_redraws_the_path_and_the_height(page):
     assert "caught" in root.locator("[data-out=verdict]").inner_text()
 
 
+@pytest.mark.parametrize("optimizer", ["gd", "momentum", "nesterov", "adam", "rmsprop"])
+def test_a_bump_as_high_as_is_shown_is_escaped_and_one_a_little_higher_is_not(page, optimizer):
+    root, verdict = explorer(page, "bump"), page.locator("[data-out=verdict]").first
+    walk(root, optimizer)
+    shown = root.locator("[data-out=h_max]").inner_text()
+    root.locator("[data-exact=height]").fill(shown)
+    assert f"escapes a bump {shown} high" in verdict.inner_text()
+    root.locator("[data-exact=height]").fill(str(float(shown) + 5e-13))
+    assert "caught" in verdict.inner_text()
+    assert "rounding" in verdict.inner_text()
+
+
+def test_what_is_refused_goes_and_the_runs_optimizer_comes_back(page):
+    root = explorer(page, "bump")
+    begun = root.locator("input[type=radio]:checked").get_attribute("value")
+    height = root.locator("[data-exact=height]")
+    before = height.input_value()
+    height.fill("-1")
+    height.press("Tab")
+    assert height.input_value() == before
+    walk(root, "rmsprop", height=0.7)
+    root.locator("[data-do=reset]").click()
+    assert root.locator("input[type=radio]:checked").get_attribute("value") == begun
+    assert height.input_value() == before
+
+
+def test_a_figure_grows_where_it_is_clicked_and_shrinks_again(page):
+    button = page.locator("[data-enlarge]").first
+    narrow = button.locator("img").bounding_box()["width"]
+    button.click()
+    assert button.locator("img").bounding_box()["width"] > 1.3 * narrow
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    assert button.locator("img").bounding_box()["width"] == narrow
+
+
+def test_a_drag_stays_with_the_picture_it_began_on(page):
+    root = explorer(page, "deblur")
+    canvas, wipe = root.locator("canvas.wipe"), root.locator("[data-range=wipe]")
+    canvas.scroll_into_view_if_needed()
+    box, shares = canvas.bounding_box(), []
+    page.mouse.move(box["x"] + 2, box["y"] + 10)
+    page.mouse.down()
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + 10)
+        shares.append(int(wipe.input_value()))
+    page.mouse.up()
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+
+
 def test_the_decoder_in_the_page_is_torchs(page, outputs):
     root = explorer(page, "plane").element_handle()
     latents = np.load(outputs / "latent/latents_2.npz")["latents"]
