@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMANDS = {  # short, but with all that the long ones do: several pieces, epochs, figures
-    "bump": "--optimizer gd adam --sweep lr=0.05:1:40 distance=0.5:1:40 --noise 0.1 --trials 20000",
+    "bump": "--optimizer adam --sweep lr=0.05:1:40 distance=0.5:1:40 --noise 0.1 --trials 20000",
     "latent": "--data mnist-5k --train-images 1000 --dims 2 5 --epochs 6 --jobs 2 --skip-probes",
     "deblur": "--data mnist-5k --train-images 300 --test-images 10 --test-sigmas 2 --epochs 4 --batch-size 8 --jobs 2",
 }
-TURNS = ("bump", "latent", "bump", "latent", "deblur")  # the slowest comes less often
+TURNS = (*4 * ("bump", "latent"), "bump", "deblur")  # the slowest comes less often
 SAME = ("metrics.json", "history.jsonl")
 
 

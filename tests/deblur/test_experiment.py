@@ -9,6 +9,7 @@ from conftest import Watched
 from PIL import Image
 
 from bs6207.data.sources import loaded
+from bs6207.deblur import judging, referees, study
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.experiment import run
 from bs6207.deblur.judging import choose
@@ -21,6 +22,17 @@ LEARNED = ("autoencoder", "l1", "l1_disc")
 QUICK = DeblurSettings(
     data="mnist-5k", epochs=10, train_images=400, batch_size=16, test_images=60, test_sigmas=[1.5], frontier=True
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hurry():
+    """Referees that learn for a few steps, and few images to follow: what they find is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, steps in (("DISC_STEPS", 60), ("TWO_SAMPLE_STEPS", 20), ("CLASSIFIER_STEPS", (40, 40))):
+            patch.setattr(referees, name, steps)
+        for module in (study, judging):
+            patch.setattr(module, "FOLLOWED_IMAGES", 60)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +140,7 @@ def test_too_few_images_to_choose_or_to_be_scored_are_refused(part, count):
 
 
 def test_a_restorer_that_ends_worse_than_nothing_is_refused():
-    settings = QUICK.model_copy(update={"lr": 10.0, "frontier": False})
+    settings = QUICK.model_copy(update={"lr": 10.0, "frontier": False, "train_images": 100, "epochs": 3})
     with pytest.raises(DivergenceError, match=r"another --lr than 10|smaller --lr than"):
         run(settings, Watched())
 
