@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 GALLERY = ROOT / "tests/gallery"
 METRICS = {file.parent.name: json.loads(file.read_text()) for file in GALLERY.glob("*/metrics.json")}
+TRAININGS, RESTORERS = (json.loads((GALLERY / f"speed/{name}.json").read_text()) for name in ("trainings", "restorers"))
 COMMANDS = {command.name for command in app.registered_commands}
 
 
@@ -88,3 +89,21 @@ def test_the_findings_hold_no_row_and_no_number_of_their_own():
     prose = "\n".join(line for line in findings.splitlines() if not line.startswith(("|", "!")))
     numbers = {number.replace(",", "") for number in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)", prose)}
     assert numbers - given <= found
+
+
+def speed_rows():
+    """The table rows of how fast it is, as the bench wrote them."""
+    for one in TRAININGS["rows"] + RESTORERS["rows"]:
+        plain, ours = (" / ".join(f"{l1:.4f}" for l1 in one[side]) for side in ("plain_l1", "our_l1"))
+        seconds = f"{one['plain_seconds']:.0f} s | {one['our_seconds']:.1f} s | {one['ratio']:.2g}x"
+        yield f"| {one['what']} | {seconds} | {plain} | {ours} |"
+
+
+def test_how_fast_holds_the_rows_and_shares_of_the_bench_and_no_others():
+    fast = README.split("## How fast")[1].split("## Map")[0]
+    rows = [line for line in fast.splitlines() if line.startswith("|")][2:]
+    assert rows == [*speed_rows()]
+    shares = {TRAININGS["machine"]["share_of_peak"], RESTORERS["kept_beside_a_busy_process"]}
+    assert {*re.findall(r"\d+ %", fast)} == {f"{100 * share:.0f} %" for share in shares}
+    peak = TRAININGS["machine"]["peaks"][TRAININGS["machine"]["precision"].removeprefix("torch.")]
+    assert f"{peak / 1e9:.0f} GFLOP/s" in fast

@@ -309,9 +309,8 @@ def machine() -> dict[str, Any]:
     model = Autoencoder((1, 28, 28), dim, recipe)
     first = data.train.image_shape[1] * data.train.image_shape[2] * recipe.encoder[0]
     weights = sum(weight.numel() for weight in model.parameters() if weight.ndim == 2)
-    flops = 2 * (
-        3 * weights - first
-    )  # per image: forward, and backward to weights and, but for the first layer, inputs
+    # per image: forward, and backward to the weights and, but for the first layer, to the inputs
+    flops = 2 * (3 * weights - first)
     pixels, validation = resident(data.train[:COUNTED], CPU), resident(data.validation[:100], CPU)
     run = partial(train, model, pixels, validation, 1, recipe, 0, "l1", precision)
     list(run())
