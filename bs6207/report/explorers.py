@@ -115,7 +115,7 @@ def captions(clusters: Table | None, dim: int, clusterer: str) -> list[str]:
         counts[row["cluster"]] = counts.get(row["cluster"], 0) + int(row["count"])
     named = "name" in clusters.columns
     names = {row["cluster"]: f"named {row['name'] or '?'}\n" if named else "" for row in chosen}
-    return [f"cluster {cluster}\n{names[cluster]}{count} images" for cluster, count in counts.items()]
+    return [f"cluster {cluster}\n{names[cluster]}{count:,}" for cluster, count in counts.items()]
 
 
 def deblur(run: RunFolder, exact: bool) -> dict[str, Any] | None:
