@@ -17,9 +17,12 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `bs6207` with `arguments` in a process of its own: a new one where its environment matters to Python."""
+    """Run `bs6207` with `arguments` in a process of its own: forked, unless Python is to start in another environment.
+
+    On macOS, where libraries do not bear a fork, and on Windows it starts anew too.
+    """
     own = {"BS6207_DATA": "", "XDG_CACHE_HOME": str(cwd.with_name(cwd.name + "-cache"))}
-    if not environment:
+    if not environment and sys.platform == "linux":
         return forked.run(arguments, cwd, os.environ | own)
     return subprocess.run(
         [sys.executable, "-m", "bs6207", *arguments],

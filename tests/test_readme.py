@@ -95,7 +95,7 @@ def speed_rows():
     """The table rows of how fast it is, as the bench wrote them."""
     for one in TRAININGS["rows"] + RESTORERS["rows"]:
         plain, ours = (" / ".join(f"{l1:.4f}" for l1 in one[side]) for side in ("plain_l1", "our_l1"))
-        seconds = f"{one['plain_seconds']:.0f} s | {one['our_seconds']:.1f} s | {one['ratio']:.2g}x"
+        seconds = f"{one['plain_seconds']:.0f} s | {one['our_seconds']:.1f} s | {one['ratio']:.3g}x"
         yield f"| {one['what']} | {seconds} | {plain} | {ours} |"
 
 

@@ -38,8 +38,8 @@ CPU = torch.device("cpu")
 NO_NOISE = 0  # the seed of none
 PEAK_RATE, WEIGHT_DECAY = 5e-3, 1e-2
 WARM_UP = 0.2  # share of the steps in which the learning rate rises; it then falls linearly to 0
-BATCH, SMALLEST_BATCH, PIXELS_AT_ONCE = 128, 16, 128 * 28 * 28  # larger images come in smaller batches,
-LEAST_BATCHES = 16  # as do few: what is learned of them is learned in as many steps
+BATCH, SMALLEST_BATCH, PIXELS_AT_ONCE = 128, 16, 128 * 28 * 28  # larger images come in smaller batches
+LEAST_BATCHES = 16  # in a pass over few images: smaller ones teach as much a step, and cost less
 DISC_STEPS, TWO_SAMPLE_STEPS = 200, 120
 TWO_SAMPLE_PASSES = 15  # over the smaller side, at most: few images would be learned by heart
 CLASSIFIER_STEPS, CLASSIFIER_PASSES = (160, 280), 6  # so many passes over the images, within so many steps
@@ -92,7 +92,7 @@ def train_heldout_disc(sharp: NDArray[np.uint8], sigma_range: tuple[float, float
         )
 
     def clear_and_blurred() -> Batches:
-        for chosen in draws(len(pixels), lesson_size(pixels), DISC_STEPS, random):
+        for chosen in draws(len(pixels), lesson_size(pixels, len(pixels)), DISC_STEPS, random):
             images = flipped(pixels[chosen], random)
             clear, others = images[::2], images[1::2]
             yield torch.cat((blurred(others), clear)), unreal_then_real(len(others), len(clear))
@@ -119,7 +119,7 @@ def two_sample_accuracy(
     """
     random = torch.Generator().manual_seed(seed)
     sides = [eight_bits(images) for images in (restored_train, clear_train)]
-    half = lesson_size(torch.cat(sides)) // 2
+    half = lesson_size(sides[0], sum(map(len, sides))) // 2
     steps = min(TWO_SAMPLE_STEPS, 1 + TWO_SAMPLE_PASSES * min(map(len, sides)) // half)
 
     def restored_and_clear() -> Batches:
@@ -166,7 +166,7 @@ def train_classifier(sharp: NDArray[np.uint8], labels: NDArray[np.int64], classe
     """
     random = torch.Generator().manual_seed(seed)
     pixels, names = torch.from_numpy(sharp), torch.from_numpy(labels)
-    batch = lesson_size(pixels)
+    batch = lesson_size(pixels, len(pixels))
     least, most = CLASSIFIER_STEPS
     steps = max(least, min(most, CLASSIFIER_PASSES * len(pixels) // batch))
     with random_numbers_from(seed):
@@ -229,9 +229,9 @@ def batch_size(images: Tensor) -> int:
     return max(SMALLEST_BATCH, min(BATCH, PIXELS_AT_ONCE // (images.shape[2] * images.shape[3])))
 
 
-def lesson_size(images: Tensor) -> int:
-    """Images to learn from at once: fewer where there are few, so that what is learned of them is not by heart."""
-    return max(SMALLEST_BATCH, min(batch_size(images), len(images) // LEAST_BATCHES))
+def lesson_size(images: Tensor, count: int) -> int:
+    """Images to learn from at once, of `count` such as these: fewer where there are few."""
+    return max(SMALLEST_BATCH, min(batch_size(images), count // LEAST_BATCHES))
 
 
 @contextmanager

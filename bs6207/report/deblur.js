@@ -64,10 +64,10 @@ async function deblurExplorer(root, data) {
   let begun = null;
   canvas.addEventListener("pointermove", (event) => { if (event.buttons || event.pointerType === "mouse") drag(event); });
   canvas.addEventListener("pointerdown", (event) => { begun = null; drag(event); canvas.setPointerCapture(event.pointerId); });
-  canvas.addEventListener("pointerup", () => { begun = null; });
   function drag(event) {
     const box = canvas.getBoundingClientRect(), period = width + gap;
     const place = (event.clientX - box.left) / box.width * (columns * period - gap);
+    if (!event.buttons) begun = null;
     const column = begun ?? Math.min(Math.max(Math.floor(place / period), 0), columns - 1);
     if (event.buttons) begun = column;
     wipe.value = Math.round(100 * Math.min(Math.max((place - column * period) / width, 0), 1));

@@ -15,7 +15,8 @@ async function planeExplorer(root, all) {
 
   const sideX = (value) => (value - from[0]) / (to[0] - from[0]) * canvas.width;
   const sideY = (value) => (to[1] - value) / (to[1] - from[1]) * canvas.height;
-  const describe = (image) => names.map((name) => `${name} ${data.colours[name].names[data.colours[name].places[image]]}`).join(", ");
+  const titled = (name) => data.clusterers.includes(name) ? `${name} cluster` : name;
+  const describe = (image) => names.map((name) => `${titled(name)} ${data.colours[name].names[data.colours[name].places[image]]}`).join(", ");
 
   function paintPlane() {
     const side = Math.round(Math.min(canvas.clientWidth, 768) * Math.min(devicePixelRatio, 2));

@@ -193,9 +193,8 @@ def test_a_test_image_in_the_plane_shows_itself_and_its_digit(page, outputs):
             )
             page.wait_for_timeout(60)
         assert f"digit {row['digit']}" in root.locator("[data-out=where]").inner_text()
-        assert (
-            root.locator("[data-out=nearest]").inner_text().startswith(f"digit {row['digit']}, kmeans {row['kmeans']}")
-        )
+        named = f"digit {row['digit']}, kmeans cluster {row['kmeans']}"
+        assert root.locator("[data-out=nearest]").inner_text().startswith(named)
 
 
 def test_the_plane_is_recoloured_and_decoded_as_a_whole(page):
