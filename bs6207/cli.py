@@ -16,7 +16,7 @@ import typer
 
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
-from bs6207.cells import deal, each, workers
+from bs6207.cells import deal, each
 from bs6207.checkpoints import Checkpoints
 from bs6207.console import ProgressReport, open_streams, reader_may_leave, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
@@ -25,6 +25,7 @@ from bs6207.errors import UserError
 from bs6207.experiment import Experiment, Options, Settings, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
+from bs6207.processes import workers
 from bs6207.report.settings import ReportSettings
 from bs6207.runs import failing_writes, open_run, strict_json, write_again, write_new
 

@@ -26,9 +26,9 @@ from typing import Literal, TypeAlias
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from bs6207.cells import cores
 from bs6207.devices import choose_device, choose_precision, require_device
 from bs6207.errors import UserError
+from bs6207.processes import cores
 from bs6207.runs import failing_writes, holder, is_held
 
 PAIR = ("torch", "torchvision")  # each torchvision is built for one torch

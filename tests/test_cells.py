@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bs6207.cells import deal, each, name_of, workers
+from bs6207.cells import deal, each, name_of
 from bs6207.checkpoints import Checkpoints
 from bs6207.experiment import Lost
+from bs6207.processes import workers
 
 SECONDS = 20  # within which a process that should end must have ended
 
@@ -182,7 +183,8 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_cells import Seen, sleep
-from bs6207.cells import deal, workers
+from bs6207.cells import deal
+from bs6207.processes import workers
 from bs6207.checkpoints import Checkpoints
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind & deaf to it
