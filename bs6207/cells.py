@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from bs6207.checkpoints import Checkpoints, PieceReport
+from bs6207.errors import UserError
 from bs6207.experiment import Key, Lost, Outcome, Piece, Progress, Row, Work
 from bs6207.processes import Hear, Processes, WorkerError
 
@@ -69,8 +70,17 @@ def deal(
 def work_out(
     work: Work[Piece, Outcome], piece: Piece, checkpoints: Checkpoints, name: str, given: str, hear: Hear
 ) -> Outcome:
-    """The outcome of one piece, in whatever process this is."""
-    return work(piece, PieceReport(Messenger(hear), checkpoints, name, given))
+    """The outcome of one piece, in whatever process this is.
+
+    Raises:
+        UserError: it did not fit on the GPU, which all processes share.
+    """
+    try:
+        return work(piece, PieceReport(Messenger(hear), checkpoints, name, given))
+    except RuntimeError as failure:
+        if "CUDA" in str(failure) and "out of memory" in str(failure):
+            raise UserError(f"the GPU's memory was full at {name}; try fewer --jobs, or --device cpu") from failure
+        raise
 
 
 def each(processes: Processes | None, function: Callable[[Value], Outcome], values: Iterable[Value]) -> list[Outcome]:

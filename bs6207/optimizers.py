@@ -98,7 +98,7 @@ class AdamW:
         self.means, self.squares = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
         self.steps = [torch.zeros((), device=weight.device) for weight in weights]
 
-    def step(self, lr: float) -> None:
+    def step(self, lr: "Tensor | float") -> None:
         """Move the weights against their gradients, and forget these."""
         import torch
         from torch.optim.adamw import adamw

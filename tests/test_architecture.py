@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bs6207"
 FILES = sorted(PACKAGE.rglob("*.py"))
 STORIES = {"bump", "latent", "deblur"}
-SHARED = {"data", "metrics", "optimizers", "devices", "figures", "snapshot", "experiment", "errors", "names"}
+TRAINING = {"optimizers", "recorded", "snapshot"}
+SHARED = {"data", "metrics", "devices", "figures", "experiment", "errors", "names"} | TRAINING
 
 MAY_IMPORT = {  # a module or package: what of this project it may import, itself included
     "__init__": STORIES,
@@ -21,18 +22,20 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "figures": set(),
     "console": {"experiment", "errors"},
     "options": {"experiment", "errors", "names"},
+    "recorded": set(),
     "snapshot": {"experiment"},
     "checkpoints": {"runs", "experiment"},
-    "cells": {"checkpoints", "experiment", "errors"},
+    "processes": {"errors"},
+    "cells": {"checkpoints", "experiment", "errors", "processes"},
     "runs": {"experiment", "errors", "figures"},
     "data": {"data", "experiment", "errors", "names"},
     "metrics": {"metrics"},
     **{story: SHARED | {story} for story in STORIES},
     "report": {"report", "runs", "experiment", "errors", "names", "__init__"},
-    "doctor": {"cells", "data", "devices", "errors", "figures", "runs"},
+    "doctor": {"data", "devices", "errors", "figures", "processes", "runs"},
     "cli": STORIES
-    | {"__init__", "cells", "checkpoints", "console", "devices", "doctor", "errors", "experiment", "options", "report"}
-    | {"runs"},
+    | {"__init__", "cells", "checkpoints", "console", "devices", "doctor", "errors", "experiment", "options"}
+    | {"processes", "report", "runs"},
 }
 
 HOME = {  # a library: the modules that may import it

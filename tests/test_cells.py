@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from bs6207.cells import deal, each, name_of
 from bs6207.checkpoints import Checkpoints
+from bs6207.errors import UserError
 from bs6207.experiment import Lost
 from bs6207.processes import workers
 
@@ -141,6 +143,16 @@ def test_an_error_in_a_worker_reaches_the_parent_with_its_place(dealt):
     with pytest.raises(TypeError) as caught:
         dealt(2, cube, [1, "two"])
     assert "in cube" in "".join(caught.value.__notes__)
+
+
+def outgrow(number, progress):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_gpu_that_is_too_small_is_told_in_one_sentence(dealt, jobs):
+    with pytest.raises(UserError, match=r"the GPU's memory was full at \w+; try fewer --jobs"):
+        dealt(jobs, outgrow, {"one": 1, "two": 2})
 
 
 class Awkward(Exception):

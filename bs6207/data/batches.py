@@ -24,7 +24,7 @@ def batches(pixels: Tensor, size: int, generator: torch.Generator) -> Iterator[T
     size = min(size, len(pixels))
     order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
     for start in range(0, len(pixels) - size + 1, size):
-        yield pixels.index_select(0, order[start : start + size]).float() / 255  # ten times as fast as [] on a CPU
+        yield pixels.index_select(0, order[start : start + size]).float().div_(255)  # ten times as fast as [] on a CPU
 
 
 def steps_per_epoch(count: int, size: int) -> int:

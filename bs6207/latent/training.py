@@ -14,10 +14,12 @@ from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Storable
 from bs6207.latent.autoencoder import Autoencoder, Recipe
 from bs6207.optimizers import AdamW
+from bs6207.recorded import Recorded
 from bs6207.snapshot import Snapshot
 
 BETAS, WEIGHT_DECAY = (0.8, 0.95), 0.1
 WARM_UP = 0.15  # share of the steps in which the learning rate rises; it then falls linearly to 0
+SHARPEST = 1e-30  # far below any error but 0
 SMOOTH_UNTIL = 0.7  # share of the steps in which the loss becomes pure L1
 
 
@@ -70,27 +72,33 @@ def train(
     free = [weight for weight in model.parameters() if weight.ndim <= 1]
     optimizer = AdamW([(decayed, WEIGHT_DECAY), (free, 0.0)], BETAS)
     generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros((), device=pixels.device)
+
+    def step(images: Tensor, lr: Tensor | float, smooth: Tensor | float) -> None:
+        with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32, cache_enabled=False):
+            restored = model(images)
+        restored = restored.float()
+        error = restored.detach() - images
+        restored.backward(slope(error, loss, smooth))
+        optimizer.step(lr)
+        total.add_(error.abs().mean())
+
+    advance = Recorded(step, pixels.device) if pixels.is_cuda else step
 
     best, weights, lowest = 0, deepcopy(model.state_dict()), validate(model, validation)[loss]
-    step, done = 0, list[Epoch]()
+    done = list[Epoch]()
     snapshot = Snapshot(model=model, optimizer=optimizer, generator=generator)
     if progress and (kept := progress.kept()):
         snapshot.restore(kept)
-        best, weights, lowest, step, done = (kept[name] for name in ("best", "weights", "lowest", "step", "done"))
+        best, weights, lowest, done = (kept[name] for name in ("best", "weights", "lowest", "done"))
     yield from done
     for number in range(len(done) + 1, epochs + 1):
         model.train()
-        total = torch.zeros((), device=pixels.device)
-        for images in batches(pixels, recipe.batch_size, generator):
-            with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
-                restored = model(images)
-            restored = restored.float()
-            error = restored.detach() - images
-            smooth = max(recipe.smooth * (1 - step / (SMOOTH_UNTIL * steps)), recipe.smooth_end)
-            restored.backward(slope(error, loss, smooth))
-            optimizer.step(recipe.lr * min((step + 1) / (WARM_UP * steps), (1 - step / steps) / (1 - WARM_UP)))
-            step += 1
-            total += error.abs().mean()
+        total.zero_()
+        for place, images in enumerate(batches(pixels, recipe.batch_size, generator), (number - 1) * steps_each):
+            lr = recipe.lr * min((place + 1) / (WARM_UP * steps), (1 - place / steps) / (1 - WARM_UP))
+            smooth = recipe.smooth * (1 - place / (SMOOTH_UNTIL * steps))
+            advance(images, lr, max(smooth, recipe.smooth_end, SHARPEST))
         train_l1, reached = (total / steps_each).item(), validate(model, validation)
         if train_l1 != train_l1:
             raise DivergenceError(
@@ -102,23 +110,22 @@ def train(
         done.append(Epoch(number, train_l1, reached["l1"], reached["mse"], best))
         yield done[-1]
         if progress:
-            rest = {"best": best, "weights": weights, "lowest": lowest, "step": step, "done": done}
+            rest = {"best": best, "weights": weights, "lowest": lowest, "done": done}
             progress.keep(partial(snapshot.state, rest))
     model.load_state_dict(weights)
 
 
-def slope(error: Tensor, loss: str, smooth: float) -> Tensor:
+def slope(error: Tensor, loss: str, smooth: Tensor | float) -> Tensor:
     """The gradient of the mean loss in the restored pixels; autograd would go over them three times as often.
 
     Args:
         error: restored less true pixels, of any shape.
         loss: `mse`, or `l1`, of which errors below `smooth` count squared (Huber 1964), with slopes of at most 1.
+        smooth: above 0; `SHARPEST` for an L1 that is not smooth at all.
     """
     if loss == "mse":
         return error * (2 / error.numel())
-    if smooth == 0:
-        return error.sign() / error.numel()
-    return error.clamp(-smooth, smooth) / (smooth * error.numel())
+    return error.clamp(-smooth, smooth).div_(smooth * error.numel())  # type: ignore[arg-type]
 
 
 def validate(model: Autoencoder, pixels: Tensor) -> dict[str, float]:

@@ -11,7 +11,7 @@ same test images. They and ours take turns, with another seed every round; media
 
 Parts: machine, the peaks of its matrix products; fast, `latent --config fast`; same, the plain loop's network in our
 loop; command, the whole command from the shell; deblur, the restorer; neighbour, beside a busy process; bump, a phase
-diagram.
+diagram; gpu, only if it is asked for: the full recipe on a CUDA device against the plain loops there, and on the CPU.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST
 from torchvision.transforms import GaussianBlur, ToTensor
 
-from bs6207.cells import cores, each, workers
+from bs6207.cells import each
 from bs6207.data.batches import resident
 from bs6207.data.blur import blur_for_test
 from bs6207.data.images import ImageSet
@@ -49,9 +49,11 @@ from bs6207.deblur.training import restore, train_restorer
 from bs6207.devices import choose_precision, flush_denormals, prepare
 from bs6207.latent.autoencoder import DARK, RECIPES, Autoencoder, Recipe
 from bs6207.latent.training import reconstruct, train
+from bs6207.processes import cores, workers
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DIMS, PLAIN_EPOCHS, PLAIN_BATCH = (2, 4, 8, 16), 5, 128
+GPU_EPOCHS = 20
 PLAIN_WIDTHS = (784, 512, 256, 64)
 SAME = Recipe((), (), linear=False, lr=0.005, batch_size=128, smooth=0.5)  # one epoch; by validation L1 at 8 numbers
 SIGMA, NOISE, DISC_WEIGHT, TESTED = 1.5, 0.01, 0.01, 1000
@@ -130,15 +132,16 @@ def plain_disc() -> nn.Sequential:
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(64 * 7 * 7, 1))
 
 
-def plain_autoencoder(dim: int, seed: int) -> tuple[float, float]:
+def plain_autoencoder(dim: int, seed: int, device: torch.device = CPU) -> tuple[float, float]:
     """Seconds and test L1 of the plain loop."""
     torch.manual_seed(seed)
-    model, loader = Plain(dim), DataLoader(Handed(loaded("mnist").train), PLAIN_BATCH, shuffle=True)
+    model, loader = Plain(dim).to(device), DataLoader(Handed(loaded("mnist").train), PLAIN_BATCH, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     start = time.perf_counter()
     for _ in range(PLAIN_EPOCHS):
         total = 0.0
         for images, _ in loader:
+            images = images.to(device)
             loss = functional.l1_loss(model(images), images)
             optimizer.zero_grad()
             loss.backward()
@@ -149,20 +152,22 @@ def plain_autoencoder(dim: int, seed: int) -> tuple[float, float]:
 
 def test_l1(model: nn.Module) -> float:
     """Mean absolute error on the test images."""
-    test = resident(loaded("mnist").test, CPU)
+    test = resident(loaded("mnist").test, next(model.parameters()).device)
     return float((reconstruct(model, test) - test / 255).abs().mean())  # type: ignore[arg-type]
 
 
-def our_autoencoder(recipe: str, epochs: int, images: int | None, seed: int, dim: int) -> float:
+def our_autoencoder(
+    recipe: str, epochs: int, images: int | None, seed: int, dim: int, device: torch.device = CPU
+) -> float:
     """The test L1 of what `bs6207 latent` trains, or with `same` of the plain loop's network in our loop."""
     data = loaded("mnist")
     learn = data.learn_from(images)
     prepare(seed)
     flush_denormals()
     chosen = SAME if recipe == "same" else RECIPES[recipe](dim, learn)
-    model: Any = Plain(dim) if recipe == "same" else Autoencoder((1, 28, 28), dim, chosen)
-    pixels, validation = resident(learn, CPU), resident(data.validation, CPU)
-    for _ in train(model, pixels, validation, epochs, chosen, seed, "l1", choose_precision("auto", CPU)):
+    model: Any = (Plain(dim) if recipe == "same" else Autoencoder((1, 28, 28), dim, chosen)).to(device)
+    pixels, validation = resident(learn, device), resident(data.validation, device)
+    for _ in train(model, pixels, validation, epochs, chosen, seed, "l1", choose_precision("auto", device)):
         pass
     return test_l1(model)
 
@@ -360,13 +365,47 @@ def spin() -> None:
         pass
 
 
+def gpu(rounds: int) -> dict[str, Any]:
+    """Four of ours, one after the other, against four plain loops, both on the GPU; and what ours reach on the CPU."""
+    name = torch.cuda.get_device_name()
+    ours: list[tuple[float, Any]] = []
+    our_autoencoder("full", 1, COUNTED, 0, DIMS[0], GPU)  # libraries set up
+    for seed in range(rounds):
+        start = time.perf_counter()
+        reached = [our_autoencoder("full", GPU_EPOCHS, None, seed, dim, GPU) for dim in DIMS]
+        ours.append((time.perf_counter() - start, reached))
+        print(f"  round {seed + 1}: ours {ours[-1][0]:.1f} s", flush=True)
+    four = [plain_autoencoder(dim, 0, GPU) for dim in DIMS]  # once: every batch comes from the CPU, at its pace
+    loops = [(sum(seconds for seconds, _ in four), [l1 for _, l1 in four])] * rounds
+    found = row(f"{GPU_EPOCHS} epochs of the full recipe on one {name}", loops, ours)
+    cells = [(seed, dim) for seed in range(rounds) for dim in DIMS]
+    with workers() as processes:
+        there = each(processes, full_on_the_cpu, cells)
+    by_dim = {
+        str(dim): {
+            "gpu": [l1[place] for _, l1 in ours],
+            "cpu": [l1 for (_, size), l1 in zip(cells, there, strict=True) if size == dim],
+        }
+        for place, dim in enumerate(DIMS)
+    }
+    for dim, reached in by_dim.items():
+        print(f"    test L1 at {dim}: " + ", ".join(f"{where} {l1}" for where, l1 in reached.items()), flush=True)
+    return {"name": name, "epochs": GPU_EPOCHS, "row": found, "l1": by_dim}
+
+
+def full_on_the_cpu(cell: tuple[int, int]) -> float:
+    """The test L1 of the full recipe with a seed, at a size."""
+    seed, dim = cell
+    return our_autoencoder("full", GPU_EPOCHS, None, seed, dim)
+
+
 PARTS = ("machine", *OURS, "deblur", "neighbour", "bump")
 
 
 def main() -> None:
     """Measure the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, "gpu"), default=PARTS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
@@ -382,6 +421,8 @@ def main() -> None:
         found["kept_beside_a_busy_process"] = neighbour(asked.rounds)
     if "bump" in parts:
         bump_diagram.main()
+    if "gpu" in parts:
+        found["gpu"] = gpu(asked.rounds)
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
 
