@@ -75,11 +75,12 @@ def test_the_frontier_runs_from_the_control_to_the_strong_restorer(finished):
 
 
 def test_the_truth_scores_what_nothing_can_exceed(finished):
-    clear = finished[0].metrics["clear"]["1.5"]
+    metrics = finished[0].metrics
+    clear = metrics["clear"]["1.5"]
     assert clear["psnr"] == np.inf
     assert clear["l1"] == 0
     assert clear["sharpness"] == clear["ssim"] == 1
-    assert clear["heldout_clear"] > 0.9
+    assert clear["heldout_clear"] > max(row["1.5"]["heldout_clear"] for row in metrics["restorers"].values())
     assert clear["plausibility"] == pytest.approx(41, abs=1.5)  # noise of 0.01, halved by clipping where all is black
 
 
