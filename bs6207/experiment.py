@@ -97,6 +97,9 @@ class Weights(Storable):
     facts: Mapping[str, Any]
 
 
+Drawing: TypeAlias = Callable[[], "Figure"]  # a function of the module level with all its arguments
+
+
 @dataclass(frozen=True)
 class Result:
     """What an experiment found.
@@ -105,7 +108,8 @@ class Result:
         metrics: what scripts read; plain dicts, lists, numbers, strings and None.
         headline: the table people read, and `remarks`, the sentences below it.
         settings: as they were used, with every `auto` resolved.
-        tables, figures, weights: by file name, without its ending.
+        tables, weights: by file name, without its ending.
+        figures: how to draw them, by file name; they are drawn when they are written, several at once.
         files: whatever else is to be written, by whole file name.
         failures: a sentence for each part that failed while others did not; they make the exit code 1.
     """
@@ -115,7 +119,7 @@ class Result:
     headline: Table
     remarks: Sequence[str] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
-    figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    figures: Mapping[str, Drawing] = field(default_factory=dict)
     weights: Mapping[str, Weights] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     failures: Sequence[str] = ()

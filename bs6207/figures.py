@@ -1,7 +1,7 @@
 """The house style of every figure: sizes, colours and how a figure becomes bytes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,9 @@ def image_grid(rows: Sequence[tuple[str, NDArray[np.float32]]]) -> Figure:
     return figure
 
 
-def drawn(figure: Figure) -> dict[str, bytes]:
-    """The figure as files, by their ending."""
+def drawn(draw: Callable[[], Figure]) -> dict[str, bytes]:
+    """A figure as files, by their ending."""
+    figure = draw()
     return {kind: render(figure, kind) for kind in ("png", "svg")}
 
 

@@ -187,7 +187,7 @@ def test_a_figure_is_written_for_the_screen_and_for_print(tmp_path):
     from matplotlib.figure import Figure
 
     with open_run("bump", tmp_path / "bump", SETTINGS) as run:
-        run.write_result(Result(SETTINGS, {}, Table((), ()), figures={"drawn": Figure()}))
+        run.write_result(Result(SETTINGS, {}, Table((), ()), figures={"drawn": Figure}))
     assert (tmp_path / "bump/drawn.png").read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in (tmp_path / "bump/drawn.svg").read_bytes()
 

@@ -1,7 +1,7 @@
 """Phase diagrams: the tallest bump escaped, over a plane of any two settings."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,14 +12,14 @@ from bs6207.bump.envelope import Summits, find_summits
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Array, Kernel
 from bs6207.bump.search import TIE
 from bs6207.bump.sweep import Axis
-from bs6207.experiment import Storable, Table
+from bs6207.experiment import Table
 
 FindSummit = Callable[..., tuple[float | None, int, float]]
 Done = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class PhaseDiagram(Storable):
+class PhaseDiagram:
     """The tallest bump one optimizer escapes, over two of its settings.
 
     Attributes:
@@ -94,18 +94,35 @@ def draw_diagram(
     done: Done = lambda cells: None,
 ) -> PhaseDiagram:
     """Find h_max in every cell of the plane; see `find_all`."""
-    shape = rows.count, columns.count
-    plane = {rows.name: np.repeat(rows.values, shape[1]), columns.name: np.tile(columns.values, shape[0])}
-    found = find_all(optimizer, settings, plane, steps, find_summit, done)
-    return PhaseDiagram(
-        optimizer,
-        rows,
-        columns,
-        found.h_max.reshape(shape),
-        found.step.reshape(shape),
-        found.margin.reshape(shape),
-        (found.holds_for_ever & ~(found.margin < TIE)).reshape(shape),  # proofs are in real arithmetic
-    )
+    whole = draw_tile(optimizer, rows, columns, slice(None), settings, steps, find_summit, done)
+    return joined(optimizer, rows, columns, [whole])
+
+
+def draw_tile(
+    optimizer: str,
+    rows: Axis,
+    columns: Axis,
+    part: slice,
+    settings: Mapping[str, float],
+    steps: int,
+    find_summit: FindSummit,
+    done: Done = lambda cells: None,
+) -> Summits:
+    """Find h_max in the cells of some rows of the plane, columns fastest."""
+    heights = rows.values[part]
+    plane = {rows.name: np.repeat(heights, columns.count), columns.name: np.tile(columns.values, len(heights))}
+    return find_all(optimizer, settings, plane, steps, find_summit, done)
+
+
+def joined(optimizer: str, rows: Axis, columns: Axis, tiles: Sequence[Summits]) -> PhaseDiagram:
+    """The diagram of tiles that follow each other."""
+
+    def plane(name: str) -> Any:
+        return np.concatenate([getattr(tile, name) for tile in tiles]).reshape(rows.count, columns.count)
+
+    margin = plane("margin")
+    for_ever = plane("holds_for_ever") & ~(margin < TIE)  # proofs are in real arithmetic
+    return PhaseDiagram(optimizer, rows, columns, plane("h_max"), plane("step"), margin, for_ever)
 
 
 def find_all(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -12,9 +13,11 @@ from bs6207.bump import figures
 from bs6207.bump.candidates import candidate, last_line, sources
 from bs6207.bump.certificate import certify
 from bs6207.bump.descent import Candidate, descend
-from bs6207.bump.diagram import PhaseDiagram, draw_diagram, find_all
+from bs6207.bump.diagram import PhaseDiagram, draw_tile, find_all, joined
+from bs6207.bump.envelope import Summits
 from bs6207.bump.exact import exact_summit
 from bs6207.bump.intervals import Refusal
+from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Landscape, Triangle
 from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.search import (
@@ -32,10 +35,11 @@ from bs6207.bump.settings import BumpSettings
 from bs6207.bump.telling import headline, remarks
 from bs6207.devices import prepare
 from bs6207.errors import UserError
-from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
+from bs6207.experiment import Deal, Drawing, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
 
 SAME = 1e-9  # units of x; paths nearer to each other than this have not parted
 BAND_POINTS = 257  # distances in one step of L
+KERNEL_TILE, TORCH_TILE = 2**16, 2**8  # cells of a diagram to draw at a time, by kernel or through torch; seconds
 MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz file only
 
 
@@ -49,43 +53,57 @@ class Study(Storable):
 
 def run(settings: BumpSettings, progress: Progress, deal: Deal = in_turn) -> Result:
     """Compare the optimizers of `settings` on the height they escape."""
-    studies = ["threshold"] + ["diagram"] * bool(settings.sweep) + ["noise"] * bool(settings.noise)
-    tasks = {(study, name): Task(study, name, settings) for study in studies for name in settings.names}
+    studies = ["threshold"] + ["noise"] * bool(settings.noise)
+    tasks: dict[tuple[Any, ...], Task] = {
+        (study, name): Task(study, name, settings) for study in studies for name in settings.names
+    }
+    for name in settings.names:
+        for first, last in tiles(name, settings):
+            tasks["diagram", name, first] = Task("diagram", name, settings, (first, last))
     progress.expect(len(settings.names) * (1 + rows_drawn(settings) + batches(settings)))
-    outcomes = deal(work, tasks, progress, sources(settings))
+    outcomes: dict[tuple[Any, ...], Any] = deal(work, tasks, progress, sources(settings))
     for lost in outcomes.values():
         if isinstance(lost, Lost):
             raise UserError(lost.reason)
-    found: dict[str, list[Any]] = {study: [outcomes[study, name] for name in settings.names] for study in studies}
-    return report(
-        dict(zip(settings.names, found["threshold"], strict=True)),
-        found.get("diagram", []),
-        found.get("noise", []),
-        settings,
-    )
+    diagrams = [
+        joined(name, *settings.axes, [outcomes["diagram", name, first] for first, _ in tiles(name, settings)])
+        for name in settings.names * bool(settings.sweep)
+    ]
+    curves = [outcomes["noise", name] for name in settings.names * bool(settings.noise)]
+    return report({name: outcomes["threshold", name] for name in settings.names}, diagrams, curves, settings)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One study of one optimizer: its `threshold`, its `diagram` over the axes of --sweep, or its fate in `noise`."""
+    """One study of one optimizer: its `threshold`, some rows of its `diagram` under --sweep, or its fate in `noise`."""
 
     study: str
     name: str
     settings: BumpSettings
+    rows: tuple[int, int] = (0, 0)  # the first, and the one after the last
 
 
-def work(task: Task, progress: PieceSteps) -> Study | PhaseDiagram | Survival:
+def work(task: Task, progress: PieceSteps) -> Study | Summits | Survival:
     """Do one piece of work."""
     prepare(task.settings.seed)
     walker = candidate(task.name, task.settings)
     if task.study == "diagram":
-        return diagram(walker, task.settings, progress)
+        return tile(walker, task.settings, slice(*task.rows), progress)
     if task.study == "noise":
         return noisy(walker, task.settings, progress)
     found = study(walker, task.settings)
     progress.record({"optimizer": task.name, "h_max": found.metrics["h_max"]})
     progress.step(task.name)
     return found
+
+
+def tiles(name: str, settings: BumpSettings) -> list[tuple[int, int]]:
+    """The pieces a diagram is drawn in: of each the first row, and the one after the last."""
+    if not settings.sweep:
+        return []
+    rows, columns = settings.axes
+    height = max(1, (KERNEL_TILE if name in KERNELS else TORCH_TILE) // columns.count)
+    return [(first, min(first + height, rows.count)) for first in range(0, rows.count, height)]
 
 
 def rows_drawn(settings: BumpSettings) -> int:
@@ -205,8 +223,8 @@ def band(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
     return {"distances": [first, last], "points": BAND_POINTS, "low": low, "median": middle, "high": high}
 
 
-def diagram(walker: Candidate, settings: BumpSettings, progress: Steps) -> PhaseDiagram:
-    """h_max over the two settings of --sweep."""
+def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Steps) -> Summits:
+    """h_max over some rows of the two settings of --sweep."""
     rows, columns = settings.axes
     cells = 0
 
@@ -216,8 +234,8 @@ def diagram(walker: Candidate, settings: BumpSettings, progress: Steps) -> Phase
             progress.step(f"{walker.name} over {rows.name} and {columns.name}")
         cells += more
 
-    return draw_diagram(
-        walker.name, rows, columns, plain(walker, settings), settings.steps, asker(walker, settings), done
+    return draw_tile(
+        walker.name, rows, columns, part, plain(walker, settings), settings.steps, asker(walker, settings), done
     )
 
 
@@ -272,22 +290,22 @@ def report(
         "parity": [parting(pair, found, paths) for pair in combinations(found, 2)],
     }
     tables = {"trajectories": trajectories}
-    drawn = {
-        "trajectory": figures.trajectory(trajectories, found, landscape, passed, settings.height),
-        "thresholds": figures.thresholds(found),
+    drawings: dict[str, Drawing] = {
+        "trajectory": partial(figures.trajectory, trajectories, found, landscape, passed, settings.height),
+        "thresholds": partial(figures.thresholds, found),
     }
     files = {}
     if diagrams:
         metrics["phase_diagrams"] = {one.optimizer: one.metrics() for one in diagrams}
     for one in diagrams:
         name = f"phase_diagram_{file_name(one.optimizer)}"
-        drawn[name], files[f"{name}.npz"] = figures.phase_diagram(one), one.npz()
+        drawings[name], files[f"{name}.npz"] = partial(figures.phase_diagram, one), one.npz()
         if one.h_max.size <= MOST_ROWS:
             tables[name] = one.table()
     if curves:
         metrics["noise"] = {one.optimizer: one.metrics() for one in curves}
         tables |= {f"survival_{file_name(one.optimizer)}": one.table() for one in curves}
-        drawn["survival"] = figures.survival(curves)
+        drawings["survival"] = partial(figures.survival, curves)
     if len(found) > 1:
         tables["parity"] = fingerprints(metrics["parity"])
     if settings.animate:
@@ -298,7 +316,7 @@ def report(
         headline=headline(found, passed, settings),
         remarks=remarks(metrics, paths, settings),
         tables=tables,
-        figures=drawn,
+        figures=drawings,
         files=files,
     )
 

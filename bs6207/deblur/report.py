@@ -1,6 +1,7 @@
 """What the deblur experiment shows: tables, figures, sentences and metrics.json, all from what was judged."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from bs6207.deblur.judging import CLEAR, IDENTITY, Judged, Line, curve_sigmas
 from bs6207.deblur.model import State, saved
 from bs6207.deblur.parts import TYPICAL, Parts, from_file
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.experiment import Result, Row, Table, Weights
+from bs6207.experiment import Drawing, Result, Row, Table, Weights
 from bs6207.metrics.seeds import over_seeds
 
 AllJudged: TypeAlias = Mapping[tuple[str, int], Judged]  # by restorer and seed
@@ -222,22 +223,23 @@ def drawings(
     tables: Mapping[str, Table],
     metrics: Mapping[str, Any],
     settings: DeblurSettings,
-) -> dict[str, Any]:
-    """The figures by name, each drawn from what is written beside it."""
+) -> dict[str, Drawing]:
+    """How to draw the figures, by name, each from what is written beside it."""
     sigmas = sorted(settings.test_sigmas)
     two = sorted({sigmas[(len(sigmas) - 1) // 2], sigmas[-1]})
     grids = {sigma: grid(parts, first, best_rival(metrics["restorers"], str(sigma)), sigma) for sigma in two}
     return {
-        "restorations": figures.restorations(grids, tables["scores"], TYPICAL),
-        "psnr_over_sigma": figures.psnr_over_sigma(tables["curve"], tables["scores"], settings.sigma_range),
-        "perception": figures.perception(tables["scores"], tables.get("frontier"), first[CLEAR].scores),
-        "disc_scores": figures.disc_scores(tables["images"], two),
-        "conditions": figures.conditions(
+        "restorations": partial(figures.restorations, grids, tables["scores"], TYPICAL),
+        "psnr_over_sigma": partial(figures.psnr_over_sigma, tables["curve"], tables["scores"], settings.sigma_range),
+        "perception": partial(figures.perception, tables["scores"], tables.get("frontier"), first[CLEAR].scores),
+        "disc_scores": partial(figures.disc_scores, tables["images"], two),
+        "conditions": partial(
+            figures.conditions,
             tables["conditions"],
             {name: first[name].examples for name in ("l1", "l1_disc")},
             {condition: what.caption for condition, what in CONDITIONS.items()},
         ),
-        "loss_curves": figures.loss_curves(tables["history"], settings.seed),
+        "loss_curves": partial(figures.loss_curves, tables["history"], settings.seed),
     }
 
 

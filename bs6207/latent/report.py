@@ -1,13 +1,14 @@
 """What the latent experiment shows of its cells: tables, figures, files and sentences."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bs6207.data.images import DataSet, npz
-from bs6207.experiment import Result, Row, Table
+from bs6207.experiment import Drawing, Result, Row, Table
 from bs6207.latent import figures
 from bs6207.latent.answer import answer, remarks
 from bs6207.latent.classes import class_names, noun
@@ -75,8 +76,8 @@ def drawings(
     data: DataSet,
     clusterers: Sequence[str],
     names: Sequence[str],
-) -> Iterator[tuple[str, Any]]:
-    """The figures by name, each drawn from what is written beside it."""
+) -> Iterator[tuple[str, Drawing]]:
+    """How to draw the figures, by name, each from what is written beside it."""
     seeds = {(dim, cell.seed) for dim, cell in first.items()}
     shown = [
         row
@@ -85,25 +86,25 @@ def drawings(
     ]
     clusters = Table(tables["clusters"].columns, shown)
     if 2 in first:
-        yield "scatter", figures.scatter(tables["latents_2"], names)
-        yield "thumbnails", figures.thumbnails(tables["latents_2"], data.test.pixels, names)
+        yield "scatter", partial(figures.scatter, tables["latents_2"], names)
+        yield "thumbnails", partial(figures.thumbnails, tables["latents_2"], data.test.pixels, names)
     if "projections" in tables:
         shares = metrics["projections"]["shares"]
-        yield "projection", figures.projection(tables["projections"], clusters, shares, names)
+        yield "projection", partial(figures.projection, tables["projections"], clusters, shares, names)
     accuracies = {dim: cell.scores["clusters"][clusterers[0]].get("accuracy") for dim, cell in first.items()}
     centroids = {dim: images[f"centroids_{dim}_{clusterers[0]}"] for dim in first}
-    yield "centroids", figures.centroids(clusters, centroids, accuracies, names)
+    yield "centroids", partial(figures.centroids, clusters, centroids, accuracies, names)
     labels = data.test.labels
     captions = [] if labels is None else [names[label] for label in labels[shown_images(data.test)]]
     restored = {dim: images[f"reconstructions_{dim}"] for dim in first}
     l1 = {dim: cell.scores["l1"] for dim, cell in first.items()}
-    yield "reconstructions", figures.reconstructions(images["originals"], restored, l1, captions)
+    yield "reconstructions", partial(figures.reconstructions, images["originals"], restored, l1, captions)
     walks = {dim: images[f"walks_{dim}"] for dim in first}
-    yield "walks", figures.walks(walks, images["walk_starts"], images["walk_ends"])
-    yield "scores", figures.scores(metrics, clusterers if names else ())
+    yield "walks", partial(figures.walks, walks, images["walk_starts"], images["walk_ends"])
+    yield "scores", partial(figures.scores, metrics, clusterers if names else ())
     if any(cell["probes"] for cell in metrics["cells"].values()):
-        yield "probes", figures.probes(metrics)
-    yield "loss_curves", figures.loss_curves(tables["history"], metrics["baselines"])
+        yield "probes", partial(figures.probes, metrics)
+    yield "loss_curves", partial(figures.loss_curves, tables["history"], metrics["baselines"])
 
 
 def headline(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequence[str]) -> Table:

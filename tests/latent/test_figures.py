@@ -37,7 +37,7 @@ def test_a_figure_is_named_for_its_function_and_there_for_its_sizes():
 def test_the_scatter_has_a_point_for_every_row_in_the_colour_of_its_class():
     result = report(*made((2,)))
     rows = result.tables["latents_2"].rows
-    (axes,) = result.figures["scatter"].axes
+    (axes,) = result.figures["scatter"]().axes
     assert sorted(map(tuple, points_of(axes).astype(np.float32))) == sorted((row["z1"], row["z2"]) for row in rows)
     assert {tuple(colour[:3]) for colour in axes.collections[0].get_facecolors()} == {
         colour for colour, _ in looks(DIGITS).values()
@@ -46,7 +46,7 @@ def test_the_scatter_has_a_point_for_every_row_in_the_colour_of_its_class():
 
 def test_the_projection_has_a_point_for_every_row_by_class_and_by_cluster():
     result = report(*made((5, 9)))
-    panels = result.figures["projection"].axes
+    panels = result.figures["projection"]().axes
     for dim, pair in zip((5, 9), (panels[:2], panels[2:]), strict=True):
         rows = [(row["x"], row["y"]) for row in result.tables["projections"].rows if row["dim"] == dim]
         for axes, kind in zip(pair, ("digit", "cluster"), strict=True):
@@ -59,7 +59,7 @@ def test_the_projection_has_a_point_for_every_row_by_class_and_by_cluster():
 def test_clusters_have_the_colour_of_the_class_they_are_named_after():
     result = report(*made((5,)))
     named = {row["cluster"]: row["name"] for row in result.tables["clusters"].rows}
-    colours = points_colours(result.figures["projection"].axes[1])
+    colours = points_colours(result.figures["projection"]().axes[1])
     for row, colour in zip(result.tables["projections"].rows, colours, strict=True):
         assert tuple(colour[:3]) == looks(DIGITS)[named[row["cluster"]]][0]
 
@@ -74,7 +74,7 @@ def test_umap_is_labelled_as_a_second_model():
     figure = figures.projection(result.tables["projections"], clusters, {5: None}, DIGITS)
     assert "UMAP, a second model" in every_text(figure)
     assert "variance" not in every_text(figure)
-    assert "UMAP" not in every_text(result.figures["projection"])
+    assert "UMAP" not in every_text(result.figures["projection"]())
 
 
 def test_thumbnails_stand_at_their_places_and_never_overlap():
@@ -92,7 +92,7 @@ def test_thumbnails_stand_at_their_places_and_never_overlap():
 
 def test_the_cluster_table_shows_the_counts_of_the_csv_in_the_order_of_the_names():
     result = report(*made((5,)))
-    (axes,) = result.figures["centroids"].axes
+    (axes,) = result.figures["centroids"]().axes
     heat = axes.images[0].get_array()
     order = [int(label.get_text()) for label in axes.get_yticklabels()]
     for row in result.tables["clusters"].rows:
@@ -103,7 +103,7 @@ def test_the_cluster_table_shows_the_counts_of_the_csv_in_the_order_of_the_names
 
 def test_curves_hold_the_numbers_of_metrics_json_and_a_band_from_the_least_to_the_most_of_the_seeds():
     metrics, cells, data, settings = made((2, 4, 16), seeds=3)
-    errors, accuracies = report(metrics, cells, data, settings).figures["scores"].axes
+    errors, accuracies = report(metrics, cells, data, settings).figures["scores"]().axes
     for axes, score in (
         (errors, lambda one: one["l1"]),
         (accuracies, lambda one: one["clusters"]["kmeans"]["accuracy"]),
@@ -113,7 +113,7 @@ def test_curves_hold_the_numbers_of_metrics_json_and_a_band_from_the_least_to_th
         band = axes.collections[0].get_paths()[0].vertices
         seeds = [score(one) for one in metrics["cells"][16]["seeds"].values()]
         assert set(band[band[:, 0] == 16][:, 1]) == {min(seeds), max(seeds)}
-    assert not report(*made((2, 4))).figures["scores"].axes[0].collections
+    assert not report(*made((2, 4))).figures["scores"]().axes[0].collections
     floors = metrics["baselines"]
     for name in ("black", "median", "mean"):
         assert f"{name} image {floors[name]['l1']:.4f}" in every_text(errors.figure)
@@ -121,13 +121,13 @@ def test_curves_hold_the_numbers_of_metrics_json_and_a_band_from_the_least_to_th
 
 def test_loss_curves_have_a_line_for_every_seed():
     result = report(*made((2, 5), seeds=3))
-    (axes,) = result.figures["loss_curves"].axes
+    (axes,) = result.figures["loss_curves"]().axes
     solid = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3]
     assert len(solid) == 2 * 3
 
 
 def test_reconstructions_show_every_class_first():
-    labels = report(*made((2,), images=90)).figures["reconstructions"].axes[0].get_xticklabels()
+    labels = report(*made((2,), images=90)).figures["reconstructions"]().axes[0].get_xticklabels()
     assert [label.get_text() for label in labels] == [*"0123456789", "0", "0"]
 
 
@@ -144,7 +144,8 @@ def test_reconstructions_show_every_class_first():
     ids=["many classes", "no labels", "one class", "colour", "one number", "many sizes"],
 )
 def test_whatever_the_images_are_figures_keep_to_their_size(shape):
-    for name, figure in report(*made(**{"dims": (2, 5)} | shape)).figures.items():
+    for name, draw in report(*made(**{"dims": (2, 5)} | shape)).figures.items():
+        figure = draw()
         width, height = figure.get_size_inches()
         assert max(width, height) < 20, name
         assert render(figure, "png"), name
@@ -159,7 +160,7 @@ def test_more_than_eight_sizes_are_thinned_out_and_the_title_says_which():
     assert note == f"not shown: {', '.join(map(str, left))} numbers"
     drawn = report(*made(range(1, 12))).figures
     for name in IMAGES:
-        assert note in " ".join(every_text(drawn[name]).split()), name
+        assert note in " ".join(every_text(drawn[name]()).split()), name
 
 
 def test_twenty_five_classes_look_different_each():
@@ -180,7 +181,7 @@ def test_a_montage_keeps_every_pixel():
 def test_the_same_cells_give_the_same_pictures():
     one, two = (report(*made((2, 5))).figures for _ in range(2))
     for name in one:
-        assert render(one[name], "svg") == render(two[name], "svg"), name
+        assert render(one[name](), "svg") == render(two[name](), "svg"), name
 
 
 def test_written_images_are_the_ones_drawn():
