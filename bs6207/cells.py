@@ -8,14 +8,15 @@ import hashlib
 import queue
 import re
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from bs6207.checkpoints import Checkpoints, PieceReport
 from bs6207.errors import UserError
-from bs6207.experiment import Key, Lost, Outcome, Piece, Progress, Row, Work
-from bs6207.processes import Hear, Processes, WorkerError
+from bs6207.experiment import InTurn, Key, Lost, Outcome, Piece, Progress, Row, Work
+from bs6207.processes import Hear, Job, Processes, WorkerError
 
 LOOK = 0.2  # seconds between two looks at whether this process was asked to end
 DEATHS = 2  # of processes that worked on a piece, until it is given up
@@ -23,8 +24,22 @@ DEATHS = 2  # of processes that worked on a piece, until it is given up
 Value = TypeVar("Value")
 
 
+class Workers(Protocol):
+    """Whoever does jobs for this process: other processes of this computer, or a cluster.
+
+    Attributes:
+        are_here: whether they see this computer's files, and so go on from what was put aside half-way.
+    """
+
+    @property
+    def are_here(self) -> bool: ...
+
+    def submit(self, job: Job, hear: Hear) -> "Future[Any]":
+        """Have a job done; the future holds its outcome, or a WorkerError."""
+
+
 def deal(
-    processes: Processes | None,
+    workers: Workers | None,
     checkpoints: Checkpoints,
     work: Work[Piece, Outcome],
     pieces: Mapping[Key, Piece],
@@ -33,10 +48,13 @@ def deal(
 ) -> dict[Key, Outcome | Lost]:
     """The outcomes of all pieces, in their order; those that were put aside are not worked out again.
 
-    A piece whose process dies goes on in another, and is given up when that dies too.
+    A piece whose worker dies goes on with another, and is given up when that dies too.
+
+    Args:
+        workers: who does it; None for this process, which also does the last one that is open.
     """
     ledger: Ledger[Key] = Ledger(list(pieces), checkpoints, progress, given)
-    if processes is None or len(ledger.open) <= 1:  # one piece alone is done here
+    if workers is None or (workers.are_here and len(ledger.open) <= 1):
         for key in list(ledger.open):
             outcome = work_out(work, pieces[key], checkpoints, name_of(key), given, ledger.hears(key))
             ledger.finish(key, outcome)
@@ -48,8 +66,9 @@ def deal(
         def hear(kind: str, what: Any) -> None:
             news.put((key, kind, what))
 
-        job = partial(work_out, work, pieces[key], checkpoints, name_of(key), given)
-        processes.submit(job, hear).add_done_callback(lambda future: hear("end", future))
+        kept = checkpoints if workers.are_here else None
+        job = partial(work_out, work, pieces[key], kept, name_of(key), given)
+        workers.submit(job, hear).add_done_callback(lambda future: hear("end", future))
 
     for key in ledger.open:
         submit(key)
@@ -60,23 +79,24 @@ def deal(
             continue
         if kind != "end":
             ledger.hear(key, kind, what)
-        elif not isinstance(what.exception(), WorkerError):
+        elif not isinstance(death := what.exception(), WorkerError):
             ledger.finish(key, what.result())
-        elif ledger.mourn(key, str(what.exception())):
+        elif ledger.mourn(key, death):
             submit(key)
     return ledger.outcomes()
 
 
 def work_out(
-    work: Work[Piece, Outcome], piece: Piece, checkpoints: Checkpoints, name: str, given: str, hear: Hear
+    work: Work[Piece, Outcome], piece: Piece, checkpoints: Checkpoints | None, name: str, given: str, hear: Hear
 ) -> Outcome:
     """The outcome of one piece, in whatever process this is.
 
     Raises:
         UserError: it did not fit on the GPU, which all processes share.
     """
+    steps = Messenger(hear)
     try:
-        return work(piece, PieceReport(Messenger(hear), checkpoints, name, given))
+        return work(piece, PieceReport(steps, checkpoints, name, given) if checkpoints else InTurn(steps))
     except RuntimeError as failure:
         if "CUDA" in str(failure) and "out of memory" in str(failure):
             raise UserError(f"the GPU's memory was full at {name}; try fewer --jobs, or --device cpu") from failure
@@ -161,7 +181,9 @@ class Ledger(Generic[Key]):
     def hear(self, key: Key, kind: str, what: Any) -> None:
         """Pass on what is reported of a piece, unless a process that has died reported it before."""
         entry = self.entries[key]
-        if kind == "record":
+        if kind == "begin":  # somebody begins anew, and will report it all again
+            entry.rows, entry.steps = [], 0
+        elif kind == "record":
             entry.rows.append(what)
             self.record()
         elif kind != "step":
@@ -190,17 +212,16 @@ class Ledger(Generic[Key]):
             self.checkpoints.write(f"{name_of(key)}.done", kept, self.given)
         self.record()
 
-    def mourn(self, key: Key, death: str) -> bool:
-        """Whether a piece whose process has died is to be tried again."""
+    def mourn(self, key: Key, death: WorkerError) -> bool:
+        """Whether a piece whose worker has died is to be tried again."""
         entry = self.entries[key]
         entry.deaths += 1
-        entry.rows, entry.steps = [], 0  # the next process will report them again
-        if entry.deaths < DEATHS:
+        entry.rows, entry.steps = [], 0  # the next one will report them again
+        if entry.deaths < DEATHS and not death.is_final:
             self.progress.note(f"{death} at {name_of(key)}; another goes on where it was")
             return True
-        self.finish(
-            key, Lost(f"{name_of(key)}: {death}, {entry.deaths} times; perhaps for want of memory, so try --jobs 1")
-        )
+        died = f"{death}, {entry.deaths} times" if entry.deaths > 1 else str(death)
+        self.finish(key, Lost(f"{name_of(key)}: {died}; perhaps for want of memory, so {death.remedy}"))
         return False
 
 

@@ -5,12 +5,14 @@ import signal
 import sys
 import traceback
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -28,6 +30,9 @@ from bs6207.options import Invocation, command
 from bs6207.processes import workers
 from bs6207.report.settings import ReportSettings
 from bs6207.runs import failing_writes, open_run, strict_json, write_again, write_new
+
+if TYPE_CHECKING:
+    from bs6207.cluster import Cluster
 
 # What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
 LATER = {"bump": (), "latent": ("bs6207.latent.probes", "sklearn.cluster"), "deblur": ("torch._dynamo",)}
@@ -134,6 +139,7 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     module = f"bs6207.{command}.experiment"
     folder = invocation.out or Path("outputs") / command
     with (
+        workers_of(settings.scheduler) as there,
         open_run(command, folder, settings) as run,
         ProgressReport(command, run.record, end_if_stopped, invocation.quiet) as progress,
         workers(settings.jobs, [module, *LATER[command]]) as processes,
@@ -141,7 +147,9 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
         experiment: Experiment = import_module(module).run  # now, while the processes are being prepared
         if run.interrupted:
             progress.note(run.interrupted)
-        result = experiment(settings, progress, partial(deal, processes, Checkpoints(run.cells)))
+        if there and there.remark:
+            progress.note(there.remark)
+        result = experiment(settings, progress, partial(deal, there or processes, Checkpoints(run.cells)))
         with failing_writes(folder):
             run.write_result(result, partial(each, processes))
     if invocation.print_json:
@@ -150,6 +158,21 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
         show(result.headline, (*result.remarks, how_to_see(invocation.out)), folder)
     if result.failures:
         raise UserError("; ".join(result.failures))
+
+
+@contextmanager
+def workers_of(scheduler: str | None) -> "Iterator[Cluster | None]":
+    """The workers of a scheduler; None without one, and then Dask is not imported."""
+    if scheduler is None:
+        yield None
+        return
+    from bs6207.cluster import Cluster
+
+    found = Cluster(scheduler)
+    try:
+        yield found
+    finally:
+        found.end()
 
 
 def how_to_see(out: Path | None) -> str:

@@ -1,8 +1,10 @@
 """The words every experiment speaks: settings in, rows out, one result."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -46,12 +48,31 @@ class Options(Words):
     )
 
 
+def address(text: str) -> str:
+    """Accepts the address of a scheduler, as `dask scheduler` prints it, where Dask is installed."""
+    if not re.fullmatch(r"(tcp|tls)://(\[[0-9A-Fa-f:.%]+\]|[^\s/:\[\]]+):\d{1,5}", text):
+        raise ValueError(f"{text!r} is no address; write tcp://HOST:PORT, as dask scheduler prints it")
+    if find_spec("distributed") is None:
+        raise ValueError('this needs the dask extra; run pip install "bs6207[dask]"')
+    return text
+
+
+SchedulerAddress: TypeAlias = Annotated[str, AfterValidator(address)]
+
+
 class Settings(Options):
     """The settings of one experiment; those that do not change its result are excluded from its record."""
 
     seed: int = setting(0, "Seed of every random number in the run.", panel="Run", ge=0, lt=2**31)
     jobs: int | None = setting(
         None, "Processes that share the work; one per core if not given.", panel="Run", ge=1, le=1024, exclude=True
+    )
+    scheduler: SchedulerAddress | None = setting(
+        None,
+        "A Dask scheduler whose workers share the work instead, tcp://HOST:PORT; needs the extra dask.",
+        panel="Run",
+        metavar="ADDRESS",
+        exclude=True,
     )
     fresh: bool = setting(
         False, "Begin anew: what an interrupted run has put aside moves to the history.", panel="Run", exclude=True

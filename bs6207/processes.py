@@ -30,7 +30,16 @@ Hear: TypeAlias = Callable[[str, Any], None]  # takes the kind of news, a method
 
 
 class WorkerError(UserError):
-    """A process that was working for this one has died."""
+    """Whoever was working for this process has died.
+
+    Attributes:
+        remedy: what may help if it dies for want of memory.
+        is_final: whether it has been tried often enough.
+    """
+
+    def __init__(self, death: str, remedy: str, is_final: bool = False):
+        super().__init__(death)
+        self.remedy, self.is_final = remedy, is_final
 
 
 def cores() -> int:
@@ -58,7 +67,13 @@ def workers(jobs: int | None = None, modules: Sequence[str] = ()) -> Iterator["P
 
 
 class Processes:
-    """Up to so many processes at a time; one that dies is replaced when it is needed."""
+    """Up to so many processes at a time; one that dies is replaced when it is needed.
+
+    Attributes:
+        are_here: true: they see this computer's files.
+    """
+
+    are_here = True
 
     def __init__(self, jobs: int, modules: Sequence[str] = ()):
         self.threads = ThreadPoolExecutor(jobs, initializer=leave_interrupts_to_the_main_thread)
@@ -79,7 +94,7 @@ class Processes:
         """Have a job done by an idle process or a new one, and wait for it."""
         with self.lock:
             if self.ended:
-                raise WorkerError("the run has ended")
+                raise WorkerError("the run has ended", "")
             if not self.idle:
                 self.all.append(worker := Worker())
             else:
@@ -134,7 +149,7 @@ class Worker:
                 hear(kind, what)
         except (EOFError, ConnectionError):
             self.process.join()
-            raise WorkerError(f"process {self.process.pid} died") from None
+            raise WorkerError(f"process {self.process.pid} died", "try --jobs 1") from None
 
 
 def serve(pipe: Connection) -> NoReturn:

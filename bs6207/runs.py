@@ -335,18 +335,20 @@ def to_csv(table: Table) -> str:
 
 def identity(settings: Settings) -> str:
     """What two runs must share for one to go on with what the other has put aside, as JSON."""
+    return strict_json({"settings": settings.model_dump(), **made_by()})
+
+
+def made_by() -> dict[str, Any]:
+    """What decides, beside the settings, which bytes come out: the code, the kind of machine, the versions."""
     code = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())
-    return strict_json(
-        {
-            "settings": settings.model_dump(),
-            "code": code.hexdigest(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in DECIDING},
-        }
-    )
+    return {
+        "code": code.hexdigest(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in DECIDING},
+    }
 
 
 def git_commit() -> str | None:

@@ -26,6 +26,7 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "snapshot": {"experiment"},
     "checkpoints": {"runs", "experiment"},
     "processes": {"errors"},
+    "cluster": {"errors", "processes", "runs"},
     "cells": {"checkpoints", "experiment", "errors", "processes"},
     "runs": {"experiment", "errors", "figures"},
     "data": {"data", "experiment", "errors", "names"},
@@ -34,7 +35,7 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "report": {"report", "runs", "experiment", "errors", "names", "__init__"},
     "doctor": {"data", "devices", "errors", "figures", "processes", "runs"},
     "cli": STORIES
-    | {"__init__", "cells", "checkpoints", "console", "devices", "doctor", "errors", "experiment", "options"}
+    | {"__init__", "cells", "checkpoints", "cluster", "console", "devices", "doctor", "errors", "experiment", "options"}
     | {"processes", "report", "runs"},
 }
 
@@ -46,6 +47,7 @@ HOME = {  # a library: the modules that may import it
     "jinja2": {"page.py"},
     "torchvision": {"download.py"},
     "PIL": {"pictures.py", "figures.py", "projector.py", "conditions.py"},
+    "distributed": {"cluster.py"},
     "click": set(),
 }
 

@@ -5,6 +5,7 @@ To add a data set, write a function that reads it whole and name it in `DATASETS
 """
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -123,6 +124,19 @@ def load(name: str, note: Note) -> "DataSet":
 def loaded(name: str) -> "DataSet":
     """A data set that somebody has been told of already, read once in a process."""
     return load(name, note=lambda sentence: None)
+
+
+def require_same(data: "DataSet", sha256: str) -> None:
+    """Check that what this process, on whatever computer it is, has read is the data set that a run began with.
+
+    Raises:
+        DataError: it is another.
+    """
+    if data.sha256 != sha256:
+        raise DataError(
+            f"{platform.node()} has other images as {data.given_as} than this run began with; set {DATA_FOLDER} to "
+            "the same files everywhere"
+        )
 
 
 class Unavailable(DataError):

@@ -42,7 +42,12 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
     progress.expect(steps(settings, len(rivals), len(others)))
 
     def work(wave: str, pieces: Pieces) -> dict[Any, Any]:
-        outcomes = deal(do, {(wave, *key): piece for key, piece in pieces.items()}, progress, data.sha256)
+        outcomes = deal(
+            partial(do, settings.data, data.sha256),
+            {(wave, *key): piece for key, piece in pieces.items()},
+            progress,
+            data.sha256,
+        )
         for lost in outcomes.values():
             if isinstance(lost, Lost):  # every piece is needed; those that are not lost have been put aside
                 raise UserError(lost.reason)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bs6207.data.batches import resident
 from bs6207.data.blur import blur_for_test
+from bs6207.data.sources import loaded, require_same
 from bs6207.deblur.classical import RIVALS, tune
 from bs6207.deblur.model import State
 from bs6207.deblur.networks import DiscNet, new_restorer
@@ -25,8 +26,9 @@ TUNING_IMAGES = 100  # training images by which the rivals are tuned
 OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage is shown other blur than the first
 
 
-def do(piece: Callable[..., Any], progress: PieceSteps) -> Any:
-    """Do one piece of work: a function from here or from judging.py, all but its progress given."""
+def do(data: str, sha256: str, piece: Callable[..., Any], progress: PieceSteps) -> Any:
+    """Do one piece of work on a data set: a function from here or from judging.py, all but its progress given."""
+    require_same(loaded(data), sha256)
     flush_denormals()  # for every piece, or what it finds would depend on what its process did before
     return piece(progress=progress)
 

@@ -34,7 +34,7 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     clusters = settings.clusters or class_count(learn)
     require_enough(learn, max(settings.dims), clusters)
     floor = score_constants(constants, data.validation)[CONSTANTS[settings.loss]][settings.loss]
-    tasks = plan(settings, clusters, floor)
+    tasks = plan(settings, clusters, floor, data.sha256)
     progress.expect(sum(steps(task) for task in tasks.values()))
 
     outcomes = deal(study, tasks, progress, data.sha256)
@@ -64,13 +64,13 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     return report(metrics, cells, data, settings)
 
 
-def plan(settings: LatentSettings, clusters: int, floor: float) -> dict[tuple[Any, ...], Task]:
+def plan(settings: LatentSettings, clusters: int, floor: float, sha256: str) -> dict[tuple[Any, ...], Task]:
     """The independent pieces of work: the autoencoders by size and seed, then the baselines by seed."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     every, dims = tuple(settings.clusterer), tuple(settings.dims)
 
     def task(kind: str, dims: tuple[int, ...], seed: int, clusterers: tuple[str, ...]) -> Task:
-        return Task(kind, dims, Search(clusterers, clusters, seed, not settings.skip_probes), floor, settings)
+        return Task(kind, dims, Search(clusterers, clusters, seed, not settings.skip_probes), floor, sha256, settings)
 
     tasks: dict[tuple[Any, ...], Task] = {
         ("autoencoder", dim, seed): task("autoencoder", (dim,), seed, every) for dim in dims for seed in seeds

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bs6207.data.batches import resident
 from bs6207.data.images import DataSet, ImageSet
-from bs6207.data.sources import loaded
+from bs6207.data.sources import loaded, require_same
 from bs6207.devices import choose_device, choose_precision, flush_denormals, prepare
 from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Row, Steps, Storable, Weights
@@ -35,12 +35,14 @@ class Task:
     Attributes:
         dims: one latent size for an autoencoder, all of them for PCA; raw pixels have none and take no notice.
         floor: the validation loss of the best constant image; an autoencoder must do clearly better.
+        sha256: of the data set.
     """
 
     kind: str
     dims: tuple[int, ...]
     search: Search
     floor: float
+    sha256: str
     settings: LatentSettings
 
     @property
@@ -97,6 +99,7 @@ class Failure(Storable):
 def study(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
     """Do one piece of work."""
     data = loaded(task.settings.data)
+    require_same(data, task.sha256)
     learn = data.learn_from(task.settings.train_images)
     prepare(task.seed)
     flush_denormals()
