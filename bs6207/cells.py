@@ -48,7 +48,8 @@ def deal(
 ) -> dict[Key, Outcome | Lost]:
     """The outcomes of all pieces, in their order; those that were put aside are not worked out again.
 
-    A piece whose worker dies goes on with another, and is given up when that dies too.
+    A piece whose worker dies is tried again when no other is under way, as it may only have waited beside the one that
+    killed the worker; it is given up when its worker dies again.
 
     Args:
         workers: who does it; None for this process, which also does the last one that is open.
@@ -61,8 +62,11 @@ def deal(
         return ledger.outcomes()
 
     news: queue.SimpleQueue[tuple[Key, str, Any]] = queue.SimpleQueue()
+    under_way, suspects = set[Key](), list[Key]()
 
     def submit(key: Key) -> None:
+        under_way.add(key)
+
         def hear(kind: str, what: Any) -> None:
             news.put((key, kind, what))
 
@@ -79,10 +83,14 @@ def deal(
             continue
         if kind != "end":
             ledger.hear(key, kind, what)
-        elif not isinstance(death := what.exception(), WorkerError):
+            continue
+        under_way.remove(key)
+        if not isinstance(death := what.exception(), WorkerError):
             ledger.finish(key, what.result())
         elif ledger.mourn(key, death):
-            submit(key)
+            suspects.append(key)
+        if suspects and not under_way:
+            submit(suspects.pop(0))
     return ledger.outcomes()
 
 
@@ -217,8 +225,8 @@ class Ledger(Generic[Key]):
         entry = self.entries[key]
         entry.deaths += 1
         entry.rows, entry.steps = [], 0  # the next one will report them again
-        if entry.deaths < DEATHS and not death.is_final:
-            self.progress.note(f"{death} at {name_of(key)}; another goes on where it was")
+        if entry.deaths < DEATHS:
+            self.progress.note(f"{death} at {name_of(key)}; it goes on when no other is under way")
             return True
         died = f"{death}, {entry.deaths} times" if entry.deaths > 1 else str(death)
         self.finish(key, Lost(f"{name_of(key)}: {died}; perhaps for want of memory, so {death.remedy}"))

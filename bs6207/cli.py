@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
 LATER = {"bump": (), "latent": ("bs6207.latent.probes", "sklearn.cluster"), "deblur": ("torch._dynamo",)}
+MOST_TOLD = 3  # failures
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -157,7 +158,7 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     else:
         show(result.headline, (*result.remarks, how_to_see(invocation.out)), folder)
     if result.failures:
-        raise UserError("; ".join(result.failures))
+        raise UserError("; ".join((*result.failures[:MOST_TOLD], *more_than(len(result.failures)))))
 
 
 @contextmanager
@@ -173,6 +174,11 @@ def workers_of(scheduler: str | None) -> "Iterator[Cluster | None]":
         yield found
     finally:
         found.end()
+
+
+def more_than(failures: int) -> list[str]:
+    """Where the rest stands, if there are more failures than are told."""
+    return [f"and {failures - MOST_TOLD} more, see `failed` in metrics.json"] * (failures > MOST_TOLD)
 
 
 def how_to_see(out: Path | None) -> str:

@@ -89,7 +89,7 @@ class Cluster:
                 lost = f"the scheduler at {self.address} is gone; start it again and run the same command to go on"
                 done.set_exception(UserError(lost))
             except KilledWorker as death:
-                done.set_exception(WorkerError(deaths(death), "give each worker more", is_final=True))
+                done.set_exception(WorkerError(deaths(death), "give each worker more"))
             except Exception as failure:
                 done.set_exception(UserError(CANNOT_IMPORT) if is_missing(failure) else failure)
             else:
@@ -165,7 +165,7 @@ def require_same(found: Any, worker: str, wanted: Mapping[str, Any] = MADE_BY) -
 
 def deaths(killed: Any) -> str:
     """How often the workers of a job have died, in words."""
-    return f"{killed.allowed_failures + 1} workers died"
+    return f"{killed.allowed_failures + 1} workers died in turn"
 
 
 def is_missing(failure: Exception) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bs6207.errors import way_out
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+MOST_SHOWN = 100  # letters of a value that is refused
 FACTS = "bs6207"  # the key in a safetensors file's metadata under which JSON says how to build the network again
 
 Row: TypeAlias = Mapping[str, Any]
@@ -77,6 +78,24 @@ class Settings(Options):
     fresh: bool = setting(
         False, "Begin anew: what an interrupted run has put aside moves to the history.", panel="Run", exclude=True
     )
+
+
+def complaint(failure: ValidationError) -> str:
+    """What is wrong with the first value at fault, in words."""
+    first = failure.errors()[0]
+    if first["type"] == "too_short":
+        return "needs at least one value"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return message if first["type"] == "value_error" else f"{message}, not {shorten(first['input'])}"
+
+
+def shorten(value: Any) -> str:
+    """A value as Python writes it, or the beginning of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def known(noun: str, choices: Collection[str]) -> AfterValidator:

@@ -20,12 +20,11 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from bs6207.errors import SettingsError, way_out
-from bs6207.experiment import Settings, Words, setting
+from bs6207.experiment import Settings, Words, complaint, setting, shorten
 from bs6207.names import Offered, usable
 
 AnyWords = TypeVar("AnyWords", bound=Words)
 
-MOST_SHOWN = 100  # letters of a value that is refused
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
 PACKAGE = Path(__file__).parent
 PRESETS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # in a wheel, in a checkout
@@ -230,24 +229,6 @@ def from_text(info: FieldInfo, raw: Any) -> Any:
         reader = TypeAdapter(plain_type(get_args(kind)[0]))
         return [reader.validate_strings(word) for word in raw]
     return raw if kind is bool else TypeAdapter(kind).validate_strings(raw)
-
-
-def complaint(failure: ValidationError) -> str:
-    """What is wrong with the first value at fault, in words."""
-    first = failure.errors()[0]
-    if first["type"] == "too_short":
-        return "needs at least one value"
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    return message if first["type"] == "value_error" else f"{message}, not {shorten(first['input'])}"
-
-
-def shorten(value: Any) -> str:
-    """A value as Python writes it, or the beginning of it."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of more than 4300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def read_config(config: str, command: str, settings_type: type[AnyWords]) -> tuple[Path, Mapping[str, Any]]:

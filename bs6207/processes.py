@@ -34,12 +34,11 @@ class WorkerError(UserError):
 
     Attributes:
         remedy: what may help if it dies for want of memory.
-        is_final: whether it has been tried often enough.
     """
 
-    def __init__(self, death: str, remedy: str, is_final: bool = False):
+    def __init__(self, death: str, remedy: str):
         super().__init__(death)
-        self.remedy, self.is_final = remedy, is_final
+        self.remedy = remedy
 
 
 def cores() -> int:

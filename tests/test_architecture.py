@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "bs6207"
 FILES = sorted(PACKAGE.rglob("*.py"))
 STORIES = {"bump", "latent", "deblur"}
 TRAINING = {"optimizers", "recorded", "snapshot"}
-SHARED = {"data", "metrics", "devices", "figures", "experiment", "errors", "names"} | TRAINING
+SHARED = {"data", "metrics", "devices", "figures", "experiment", "errors", "names", "axes", "sweeps"} | TRAINING
 
 MAY_IMPORT = {  # a module or package: what of this project it may import, itself included
     "__init__": STORIES,
@@ -24,6 +24,8 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "options": {"experiment", "errors", "names"},
     "recorded": set(),
     "snapshot": {"experiment"},
+    "axes": {"errors", "experiment"},
+    "sweeps": {"axes", "data", "errors", "experiment", "figures"},
     "checkpoints": {"runs", "experiment"},
     "processes": {"errors"},
     "cluster": {"errors", "processes", "runs"},

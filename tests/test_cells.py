@@ -129,7 +129,7 @@ def test_a_killed_process_costs_what_it_did_since_it_put_something_aside(dealt, 
     assert seen.rows == [{"number": number, "count": count} for number in range(4) for count in range(4)]
     assert len(seen.steps) == 16
     assert len(seen.notes) == 1
-    assert "died at 1; another goes on where it was" in seen.notes[0]
+    assert "died at 1; it goes on when no other is under way" in seen.notes[0]
 
 
 def test_a_piece_that_kills_every_process_is_given_up_and_the_others_are_not(dealt, tmp_path):

@@ -199,6 +199,7 @@ def run_main(monkeypatch, tmp_path):
     monkeypatch.setattr(typer.main, "get_command", lambda app: built)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path.with_name(f"{tmp_path.name}-matplotlib")))  # workers begin late
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     here = tmp_path / "here"
 

@@ -67,5 +67,5 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(wholes,
     os.kill(int(children(server)[0]), signal.SIGKILL)
     _, told = process.communicate()
     assert process.returncode == 0, told
-    assert "another goes on where it was" in told
+    assert "it goes on when no other is under way" in told
     assert wholes["latent"].contents(tmp_path) == wholes["latent"].contents(wholes["latent"].outputs)

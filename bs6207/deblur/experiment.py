@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
+from bs6207 import sweeps
 from bs6207.data.sources import load
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.judging import (
@@ -23,6 +24,8 @@ from bs6207.deblur.study import Trained, do, train_alone, train_disc, train_on, 
 from bs6207.errors import UserError
 from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
 
+SWEPT = sweeps.Measure("psnr", "PSNR dB of L1 + disc", "sigma", {"restorer": "l1_disc"}, "max")
+
 Pieces: TypeAlias = Mapping[tuple[Any, ...], Callable[..., Any]]
 
 
@@ -33,6 +36,8 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
         DataError: the images are too few or too small.
         DivergenceError: a restorer ends worse than doing nothing.
     """
+    if settings.sweep:
+        return sweeps.run(run, settings, SWEPT, progress, deal)
     data = load(settings.data, progress.note)
     settings = settings.model_copy(update={"data": data.given_as})
     parts = divide(data, settings)

@@ -4,9 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bs6207.axes import SweptSettings
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
-from bs6207.experiment import Options, Settings, distinct, setting
+from bs6207.experiment import Options, distinct, setting
 from bs6207.names import can_be_told, usable
 
 TRAINING = "Training"
@@ -33,7 +34,7 @@ def read_range(text: str) -> tuple[float, float]:
     return float(low), float(high if colon else low)
 
 
-class DeblurSettings(Settings):
+class DeblurSettings(SweptSettings):
     """Settings of the deblur experiment."""
 
     data: DataName = setting("auto", DATA_HELP)

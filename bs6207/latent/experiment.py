@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bs6207 import sweeps
 from bs6207.data.images import ImageSet
 from bs6207.data.sources import load
 from bs6207.errors import DataError, DivergenceError, UserError
@@ -17,6 +18,7 @@ from bs6207.latent.study import CONSTANTS, Baseline, Cell, Failure, Task, study
 from bs6207.metrics.clusters import agreement
 from bs6207.metrics.seeds import over_seeds
 
+SWEPT = sweeps.Measure("l1", "test L1", "dim", {"vectors": "autoencoder"}, "min")
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
 
 
@@ -27,6 +29,8 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         DataError: the images do not fit the settings.
         DivergenceError: no autoencoder has learned anything.
     """
+    if settings.sweep:
+        return sweeps.run(run, settings, SWEPT, progress, deal)
     data = load(settings.data, progress.note)
     settings = settings.model_copy(update={"data": data.given_as})
     learn = data.learn_from(settings.train_images)

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bs6207.axes import SweptSettings
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
-from bs6207.experiment import Settings, distinct, known, setting
+from bs6207.experiment import distinct, known, setting
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
 from bs6207.names import Offered
 
@@ -32,7 +33,7 @@ ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 TRAINING = "Training"
 
 
-class LatentSettings(Settings):
+class LatentSettings(SweptSettings):
     """Settings of the latent experiment."""
 
     dims: Annotated[list[LatentSize], AfterValidator(distinct)] = setting(

@@ -53,6 +53,11 @@ def pictures(run: RunFolder, widest: int) -> Iterator[Picture]:
         )
 
 
+def swept_runs(metrics: Mapping[str, Any]) -> str:
+    """How many runs a sweep has, in words."""
+    return f"{len(metrics['points'])} runs over {', '.join(metrics['axes'])}."
+
+
 def heights(metrics: Mapping[str, Any]) -> str:
     """The tallest bump of every optimizer."""
     found = metrics.get("optimizers", {}).items()
@@ -118,6 +123,8 @@ CAPTIONS: dict[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]] 
     ("latent", "walks"): ("Straight lines between the latents of two test images, decoded", errors),
     ("latent", "scores"): ("Test L1 and cluster accuracy over the latent size, beside PCA and raw pixels", errors),
     ("latent", "probes"): ("What else can be read off the latents", accuracies),
+    ("latent", "sweep"): ("Test L1 of every run of the sweep, by each setting swept", swept_runs),
+    ("deblur", "sweep"): ("PSNR of every run of the sweep, by each setting swept", swept_runs),
     ("latent", "loss_curves"): ("Validation L1 over the epochs, above the constant images", errors),
     ("deblur", "restorations"): ("Clear, blurred and restored images, and what is wrong with them", restored),
     ("deblur", "psnr_over_sigma"): ("PSNR over the width of the blur", restored),

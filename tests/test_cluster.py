@@ -1,0 +1,248 @@
+"""A real scheduler and real workers on this computer: the same bytes, whoever dies."""
+
+import filecmp
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bs6207"
+PATIENCE = 120  # seconds in which what is waited for must happen
+VARIES = {"env.json"}  # of the files of a run
+SWEEP = {"lr": [0.005, 0.01, 0.02, 0.04], "seed": [0, 1, 2, 3]}
+SWEPT = [
+    *("latent --data mnist-5k --dims 8 --epochs 2 --train-images 300 --batch-size 16 --skip-probes".split()),
+    *("--sweep", *(f"{name}={','.join(map(str, values))}" for name, values in SWEEP.items())),
+]
+CELLS = 16
+DIAGRAMS = "bump --optimizer gd momentum nesterov adam adamw rmsprop --sweep lr=0.01:0.5:160 distance=1:9:512".split()
+
+
+def until(happened, what):
+    """Wait for something."""
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.05)
+
+
+class Site:
+    """A scheduler and its workers."""
+
+    def __init__(self, folder, **environment):
+        self.folder, self.environment = folder, os.environ | {"BS6207_DATA": ""} | environment
+        self.processes, file = [], folder / "scheduler.json"
+        self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        until(file.is_file, "a scheduler")
+        self.address = json.loads(file.read_text())["address"]
+
+    def start(self, *words):
+        """A process of Dask's."""
+        line = [sys.executable, "-m", "dask", *words, "--no-dashboard"]
+        with (self.folder / f"{len(self.processes)}.log").open("w") as log:
+            self.processes.append(subprocess.Popen(line, stdout=log, stderr=log, env=self.environment, cwd=self.folder))
+        return self.processes[-1]
+
+    def worker(self, nanny="--no-nanny"):
+        """One more worker, once it has joined."""
+        log = self.folder / f"{len(self.processes)}.log"
+        worker = self.start("worker", self.address, "--nthreads", "1", nanny)
+        until(lambda: "Registered to" in log.read_text(), "a worker")
+        return worker
+
+    def done(self):
+        """How many jobs its workers have done, once they are idle."""
+        code = (
+            "import sys, time; from distributed import Client\n"
+            "with Client(sys.argv[1]) as client:\n"
+            "    while any(client.processing().values()): time.sleep(0.1)\n"
+            "    print(sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values()))"
+        )
+        return int(subprocess.run([sys.executable, "-c", code, self.address], capture_output=True, check=True).stdout)
+
+    def end(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def sites(tmp_path):
+    """`sites(**environment)`: a scheduler of its own, which ends with the test."""
+    started = []
+
+    def start(**environment):
+        (folder := tmp_path / f"site{len(started)}").mkdir()
+        started.append(Site(folder, **environment))
+        return started[-1]
+
+    yield start
+    for site in started:
+        site.end()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A scheduler; its workers come and go."""
+    place = Site(tmp_path_factory.mktemp("site"))
+    yield place
+    place.end()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The sweep as one process leaves it."""
+    folder = tmp_path_factory.mktemp("alone")
+    _, said = command(folder, *SWEPT, "--jobs", "1").communicate(timeout=PATIENCE)
+    assert (folder / "outputs/latent").is_dir(), said
+    return folder / "outputs/latent"
+
+
+def command(folder, *words):
+    """The command, begun."""
+    line, environment = [sys.executable, "-m", "bs6207", *words], os.environ | {"BS6207_DATA": ""}
+    return subprocess.Popen(line, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finished(folder):
+    """The cells that have been put aside."""
+    return len([*(folder / "outputs/latent.partial/cells").glob("*.done")])
+
+
+def assert_same(one, other):
+    """Two runs left the same bytes."""
+    names = {file.name for file in one.iterdir()} - VARIES
+    assert names == {file.name for file in other.iterdir()} - VARIES
+    assert filecmp.cmpfiles(one, other, names, shallow=False)[1:] == ([], [])
+
+
+def test_a_worker_that_is_killed_halfway_changes_nothing(site, alone, tmp_path):
+    first, second = site.worker(), site.worker()
+    run = command(tmp_path, *SWEPT, "--scheduler", site.address)
+    until(lambda: finished(tmp_path) >= CELLS // 4, "a quarter of the sweep")
+    first.kill()
+    _, said = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, said
+    metrics = json.loads((tmp_path / "outputs/latent/metrics.json").read_text())
+    assert [point["settings"] for point in metrics["points"]] == [
+        {"lr": lr, "seed": seed} for lr in SWEEP["lr"] for seed in SWEEP["seed"]
+    ]
+    assert_same(alone, tmp_path / "outputs/latent")
+    assert second.poll() is None
+
+
+def test_a_client_that_is_killed_halfway_goes_on_with_what_is_missing(site, alone, tmp_path):
+    site.worker()
+    run = command(tmp_path, *SWEPT, "--scheduler", site.address)
+    until(lambda: finished(tmp_path) >= CELLS // 4, "a quarter of the sweep")
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    before, missing = site.done(), CELLS - finished(tmp_path)
+    assert 0 < missing < CELLS
+    run = command(tmp_path, *SWEPT, "--scheduler", site.address)
+    _, said = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 0, said
+    assert "goes on where it was interrupted" in said
+    assert site.done() - before == missing
+    assert_same(alone, tmp_path / "outputs/latent")
+
+
+def test_diagrams_of_all_kernels_are_one_sweep_and_no_number_is_rounded_as_the_trainings_before_wanted_it(
+    site, tmp_path
+):
+    for line in ([*DIAGRAMS, "--scheduler", site.address], [*DIAGRAMS, "--jobs", "1", "--out", "outputs/alone"]):
+        run = command(tmp_path, *line)
+        _, said = run.communicate(timeout=PATIENCE)
+        assert run.returncode == 0, said
+    assert_same(tmp_path / "outputs/alone", tmp_path / "outputs/bump")
+    assert len([*(tmp_path / "outputs/bump").glob("phase_diagram_*.npz")]) == 6
+
+
+def test_a_scheduler_that_goes_away_is_told_and_what_is_done_is_kept(sites, alone, tmp_path):
+    site = sites()
+    site.worker()
+    run = command(tmp_path, *SWEPT, "--scheduler", site.address)
+    until(lambda: finished(tmp_path) >= 1, "a cell")
+    site.scheduler.kill()
+    _, said = run.communicate(timeout=PATIENCE)
+    gone = f"bs6207: the scheduler at {site.address} is gone; start it again and run the same command to go on"
+    assert (run.returncode, said.splitlines()[-1]) == (1, gone)
+    assert finished(tmp_path) >= 1
+    assert "Traceback" not in said
+    run = command(tmp_path, *SWEPT, "--jobs", "2")
+    assert "goes on where it was interrupted" in run.communicate(timeout=PATIENCE)[1]
+    assert_same(alone, tmp_path / "outputs/latent")
+
+
+def test_a_worker_with_other_code_is_refused_before_anything_is_written(sites, tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "other/bs6207", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "other/bs6207/errors.py").open("a") as file:
+        file.write("# changed\n")
+    site = sites(PYTHONPATH=str(tmp_path / "other"))
+    site.worker()
+    run = command(tmp_path, "bump", "--scheduler", site.address)
+    _, said = run.communicate(timeout=PATIENCE)
+    assert run.returncode == 1
+    assert said.startswith("bs6207: the worker tcp://127.0.0.1:")
+    assert said.endswith("has other code of bs6207; install the same versions there as here\n")
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_no_scheduler_is_told_in_one_sentence_before_anything_is_written(bs6207, tmp_path):
+    done = bs6207("bump", "--scheduler", "tcp://127.0.0.1:9")
+    assert done.returncode == 1
+    assert done.stderr.startswith("bs6207: no scheduler answers at tcp://127.0.0.1:9 (")
+    assert done.stderr.endswith("start one with: dask scheduler, or leave out --scheduler\n")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+DEADLY = """
+import os, sys, time
+from pathlib import Path
+from bs6207.cells import deal
+from bs6207.checkpoints import Checkpoints
+from bs6207.cluster import Cluster
+
+class Seen:
+    def __init__(self): self.rows, self.steps = [], []
+    def record(self, row): self.rows.append(row)
+    def step(self, doing): self.steps.append(doing)
+    def tell(self, doing): pass
+    note = expect = tell
+
+def work(piece, progress):
+    progress.record({"piece": piece})
+    progress.step(piece)
+    if piece == "deadly":
+        time.sleep(0.5)  # so that what it told has left
+        os._exit(1)
+    return piece.upper()
+
+if __name__ == "__main__":
+    Path("cells").mkdir()
+    cluster, seen = Cluster(sys.argv[1]), Seen()
+    import deadly
+    pieces = dict.fromkeys(["one", "deadly", "two"])
+    print([*deal(cluster, Checkpoints(Path("cells")), deadly.work, {name: name for name in pieces}, seen).values()])
+    print([row["piece"] for row in seen.rows], len(seen.steps))
+    cluster.end()
+"""
+
+
+def test_a_piece_that_kills_every_worker_is_given_up_and_the_others_are_not(sites, tmp_path):
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    site = sites(PYTHONPATH=str(tmp_path), DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
+    site.worker("--nanny")
+    line = [sys.executable, "deadly.py", site.address]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    outcomes, told = done.stdout.splitlines()
+    lost = "deadly: 1 workers died in turn, 2 times; perhaps for want of memory, so give each worker more"
+    assert outcomes == f"['ONE', Lost(reason={lost!r}), 'TWO']"
+    assert told == "['one', 'two'] 3"  # a step of the deadly one was told while it lived

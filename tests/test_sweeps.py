@@ -1,0 +1,153 @@
+"""Sweeps: every combination once, what fails beside what does not, a table and a figure over all."""
+
+import json
+
+import pytest
+from conftest import Watched
+
+from bs6207.axes import MOST_POINTS, axes, points
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.errors import DivergenceError
+from bs6207.experiment import Result, Table, in_turn
+from bs6207.figures import render
+from bs6207.latent.settings import LatentSettings
+from bs6207.sweeps import Measure, run
+
+MEASURE = Measure("score", "test score", "size", {"kind": "ours"}, "max")
+
+
+def experiment(settings, progress, deal):
+    """Scores that follow from the settings; one of two sizes fails at 3 seeds, and all at 4."""
+    progress.expect(7)
+    progress.record({"epoch": 1})
+    progress.tell("half-way")
+    if settings.seeds == 4:
+        raise DivergenceError("nothing learned")
+    rows = [{"kind": "ours", "size": 8, "score": settings.lr * settings.seeds}]
+    rows += [{"kind": "theirs", "size": 8, "score": 99.0}]
+    if settings.seeds != 3:
+        rows.append({"kind": "ours", "size": 2, "score": -settings.lr})
+    failures = ["size 2 learned nothing"] if settings.seeds == 3 else []
+    tables = {"scores": Table(("kind", "size", "score"), rows)}
+    return Result(settings, {"rows": len(rows)}, Table((), ()), tables=tables, failures=failures)
+
+
+def swept(*texts, **changes):
+    """What the experiment above finds over a sweep, and what it reported."""
+    seen = Watched()
+    return run(experiment, LatentSettings(data="mnist-5k", sweep=list(texts), **changes), MEASURE, seen, in_turn), seen
+
+
+def test_every_combination_runs_once_and_is_told_by_its_settings():
+    result, seen = swept("lr=0.1,0.2", "seeds=1,2,3,4", epochs=7)
+    assert (seen.expected, seen.steps) == (8, 8)
+    assert seen.rows[1] == {"lr": 0.1, "seeds": 2, "epoch": 1}
+    assert result.metrics["axes"] == {"lr": [0.1, 0.2], "seeds": [1, 2, 3, 4]}
+    assert [point["settings"] for point in result.metrics["points"]] == [
+        {"lr": lr, "seeds": seeds} for lr in (0.1, 0.2) for seeds in (1, 2, 3)
+    ]
+    assert len(result.tables["scores"].rows) == 2 * (3 + 3 + 2)
+    assert result.tables["sweep"].rows[0] == {"lr": 0.1, "seeds": 1, "size": 8, "score": 0.1}
+    headings = ("lr", "seeds", "test score, size 2", "test score, size 8")
+    assert tuple(result.headline.columns) == headings
+    assert [tuple(row.get(heading, "") for heading in headings) for row in result.headline.rows][:3] == [
+        ("0.1", "1", "-0.1", "0.1"),
+        ("0.1", "2", "-0.1", "0.2"),
+        ("0.1", "3", "", "0.3"),
+    ]
+
+
+def test_what_fails_is_listed_with_its_reason_and_the_rest_is_kept():
+    result, _ = swept("lr=0.1,0.2", "seeds=1,3,4")
+    failed = {(one["settings"]["lr"], one["settings"]["seeds"]): one["reason"] for one in result.metrics["failed"]}
+    assert failed == {
+        **{(lr, 4): f"lr {lr}, seeds 4: nothing learned" for lr in (0.1, 0.2)},
+        **{(lr, 3): f"lr {lr}, seeds 3: size 2 learned nothing" for lr in (0.1, 0.2)},
+    }
+    assert sorted(result.failures) == sorted(failed.values())
+    assert "4 of 6 runs" in result.remarks[0]
+
+
+def test_the_best_is_told_by_line_and_called_flattered():
+    remarks = swept("lr=0.1,0.2", "seeds=1,2")[0].remarks
+    assert "-0.1 at size 2 with lr 0.1, seeds 1; 0.4 at size 8 with lr 0.2, seeds 2" in remarks[0]
+    assert "flattered" in remarks[1]
+
+
+def test_a_sweep_in_which_nothing_is_learned_is_an_error():
+    with pytest.raises(DivergenceError, match="seeds 4: nothing learned"):
+        swept("seeds=4")
+
+
+@pytest.mark.parametrize("texts", [["lr=0.1"], ["lr=0.1,0.2", "seeds=1,3"], [f"{key}=1,2" for key in ("seed", "lr")]])
+def test_the_figure_has_a_panel_for_every_axis(texts):
+    figure = swept(*texts)[0].figures["sweep"]()
+    assert [place.get_xlabel() for place in figure.axes] == [text.split("=")[0] for text in texts]
+    assert render(figure, "png").startswith(b"\x89PNG")
+
+
+def test_a_table_in_a_file_is_the_line_of_a_command():
+    table = {"lr": [0.01, 0.02], "arch": ["mlp", "conv"], "skip_probes": [True, False], "clusters": 7}
+    written = ["lr=0.01,0.02", "arch=mlp,conv", "skip_probes=true,false", "clusters=7"]
+    settings = LatentSettings(sweep=table)
+    assert settings.sweep == written
+    assert settings == LatentSettings(sweep=written)
+    found = points(settings)
+    assert len(found) == 8
+    one = found[0.02, "mlp", False, 7]
+    assert (one.lr, one.arch, one.skip_probes, one.clusters, one.sweep) == (0.02, "mlp", False, 7, [])
+
+
+def test_without_a_sweep_there_are_no_points():
+    assert points(LatentSettings()) == axes(DeblurSettings()) == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["lr=0"], "lr should be greater than 0, not 0.0"),
+        (["lr=a"], "lr should be a valid number"),
+        (["lr=1,1.0"], "lr has a value twice"),
+        (["lr"], "'lr' is no axis; write KEY=A,B"),
+        (["lr="], "'lr=' is no axis"),
+        (["lr=1", "lr=2"], "lr is swept twice"),
+        (["epoch=1"], "'epoch' cannot be swept; did you mean epochs?"),
+        (["dims=2"], "'dims' cannot be swept"),
+        (["jobs=2"], "'jobs' cannot be swept"),
+        (["sweep=2"], "'sweep' cannot be swept"),
+        (["train-images=100"], "--train-images 100 is fewer than the latent size 200"),
+        ([f"seed={','.join(map(str, range(101)))}", f"epochs={','.join(map(str, range(1, 101)))}"], "10,100 comb"),
+    ],
+)
+def test_a_sweep_that_leads_nowhere_is_refused_in_one_sentence(bs6207, tmp_path, texts, told):
+    done = bs6207("latent", "--dims", "200", "--sweep", *texts)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bs6207: --sweep: ")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+    assert MOST_POINTS < 101 * 100
+
+
+def test_the_command_sweeps_over_what_a_file_lists_and_its_record_runs_it_again(bs6207, tmp_path):
+    (tmp_path / "sweep.toml").write_text(
+        '[latent]\ndata = "mnist-5k"\ndims = [8]\nepochs = 1\ntrain_images = 200\nbatch_size = 16\nskip_probes = true\n'
+        "[latent.sweep]\nlr = [0.005, 1e-9]\nseed = [3]\n"
+    )
+    done = bs6207("latent", "--config", "sweep.toml", "--json")
+    assert done.returncode == 1
+    assert "bs6207: lr 1e-09, seed 3: " in done.stderr
+    metrics = json.loads(done.stdout)
+    assert [point["settings"] for point in metrics["points"]] == [{"lr": 0.005, "seed": 3}]
+    (failed,) = metrics["failed"]
+    assert failed["settings"] == {"lr": 1e-09, "seed": 3}
+    assert "hardly better than the median image" in failed["reason"]
+    folder = tmp_path / "outputs/latent"
+    assert {"sweep.png", "sweep.svg", "sweep.csv", "scores.csv", "headline.csv"} <= {
+        file.name for file in folder.iterdir()
+    }
+    again = bs6207("latent", "--config", str(folder / "config.toml"), "--out", "again", "--jobs", "1")
+    assert again.returncode == 1
+    for name in ("metrics.json", "scores.csv", "sweep.png", "history.jsonl"):
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert bs6207("report", "outputs/latent").returncode == 0
