@@ -15,8 +15,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 GALLERY = ROOT / "tests/gallery"
 METRICS = {file.parent.name: json.loads(file.read_text()) for file in GALLERY.glob("*/metrics.json")}
-TRAININGS, RESTORERS, AMX, GPU = (
-    json.loads((GALLERY / f"speed/{name}.json").read_text()) for name in ("trainings", "restorers", "amx", "gpu")
+TRAININGS, RESTORERS, AMX, GPU, CLUSTER = (
+    json.loads((GALLERY / f"speed/{name}.json").read_text())
+    for name in ("trainings", "restorers", "amx", "gpu", "cluster")
 )
 COMMANDS = {command.name for command in app.registered_commands}
 
@@ -119,3 +120,19 @@ def test_the_gpu_reaches_what_the_cpu_reaches_to_within_the_spread_of_seeds():
         spread = max(map(max, reached.values())) - min(map(min, reached.values()))
         apart = abs(sum(reached["gpu"]) - sum(reached["cpu"])) / len(reached["gpu"])
         assert apart < spread / 2
+
+
+def test_the_plan_past_one_machine_follows_from_what_the_bench_wrote():
+    plan = README.split("**What to expect.**")[1].split("### ")[0]
+    cluster, asleep = CLUSTER["cluster"], CLUSTER["asleep"]
+    cost, size, seconds = cluster["overhead"], cluster["bytes"], cluster["seconds_a_cell"]
+    assert cost < 0.05
+    for workers in (1, 10, 100, 1000):
+        rates = [min(workers / (cell + cost), 1 / cost) for cell in (60, 3)]
+        columns = [f"{3600 * rate:,.0f} | {size * rate / 1e6:.1f} MB/s" for rate in rates]
+        assert f"| {workers:,} | {' | '.join(columns)} |" in plan
+    told = [f"{seconds[name]:.2f} s" for name in ("here", "1 worker", "2 workers")]
+    told += [f"{seconds['here'] + cost:.2f} and {(seconds['here'] + cost) / 2:.2f}", f"{1000 * cost:.0f} ms"]
+    told += [f"{size / 1e6:.1f} MB", f"{asleep['cells_a_second']:.0f} cells a second", f"{1 / cost:.0f} at most"]
+    for words in [*told, f"{100 * asleep['share_used']:.0f} % of their time"]:
+        assert words in plan, words
