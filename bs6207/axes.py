@@ -17,10 +17,12 @@ def as_texts(given: Any) -> Any:
     """The table of a file, KEY = [A, B], as on the command line, KEY=A,B; anything else as it is."""
     if not isinstance(given, dict):
         return given
-    return [
-        f"{key}={','.join(map(as_text, values if isinstance(values, list) else [values]))}"
-        for key, values in given.items()
-    ]
+    if not given:
+        raise ValueError("the table is empty; list the values of a setting, as in lr = [0.01, 0.02]")
+    for key, values in given.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"{key} must be a list of values, as in lr = [0.01, 0.02]")
+    return [f"{key}={','.join(map(as_text, values))}" for key, values in given.items()]
 
 
 def as_text(value: Any) -> str:

@@ -141,12 +141,14 @@ class Entry:
     Attributes:
         rows, steps: reported by the process that works on it now.
         recorded, counted: how many of them have been passed on.
+        begun: by how many workers of a cluster.
     """
 
     rows: list[Row] = field(default_factory=list)
     steps: int = 0
     recorded: int = 0
     counted: int = 0
+    begun: int = 0
     deaths: int = 0
     finished: bool = False
     outcome: Any = None
@@ -189,7 +191,11 @@ class Ledger(Generic[Key]):
     def hear(self, key: Key, kind: str, what: Any) -> None:
         """Pass on what is reported of a piece, unless a process that has died reported it before."""
         entry = self.entries[key]
-        if kind == "begin":  # somebody begins anew, and will report it all again
+        if kind == "begin":
+            entry.begun += 1
+            if entry.begun > 1:
+                self.progress.note(f"a worker died at {name_of(key)}; {what} begins it anew")
+        if kind in ("begin", "anew"):  # all will be reported again
             entry.rows, entry.steps = [], 0
         elif kind == "record":
             entry.rows.append(what)

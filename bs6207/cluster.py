@@ -74,7 +74,7 @@ class Cluster:
     def submit(self, job: Job, hear: Hear) -> "Future[Any]":
         """Have a job done; the future holds its outcome, or a WorkerError.
 
-        All that a job tells is told anew with its outcome, after `begin`, as workers may have died half-way.
+        All that a job tells is told anew with its outcome, after `anew`, as workers may have died half-way.
         """
         number, done = next(self.numbers), Future[Any]()
         self.hearing[number] = hear
@@ -93,7 +93,7 @@ class Cluster:
             except Exception as failure:
                 done.set_exception(UserError(CANNOT_IMPORT) if is_missing(failure) else failure)
             else:
-                hear("begin", None)
+                hear("anew", None)
                 for kind, what in news:
                     hear(kind, what)
                 done.set_result(outcome)
@@ -136,7 +136,7 @@ def do(job: bytes, wanted: Mapping[str, Any], topic: str, number: int) -> bytes:
     with TURN:
         if "torch" in sys.modules:
             sys.modules["torch"].set_flush_denormal(False)  # the job before may have wanted it
-        worker.log_event(topic, (number, "begin", None))
+        worker.log_event(topic, (number, "begin", worker.address))
         try:
             return pickle.dumps((pickle.loads(job)(hear), news))
         except Exception as failure:
@@ -160,7 +160,7 @@ def require_same(found: Any, worker: str, wanted: Mapping[str, Any] = MADE_BY) -
         theirs = {**found, **found["versions"]}.get(name)
         if name != "versions" and theirs != version:
             what = "other code of bs6207" if name == "code" else f"{name} {theirs} instead of {version}"
-            raise UserError(f"the worker {worker} has {what}; install the same versions there as here")
+            raise UserError(f"the worker {worker} has {what}; install the same versions there as here, or restart it")
 
 
 def deaths(killed: Any) -> str:

@@ -89,7 +89,8 @@ class ProgressReport:
         elif not self.quiet and time.monotonic() - self.last_line >= PLAIN_INTERVAL:
             self.last_line = time.monotonic()
             elapsed = self.last_line - self.started
-            say(f"{self.command}: {doing}, {self.done} of {self.total} done, {elapsed:.0f} s")
+            left = f", about {elapsed * (self.total - self.done) / self.done:.0f} s to go" if self.done else ""
+            say(f"{self.command}: {doing}, {self.done} of {self.total} done, {elapsed:.0f} s{left}")
 
     def note(self, sentence: str) -> None:
         """Tell something that changes how the result is read."""

@@ -70,7 +70,8 @@ class Settings(Options):
     )
     scheduler: SchedulerAddress | None = setting(
         None,
-        "A Dask scheduler whose workers share the work instead, tcp://HOST:PORT; needs the extra dask.",
+        "A Dask scheduler whose workers share the work instead, tcp://HOST:PORT; --jobs then draw the figures. Needs "
+        "the extra dask.",
         panel="Run",
         metavar="ADDRESS",
         exclude=True,

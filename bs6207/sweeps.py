@@ -1,6 +1,6 @@
 """Sweeps: an experiment at every combination of some values of its settings, each a piece of work of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bs6207.axes import AnySwept, axes, points
 from bs6207.data.sources import load, loaded, require_same
-from bs6207.errors import DivergenceError, UserError
+from bs6207.errors import UserError
 from bs6207.experiment import Deal, Experiment, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
 from bs6207.figures import PALETTE, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS_ACROSS = 3
+PANELS_ACROSS, MOST_TOLD = 3, 5  # failures
 
 Values: TypeAlias = tuple[Any, ...]  # of the axes, in their order
 
@@ -27,19 +27,27 @@ class Measure:
     Attributes:
         score: the column, and `label` what it is called.
         line: the column whose values are told apart.
-        rows: the values of other columns in the rows that count.
+        rows: a column and its value in the rows that count.
+        beside: the value of that column in the rows that they must beat, and `beside_label` what those are called.
         best: `min` or `max`.
     """
 
     score: str
     label: str
     line: str
-    rows: Mapping[str, Any]
+    rows: tuple[str, str]
+    beside: str
+    beside_label: str
     best: str
 
-    def read(self, scores: Sequence[Row]) -> dict[Any, float]:
-        """The score by line, the median where there are several rows."""
-        counted = [row for row in scores if all(row[column] == value for column, value in self.rows.items())]
+    @property
+    def beside_score(self) -> str:
+        """What the score to be beaten is called as a column."""
+        return f"{self.score}_of_{self.beside}"
+
+    def read(self, scores: Sequence[Row], value: str) -> dict[Any, float]:
+        """The score by line of the rows with that value, the median where there are several."""
+        counted = [row for row in scores if row[self.rows[0]] == value]
         lines = dict.fromkeys(row[self.line] for row in counted)
         return {line: median(row[self.score] for row in counted if row[self.line] == line) for line in lines}
 
@@ -83,7 +91,6 @@ def run(
 
     Raises:
         DataError: the images do not fit.
-        DivergenceError: no run came to anything.
     """
     names = tuple(axes(settings))
     checksums: dict[str, tuple[str, str]] = {}  # of each data set that is named: what is recorded, and its SHA-256
@@ -103,8 +110,6 @@ def run(
     outcomes = deal(partial(at_point, experiment), tasks, progress, given)
     found = {values: one for values, one in outcomes.items() if isinstance(one, Found)}
     failed = {values: one.reason for values, one in outcomes.items() if isinstance(one, Failed | Lost)}
-    if not found:
-        raise DivergenceError(next(iter(failed.values())))
     return report(tasks, found, failed, measure, settings)
 
 
@@ -141,11 +146,16 @@ class Within:
 
     def record(self, row: Row) -> None:
         """A row of its history."""
-        self.progress.record({**self.point.at, **row})
+        self.progress.record({**titled(self.point.at, row), **row})
 
     def note(self, sentence: str) -> None:
         """What changes how its result is read."""
         self.progress.note(f"{self.point.name}: {sentence}")
+
+
+def titled(at: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+    """The settings of a point as columns, with another name where that one is taken: a run has a sigma of its own."""
+    return {f"swept_{name}" if name in taken else name: value for name, value in at.items()}
 
 
 def report(
@@ -157,32 +167,30 @@ def report(
 ) -> Result:
     """The table and the figure over the sweep, and all that its runs found."""
     swept = axes(settings)
-    names = tuple(swept)
-    read = {values: measure.read(one.scores) for values, one in found.items()}
-    lines = sorted({line for scores in read.values() for line in scores})
-    columns = next(iter(found.values())).columns
-    rows = [{**tasks[values].at, **row} for values, one in found.items() for row in one.scores]
-    curves = Table(
-        (*names, measure.line, measure.score),
-        [
-            {**tasks[values].at, measure.line: line, measure.score: score}
-            for values, scores in read.items()
-            for line, score in scores.items()
-        ],
-    )
+    read = {values: measure.read(one.scores, measure.rows[1]) for values, one in found.items()}
+    beside = {values: measure.read(one.scores, measure.beside) for values, one in found.items()}
+    columns = tuple(dict.fromkeys(column for one in found.values() for column in one.columns))
+    rows = [{**titled(tasks[values].at, columns), **row} for values, one in found.items() for row in one.scores]
+    shown = (measure.line, measure.score, measure.beside_score)
+    curves = [
+        {**titled(tasks[values].at, shown), **dict(zip(shown, (line, score, beside[values].get(line)), strict=True))}
+        for values, scores in read.items()
+        for line, score in scores.items()
+    ]
     reasons = [*failed.items(), *((values, reason) for values, one in found.items() for reason in one.failures)]
     metrics = {
         "axes": swept,
         "points": [{"settings": tasks[values].at, "metrics": one.metrics} for values, one in found.items()],
         "failed": [{"settings": tasks[values].at, "reason": reason} for values, reason in reasons],
     }
+    curve_table = Table((*titled(swept, shown), *shown), curves)
     return Result(
         settings=settings,
         metrics=metrics,
-        headline=headline(tasks, read, lines, measure, names),
-        remarks=remarks(tasks, read, lines, measure),
-        tables={"scores": Table((*names, *columns), rows), "sweep": curves},
-        figures={"sweep": partial(draw, curves, swept, measure)},
+        headline=headline(tasks, read, beside, measure),
+        remarks=remarks(tasks, read, [reason for _, reason in reasons], measure),
+        tables={"scores": Table((*titled(swept, columns), *columns), rows), "sweep": curve_table},
+        figures={"sweep": partial(draw, curve_table, swept, measure)} if curves else {},
         failures=[reason for _, reason in reasons],
     )
 
@@ -190,61 +198,79 @@ def report(
 def headline(
     tasks: Mapping[Values, Point],
     read: Mapping[Values, Mapping[Any, float]],
-    lines: Sequence[Any],
+    beside: Mapping[Values, Mapping[Any, float]],
     measure: Measure,
-    names: Sequence[str],
 ) -> Table:
-    """A row per run, a column per line."""
-    titles = {line: f"{measure.label}, {measure.line} {line}" for line in lines}
-    rows = [
-        {name: str(value) for name, value in tasks[values].at.items()}
-        | {titles[line]: f"{score:.4g}" for line, score in scores.items()}
-        for values, scores in read.items()
-    ]
-    return Table((*names, *titles.values()), rows)
+    """A row per run, and by line a column for its score and one for what it must beat."""
+    lines = sorted({line for scores in read.values() for line in scores})
+    sides = {measure.label: read, measure.beside_label: beside}
+    titles = {(label, line): f"{label}, {measure.line} {line}" for line in lines for label in sides}
+    rows = []
+    for values, task in tasks.items():
+        row = {name: str(value) for name, value in task.at.items()}
+        for (label, line), title in titles.items():
+            score = sides[label].get(values, {}).get(line)
+            row[title] = f"{score:.4g}" if score is not None else "failed" * (label == measure.label)
+        rows.append(row)
+    return Table((*next(iter(tasks.values())).at, *titles.values()), rows)
 
 
 def remarks(
     tasks: Mapping[Values, Point],
     read: Mapping[Values, Mapping[Any, float]],
-    lines: Sequence[Any],
+    reasons: Sequence[str],
     measure: Measure,
 ) -> list[str]:
-    """Where the score is best, and how far that can be trusted."""
+    """Where the score is best, how far that can be trusted, and what failed."""
     choose = {"min": min, "max": max}[measure.best]
     best = []
-    for line in lines:
+    for line in sorted({line for scores in read.values() for line in scores}):
         scores = {values: one[line] for values, one in read.items() if line in one}
         values = choose(scores, key=scores.__getitem__)
         best.append(f"{scores[values]:.4g} at {measure.line} {line} with {tasks[values].name}")
-    return [
-        f"{len(read)} of {len(tasks)} runs came to a result. Best {measure.label}: {'; '.join(best)}.",
-        "These are test scores: the best of many is flattered. Choose settings by it, and quote what they reach with "
-        "seeds that took no part in the choice.",
-    ]
+    sentences = [f"{len(read)} of {len(tasks)} runs came to a result."]
+    if best:
+        sentences = [
+            f"{sentences[0]} Best {measure.label}: {'; '.join(best)}.",
+            "These are test scores: the best of many is flattered. Choose settings by it, and quote what they reach "
+            "with seeds that took no part in the choice.",
+        ]
+    if reasons:
+        some = "; ".join(reasons[:MOST_TOLD])
+        rest = f"; and {len(reasons) - MOST_TOLD} more, see `failed` in metrics.json" * (len(reasons) > MOST_TOLD)
+        sentences.append(f"Failed: {some}{rest}.")
+    return sentences
 
 
 def draw(curves: Table, swept: Mapping[str, Sequence[Any]], measure: Measure) -> "Figure":
-    """A panel per axis: every run a point, and a line through the median over the other axes."""
+    """A panel per axis: every run a point, a line through the median over the other axes, dashes for what to beat."""
+    columns = titled(swept, (measure.line, measure.score, measure.beside_score))
     across = min(len(swept), PANELS_ACROSS)
     figure, grid = panels(-(-len(swept) // across), across, (3.0, 2.7), sharey=True)
     places = list(grid.flat)
     for place in places[len(swept) :]:
         place.set_axis_off()
-    for place, (name, values) in zip(places, swept.items(), strict=False):
+    for place, column, (name, values) in zip(places, columns, swept.items(), strict=False):
         for number, line in enumerate(sorted({row[measure.line] for row in curves.rows})):
-            colour = PALETTE[number % len(PALETTE)]
-            scores = [
-                [row[measure.score] for row in curves.rows if row[measure.line] == line and row[name] == value]
-                for value in values
-            ]
-            runs = [(x, score) for x, column in enumerate(scores) for score in column]
-            place.plot(*zip(*runs, strict=True), ".", color=colour, alpha=0.4, markersize=5)
-            middle = [(x, median(column)) for x, column in enumerate(scores) if column]
+            own = [row for row in curves.rows if row[measure.line] == line]
+            look: Any = {"color": PALETTE[number % len(PALETTE)]}
+            runs = [(values.index(row[column]), row[measure.score]) for row in own]
+            place.plot(*zip(*runs, strict=True), ".", alpha=0.4, markersize=5, **look)
             label = str(line) if place is places[0] else None
-            place.plot(*zip(*middle, strict=True), "_-", color=colour, markersize=8, label=label)
-        place.set(xlabel=name, xticks=range(len(values)), xticklabels=[str(value) for value in values])
-        place.margins(x=0.12)
+            place.plot(*middle(own, column, values, measure.score), "_-", markersize=8, label=label, **look)
+            place.plot(*middle(own, column, values, measure.beside_score), "_--", alpha=0.6, linewidth=1, **look)
+        place.set(xlim=(-0.4, len(values) - 0.6), xlabel=name)
+        place.set_xticks(range(len(values)), [str(value) for value in values])
     grid[0, 0].set_ylabel(measure.label)
-    figure.legend(title=f"{measure.line}\n(median, runs)", loc="outside right upper", fontsize=8, title_fontsize=8)
+    title = f"{measure.line}\ndashed: {measure.beside_label}"
+    figure.legend(title=title, loc="outside right upper", fontsize=8, title_fontsize=8)
     return figure
+
+
+def middle(rows: Sequence[Row], column: str, values: Sequence[Any], score: str) -> tuple[list[int], list[float]]:
+    """Places along an axis, and the median score there, where there is any."""
+    there = {
+        place: [row[score] for row in rows if row[column] == value and row[score] is not None]
+        for place, value in enumerate(values)
+    }
+    return [place for place, found in there.items() if found], [median(found) for found in there.values() if found]

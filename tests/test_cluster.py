@@ -3,6 +3,7 @@
 import filecmp
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,7 @@ def test_a_worker_that_is_killed_halfway_changes_nothing(site, alone, tmp_path):
     ]
     assert_same(alone, tmp_path / "outputs/latent")
     assert second.poll() is None
+    assert re.search(r"latent: a worker died at [\w.-]+; tcp://127.0.0.1:\d+ begins it anew", said)
 
 
 def test_a_client_that_is_killed_halfway_goes_on_with_what_is_missing(site, alone, tmp_path):
@@ -190,7 +192,7 @@ def test_a_worker_with_other_code_is_refused_before_anything_is_written(sites, t
     _, said = run.communicate(timeout=PATIENCE)
     assert run.returncode == 1
     assert said.startswith("bs6207: the worker tcp://127.0.0.1:")
-    assert said.endswith("has other code of bs6207; install the same versions there as here\n")
+    assert said.endswith("has other code of bs6207; install the same versions there as here, or restart it\n")
     assert not (tmp_path / "outputs").exists()
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from conftest import Watched
+from pydantic import ValidationError
 
 from bs6207.axes import MOST_POINTS, axes, points
 from bs6207.deblur.settings import DeblurSettings
@@ -11,9 +12,10 @@ from bs6207.errors import DivergenceError
 from bs6207.experiment import Result, Table, in_turn
 from bs6207.figures import render
 from bs6207.latent.settings import LatentSettings
+from bs6207.runs import to_csv
 from bs6207.sweeps import Measure, run
 
-MEASURE = Measure("score", "test score", "size", {"kind": "ours"}, "max")
+MEASURE = Measure("score", "test score", "size", ("kind", "ours"), "theirs", "rival", "max")
 
 
 def experiment(settings, progress, deal):
@@ -47,13 +49,14 @@ def test_every_combination_runs_once_and_is_told_by_its_settings():
         {"lr": lr, "seeds": seeds} for lr in (0.1, 0.2) for seeds in (1, 2, 3)
     ]
     assert len(result.tables["scores"].rows) == 2 * (3 + 3 + 2)
-    assert result.tables["sweep"].rows[0] == {"lr": 0.1, "seeds": 1, "size": 8, "score": 0.1}
-    headings = ("lr", "seeds", "test score, size 2", "test score, size 8")
+    assert result.tables["sweep"].rows[0] == {"lr": 0.1, "seeds": 1, "size": 8, "score": 0.1, "score_of_theirs": 99.0}
+    headings = ("lr", "seeds", "test score, size 2", "rival, size 2", "test score, size 8", "rival, size 8")
     assert tuple(result.headline.columns) == headings
-    assert [tuple(row.get(heading, "") for heading in headings) for row in result.headline.rows][:3] == [
-        ("0.1", "1", "-0.1", "0.1"),
-        ("0.1", "2", "-0.1", "0.2"),
-        ("0.1", "3", "", "0.3"),
+    assert [tuple(row[heading] for heading in headings) for row in result.headline.rows][:4] == [
+        ("0.1", "1", "-0.1", "", "0.1", "99"),
+        ("0.1", "2", "-0.1", "", "0.2", "99"),
+        ("0.1", "3", "failed", "", "0.3", "99"),
+        ("0.1", "4", "failed", "", "failed", ""),
     ]
 
 
@@ -66,6 +69,20 @@ def test_what_fails_is_listed_with_its_reason_and_the_rest_is_kept():
     }
     assert sorted(result.failures) == sorted(failed.values())
     assert "4 of 6 runs" in result.remarks[0]
+    assert result.remarks[-1].startswith("Failed: lr 0.1, seeds 4: nothing learned; ")
+
+
+def test_columns_are_those_of_all_runs_and_a_name_that_is_taken_gets_another():
+    """Runs without some scores come first, and each has seeds of its own."""
+
+    def odd(settings, progress, deal):
+        row = {"kind": "ours", "size": 8, "score": 1.0, "seed": settings.seed} | ({"knn": 0.5} if settings.seed else {})
+        return Result(settings, {}, Table((), ()), tables={"scores": Table(tuple(row), [row])})
+
+    result = run(odd, LatentSettings(data="mnist-5k", sweep=["seed=0,3"]), MEASURE, Watched(), in_turn)
+    assert result.tables["scores"].columns == ("swept_seed", "kind", "size", "score", "seed", "knn")
+    assert to_csv(result.tables["scores"]).splitlines()[1:] == ["0,ours,8,1.0,0,", "3,ours,8,1.0,3,0.5"]
+    assert render(result.figures["sweep"](), "png")
 
 
 def test_the_best_is_told_by_line_and_called_flattered():
@@ -74,9 +91,18 @@ def test_the_best_is_told_by_line_and_called_flattered():
     assert "flattered" in remarks[1]
 
 
-def test_a_sweep_in_which_nothing_is_learned_is_an_error():
-    with pytest.raises(DivergenceError, match="seeds 4: nothing learned"):
-        swept("seeds=4")
+def test_a_sweep_in_which_nothing_is_learned_says_so_and_why():
+    result, _ = swept("seeds=4", "lr=0.1,0.2")
+    assert result.remarks[0] == "0 of 2 runs came to a result."
+    assert result.failures == [f"seeds 4, lr {lr}: nothing learned" for lr in (0.1, 0.2)]
+    assert not result.figures
+    assert to_csv(result.tables["scores"]) == "seeds,lr\n"
+
+
+@pytest.mark.parametrize("table", [{}, {"lr": []}, {"lr": 0.1}, {"lr": [[1]]}, {"data": ["a,b"]}])
+def test_a_table_that_lists_nothing_is_refused(table):
+    with pytest.raises(ValidationError, match=r"list|cannot be a value"):
+        LatentSettings(sweep=table)
 
 
 @pytest.mark.parametrize("texts", [["lr=0.1"], ["lr=0.1,0.2", "seeds=1,3"], [f"{key}=1,2" for key in ("seed", "lr")]])
@@ -87,7 +113,7 @@ def test_the_figure_has_a_panel_for_every_axis(texts):
 
 
 def test_a_table_in_a_file_is_the_line_of_a_command():
-    table = {"lr": [0.01, 0.02], "arch": ["mlp", "conv"], "skip_probes": [True, False], "clusters": 7}
+    table = {"lr": [0.01, 0.02], "arch": ["mlp", "conv"], "skip_probes": [True, False], "clusters": [7]}
     written = ["lr=0.01,0.02", "arch=mlp,conv", "skip_probes=true,false", "clusters=7"]
     settings = LatentSettings(sweep=table)
     assert settings.sweep == written

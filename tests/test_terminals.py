@@ -9,7 +9,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from bs6207.console import fitting
+from bs6207 import console
+from bs6207.console import ProgressReport, fitting
 from bs6207.experiment import Table
 
 COMMAND = f"{sys.executable} -m bs6207"
@@ -128,3 +129,18 @@ def test_a_value_longer_than_the_terminal_is_folded_and_not_cut():
     with terminal.capture() as captured:
         terminal.print(fitting(Table(("written",), [{"written": path}]), terminal))
     assert "".join(captured.get().split()).removeprefix("written") == path
+
+
+def test_without_a_terminal_a_line_says_how_far_it_is_and_how_long_it_will_take(monkeypatch, capsys):
+    clock = iter([0.0, *[30.0] * 9])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    report = ProgressReport("latent", lambda row: None)
+    report.expect(4)
+    report.tell("reading")
+    report.last_line = -1e9
+    report.step("dim 2, epoch 1")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "latent: reading, 0 of 4 done, 30 s",
+        "latent: dim 2, epoch 1, 1 of 4 done, 30 s, about 90 s to go",
+    ]

@@ -24,7 +24,7 @@ from bs6207.deblur.study import Trained, do, train_alone, train_disc, train_on, 
 from bs6207.errors import UserError
 from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
 
-SWEPT = sweeps.Measure("psnr", "PSNR dB of L1 + disc", "sigma", {"restorer": "l1_disc"}, "max")
+SWEPT = sweeps.Measure("psnr", "PSNR dB of L1 + disc", "sigma", ("restorer", "l1_disc"), "l1", "L1 alone", "max")
 
 Pieces: TypeAlias = Mapping[tuple[Any, ...], Callable[..., Any]]
 

@@ -18,7 +18,7 @@ from bs6207.latent.study import CONSTANTS, Baseline, Cell, Failure, Task, study
 from bs6207.metrics.clusters import agreement
 from bs6207.metrics.seeds import over_seeds
 
-SWEPT = sweeps.Measure("l1", "test L1", "dim", {"vectors": "autoencoder"}, "min")
+SWEPT = sweeps.Measure("l1", "test L1", "dim", ("vectors", "autoencoder"), "pca", "PCA", "min")
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
 
 
