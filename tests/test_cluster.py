@@ -22,7 +22,8 @@ SWEPT = [
     *("--sweep", *(f"{name}={','.join(map(str, values))}" for name, values in SWEEP.items())),
 ]
 CELLS = 16
-DIAGRAMS = "bump --optimizer gd momentum nesterov adam adamw rmsprop --sweep lr=0.01:0.5:160 distance=1:9:512".split()
+KERNELS = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")
+DIAGRAMS = ["bump", "--steps", "100", "--optimizer", *KERNELS, "--sweep", "lr=0.01:0.5:160", "distance=1:9:512"]
 
 
 def until(happened, what):
@@ -158,6 +159,7 @@ def test_a_client_that_is_killed_halfway_goes_on_with_what_is_missing(site, alon
 def test_diagrams_of_all_kernels_are_one_sweep_and_no_number_is_rounded_as_the_trainings_before_wanted_it(
     site, tmp_path
 ):
+    site.worker()
     for line in ([*DIAGRAMS, "--scheduler", site.address], [*DIAGRAMS, "--jobs", "1", "--out", "outputs/alone"]):
         run = command(tmp_path, *line)
         _, said = run.communicate(timeout=PATIENCE)

@@ -92,6 +92,8 @@ def test_a_sweep_writes_its_plane_as_csv_npz_and_figure(bs6207, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "outputs/bump"
     plane = np.load(folder / "phase_diagram_adam.npz")
+    low, high = np.nanmin(plane["h_max"]), np.nanmax(plane["h_max"])
+    assert f"adam over lr and beta1: h_max from {low:.4g} to {high:.4g}, in phase_diagram_*" in done.stdout
     assert plane["h_max"].shape == (5, 4)
     assert plane["h_max"][2, 3] == pytest.approx(0.4101842951299659, abs=1e-9)
     rows = rows_of(folder / "phase_diagram_adam.csv")
