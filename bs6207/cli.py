@@ -23,7 +23,7 @@ from bs6207.checkpoints import Checkpoints
 from bs6207.console import ProgressReport, open_streams, reader_may_leave, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
-from bs6207.errors import UserError
+from bs6207.errors import UserError, together
 from bs6207.experiment import Experiment, Options, Settings, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 # What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
 LATER = {"bump": (), "latent": ("bs6207.latent.probes", "sklearn.cluster"), "deblur": ("torch._dynamo",)}
-MOST_TOLD = 3  # failures
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -158,7 +157,7 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     else:
         show(result.headline, (*result.remarks, how_to_see(invocation.out)), folder)
     if result.failures:
-        raise UserError("; ".join((*result.failures[:MOST_TOLD], *more_than(len(result.failures)))))
+        raise UserError(together(result.failures))
 
 
 @contextmanager
@@ -174,11 +173,6 @@ def workers_of(scheduler: str | None) -> "Iterator[Cluster | None]":
         yield found
     finally:
         found.end()
-
-
-def more_than(failures: int) -> list[str]:
-    """Where the rest stands, if there are more failures than are told."""
-    return [f"and {failures - MOST_TOLD} more, see `failed` in metrics.json"] * (failures > MOST_TOLD)
 
 
 def how_to_see(out: Path | None) -> str:

@@ -91,7 +91,7 @@ class Cluster:
             except KilledWorker as death:
                 done.set_exception(WorkerError(deaths(death), "give each worker more"))
             except Exception as failure:
-                done.set_exception(UserError(CANNOT_IMPORT) if is_missing(failure) else failure)
+                done.set_exception(UserError(f"a worker {CANNOT_IMPORT}") if is_missing(failure) else failure)
             else:
                 hear("anew", None)
                 for kind, what in news:
@@ -113,7 +113,7 @@ class Cluster:
             self.client.close(timeout=FAREWELL)
 
 
-CANNOT_IMPORT = "a worker cannot import bs6207; install the same version there as here"
+CANNOT_IMPORT = "cannot import bs6207; install the same version there as here"
 
 
 def do(job: bytes, wanted: Mapping[str, Any], topic: str, number: int) -> bytes:
@@ -155,7 +155,7 @@ def require_same(found: Any, worker: str, wanted: Mapping[str, Any] = MADE_BY) -
         UserError: it has not, or has no bs6207 at all.
     """
     if isinstance(found, BaseException):
-        raise UserError(f"the worker {worker} cannot import bs6207; install the same version there as here")
+        raise UserError(f"the worker {worker} {CANNOT_IMPORT}")
     for name, version in {**wanted, **wanted["versions"]}.items():
         theirs = {**found, **found["versions"]}.get(name)
         if name != "versions" and theirs != version:

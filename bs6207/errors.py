@@ -1,7 +1,9 @@
 """What can go wrong in a way the user can mend: one sentence each, naming the value and the way out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+MOST_TOLD = 3  # failures of one run
 
 
 class UserError(Exception):
@@ -26,6 +28,12 @@ class FolderError(UserError):
 
 class DivergenceError(UserError):
     """A training whose loss is no longer a number, or no better than a constant image."""
+
+
+def together(reasons: Sequence[str]) -> str:
+    """The failures of one run as one sentence: the first few, and where the rest stands."""
+    more = len(reasons) - MOST_TOLD
+    return "; ".join([*reasons[:MOST_TOLD], *[f"and {more} more, see `failed` in metrics.json"] * (more > 0)])
 
 
 def way_out(word: str, choices: Iterable[str]) -> str:

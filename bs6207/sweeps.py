@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bs6207.axes import AnySwept, axes, points
 from bs6207.data.sources import load, loaded, require_same
-from bs6207.errors import UserError
+from bs6207.errors import UserError, together
 from bs6207.experiment import Deal, Experiment, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
 from bs6207.figures import PALETTE, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS_ACROSS, MOST_TOLD = 3, 5  # failures
+PANELS_ACROSS = 3
 
 Values: TypeAlias = tuple[Any, ...]  # of the axes, in their order
 
@@ -236,9 +236,7 @@ def remarks(
             "with seeds that took no part in the choice.",
         ]
     if reasons:
-        some = "; ".join(reasons[:MOST_TOLD])
-        rest = f"; and {len(reasons) - MOST_TOLD} more, see `failed` in metrics.json" * (len(reasons) > MOST_TOLD)
-        sentences.append(f"Failed: {some}{rest}.")
+        sentences.append(f"Failed: {together(reasons)}.")
     return sentences
 
 

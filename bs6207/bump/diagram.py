@@ -84,20 +84,6 @@ class PhaseDiagram:
         return Table(columns, [{**row, **nothing} if np.isnan(row["h_max"]) else row for row in rows])
 
 
-def draw_diagram(
-    optimizer: str,
-    rows: Axis,
-    columns: Axis,
-    settings: Mapping[str, float],
-    steps: int,
-    find_summit: FindSummit,
-    done: Done = lambda cells: None,
-) -> PhaseDiagram:
-    """Find h_max in every cell of the plane; see `find_all`."""
-    whole = draw_tile(optimizer, rows, columns, slice(None), settings, steps, find_summit, done)
-    return joined(optimizer, rows, columns, [whole])
-
-
 def draw_tile(
     optimizer: str,
     rows: Axis,

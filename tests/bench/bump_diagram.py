@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from bs6207.bump.diagram import draw_diagram
+from bs6207.bump.diagram import draw_tile, joined
 from bs6207.bump.search import TIE
 from bs6207.bump.sweep import parse_sweep
 
@@ -64,7 +64,8 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"diagram": [], "loop of signs": [], "loop of full Adam": []}
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        diagram = draw_diagram("adam", rows, columns, settings, STEPS, None)
+        whole = draw_tile("adam", rows, columns, slice(None), settings, STEPS, None)
+        diagram = joined("adam", rows, columns, [whole])
         seconds["diagram"].append(time.perf_counter() - start)
         for name, loop in (("loop of signs", loop_of_signs), ("loop of full Adam", loop_of_adam)):
             start = time.perf_counter()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bs6207.bump.descent import Candidate, descend
-from bs6207.bump.diagram import draw_diagram
+from bs6207.bump.diagram import draw_tile, joined
 from bs6207.bump.envelope import find_summits
 from bs6207.bump.figures import phase_diagram
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Kernel
@@ -19,6 +19,13 @@ from bs6207.figures import render
 STEPS = 300
 BASE = {"distance": 1.0, "up_slope": 1.0, "lr": 0.3}
 SGD, Adam, AdamW, RMSprop = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop
+
+
+def draw_diagram(optimizer, rows, columns, *rest):
+    """A diagram, drawn in two tiles."""
+    parts = slice(0, 1), slice(1, None)
+    return joined(optimizer, rows, columns, [draw_tile(optimizer, rows, columns, part, *rest) for part in parts])
+
 
 CASES = {  # optimizer, its torch constructor, settings, the two axes
     "gd": (SGD, BASE, Axis("lr", 0.07, 0.9, 9), Axis("distance", 0.53, 2.1, 8)),
