@@ -1,5 +1,6 @@
 """The command line: the only place that knows all commands."""
 
+import gc
 import shlex
 import signal
 import sys
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from bs6207.cluster import Cluster
 
 # What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
-LATER = {"bump": (), "latent": ("bs6207.latent.probes", "sklearn.cluster"), "deblur": ("torch._dynamo",)}
+LATER = {"bump": (), "latent": ("sklearn.cluster",), "deblur": ("torch._dynamo",)}
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -216,6 +217,7 @@ def main() -> NoReturn:
     except Exception as failure:
         complain(f"{type(failure).__name__}: {failure}; run again with --debug for where it happened")
         code = 1
+    gc.freeze()  # what is left goes with the process; to take it apart first takes most of a second
     sys.exit(code)
 
 

@@ -23,10 +23,10 @@ class Components:
     mean: NDArray[np.float32]
     directions: NDArray[np.float32]
 
-    def encode(self, images: ImageSet, dim: int) -> NDArray[np.float32]:
-        """Coordinates along the `dim` leading directions, [N, dim]."""
+    def encode(self, images: ImageSet) -> NDArray[np.float32]:
+        """Coordinates along the directions, [N, count]."""
         with threadpool_limits(1):
-            return np.matmul(images.flat - self.mean, self.directions[:dim].T)
+            return images.flat @ self.directions.T - self.mean @ self.directions.T
 
     def decode(self, codes: NDArray[np.float32], image_shape: tuple[int, int, int]) -> NDArray[np.float32]:
         """The images of codes, [N, C, H, W], clipped to [0, 1]."""

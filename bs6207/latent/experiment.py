@@ -69,21 +69,21 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
 
 
 def plan(settings: LatentSettings, clusters: int, floor: float, sha256: str) -> dict[tuple[Any, ...], Task]:
-    """The independent pieces of work: the autoencoders by size and seed, then the baselines by seed."""
+    """The independent pieces of work: by seed, and the autoencoders by size too."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     every, dims = tuple(settings.clusterer), tuple(settings.dims)
 
     def task(kind: str, dims: tuple[int, ...], seed: int, clusterers: tuple[str, ...]) -> Task:
         return Task(kind, dims, Search(clusterers, clusters, seed, not settings.skip_probes), floor, sha256, settings)
 
-    tasks: dict[tuple[Any, ...], Task] = {
+    def baselines(kind: str) -> dict[tuple[Any, ...], Task]:
+        fewer = tuple(name for name in every if name not in COSTLY)
+        return {(kind, seed): task(kind, dims, seed, every if seed == settings.seed else fewer) for seed in seeds}
+
+    autoencoders = {
         ("autoencoder", dim, seed): task("autoencoder", (dim,), seed, every) for dim in dims for seed in seeds
     }
-    for kind in ("pixels", "pca"):
-        for seed in seeds:
-            fewer = tuple(name for name in every if name not in COSTLY or seed == settings.seed)
-            tasks[kind, seed] = task(kind, dims, seed, fewer)
-    return tasks
+    return baselines("pixels") | autoencoders | baselines("pca")
 
 
 def told(task: Task, failed: Failure | Lost) -> Failure:

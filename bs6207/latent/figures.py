@@ -92,8 +92,11 @@ def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) 
 def apart(corners: NDArray[np.int64], side: int) -> list[int]:
     """The squares, in their order, that overlap none taken before; `corners` is [N, 2]."""
     taken: list[int] = []
-    for place, corner in enumerate(corners):
-        if not taken or (np.abs(corners[taken] - corner).max(axis=1) >= side).all():
+    covered = np.zeros(corners.max(0) + side, bool)
+    for place, (x, y) in enumerate(corners):
+        square = covered[x : x + side, y : y + side]
+        if not square.any():
+            square[:] = True
             taken.append(place)
     return taken
 

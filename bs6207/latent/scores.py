@@ -73,8 +73,6 @@ def score_vectors(
 
     `tell` hears what a clusterer that takes long is at.
     """
-    from bs6207.latent.probes import probe  # and with it scikit-learn, which only the processes need
-
     partitions = {}
     for name in search.clusterers:
         clusterer: Any = CLUSTERERS[name](search.clusters, search.seed)
@@ -86,11 +84,13 @@ def score_vectors(
             clusterer.fit(*seen[0])
             found, sorted_later = (clusterer.predict(*views) for views in seen)
             partitions[name] = Partition(search.clusters, found, sorted_later, getattr(clusterer, "trust", {}))
-    probed = (train_vectors, learn.labels, test_vectors, test.labels, test.flat)
-    return partitions, {
-        "clusters": {name: score_partition(found, learn, test) for name, found in partitions.items()},
-        "probes": probe(*probed) if search.probes else {},
-    }
+    scores = {"clusters": {name: score_partition(found, learn, test) for name, found in partitions.items()}}
+    if not search.probes:
+        return partitions, scores | {"probes": {}}
+    from bs6207.latent.probes import probe  # and with it scikit-learn, which only the processes need
+
+    probed = probe(train_vectors, learn.labels, test_vectors, test.labels, test.flat)
+    return partitions, scores | {"probes": probed}
 
 
 def score_partition(found: Partition, learn: ImageSet, test: ImageSet) -> dict[str, Any]:

@@ -225,9 +225,10 @@ def study_components(task: Task, learn: ImageSet, data: DataSet, progress: Steps
     """Reconstructions from principal components, and clusters and probes of them, at every latent size."""
     test = data.test
     components = principal_components(learn, max(task.dims))
+    all_codes, all_test_codes = components.encode(learn), components.encode(test)
     scores: dict[int, dict[str, Any]] = {}
     for dim in task.dims:
-        codes, test_codes = components.encode(learn, dim), components.encode(test, dim)
+        codes, test_codes = all_codes[:, :dim].copy(), all_test_codes[:, :dim].copy()
         _, found = score_vectors(codes, test_codes, learn, test, task.search, progress.tell)
         scores[dim] = score_images(test.unit_pixels, components.decode(test_codes, test.image_shape)) | found
         progress.step(f"PCA {dim}")

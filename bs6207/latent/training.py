@@ -81,7 +81,7 @@ def train(
         error = restored.detach() - images
         restored.backward(slope(error, loss, smooth))
         optimizer.step(lr)
-        total.add_(error.abs().mean())
+        total.add_(error.abs_().mean())
 
     advance = Recorded(step, pixels.device) if pixels.is_cuda else step
 

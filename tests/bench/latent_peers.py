@@ -122,7 +122,7 @@ def summed_l1(restored: Tensor, images: Tensor) -> Tensor:
 def train_components(data: DataSet, dim: int, *_: object) -> Restore:
     """PCA, which knows neither epochs nor another loss."""
     components = principal_components(data.train, dim)
-    return lambda: torch.from_numpy(components.decode(components.encode(data.test, dim), data.test.image_shape))
+    return lambda: torch.from_numpy(components.decode(components.encode(data.test), data.test.image_shape))
 
 
 PEERS = {
