@@ -98,11 +98,11 @@ def fast_recipe_for(dim: int, learn: ImageSet) -> Recipe:
         recipe,
         encoder=widths,
         decoder=widths[::-1],
-        lr=0.02,
-        batch_size=max(32, min(256, len(learn) // FAST_STEPS)),
+        lr=0.06,
+        batch_size=384,
         window=window,
         halved=min(bottom - top, right - left) >= HALVED_FROM,
-    )
+    ).with_batches_of(max(32, min(384, len(learn) // FAST_STEPS)))
 
 
 RECIPES = {"full": lambda dim, learn: recipe_for(dim, len(learn)), "fast": fast_recipe_for}

@@ -69,7 +69,7 @@ def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) 
     corners = np.rint((places - low) / span * (room - side)).astype(int)  # lower left, in pixels
     chosen = apart(corners, side)
 
-    canvas = np.ones((room[1], room[0], 3), np.float32)
+    canvas = np.full((room[1], room[0], 3), 255, np.uint8)
     colours = {name: np.array(colour) for name, (colour, _) in looks(names).items()}
     for place in chosen:
         row, (x, y) = latents.rows[place], corners[place]
@@ -77,7 +77,7 @@ def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) 
         image = ink[..., :3] if ink.shape[2] >= 3 else 1 - ink[..., :1] * (1 - colours.get(row.get(noun(names)), 0.2))
         height, width = image.shape[:2]
         bottom = room[1] - y
-        canvas[bottom - height : bottom, x : x + width] = image
+        canvas[bottom - height : bottom, x : x + width] = np.rint(255 * image)
     margin = span * side / (room - side)
     figure, ((axes,),) = panels(1, 1, (8.4, 6.8))
     (left, right), (below, above) = zip(low, low + span + margin, strict=True)
@@ -396,13 +396,10 @@ def draw_points(axes: Axes, rows: Sequence[Row], place: tuple[str, str], column:
     unnamed = OTHER if look else (PALETTE[0], OTHER[1])
     found = [look.get(row.get(column), unnamed) for row in rows]
     for marker in dict.fromkeys(marker for _, marker in found):
-        chosen = [
-            (row[place[0]], row[place[1]], colour)
-            for row, (colour, one) in zip(rows, found, strict=True)
-            if one == marker
-        ]
-        x, y, colours = zip(*chosen, strict=True)
-        axes.scatter(x, y, s=size, c=list(colours), marker=marker, alpha=0.65, linewidth=0, rasterized=True)
+        chosen = [(row, colour) for row, (colour, one) in zip(rows, found, strict=True) if one == marker]
+        x, y = np.array([[row[name] for name in place] for row, _ in chosen]).T
+        colours = [colour for _, colour in chosen]
+        axes.scatter(x, y, s=size, c=colours, marker=marker, alpha=0.65, linewidth=0, rasterized=True)
 
 
 def name_classes(figure: Figure, names: Sequence[str]) -> None:
