@@ -7,10 +7,11 @@ What a piece has found is put aside at once, so whatever dies costs only what it
 import hashlib
 import queue
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import starmap
 from typing import Any, Generic, Protocol, TypeVar
 
 from bs6207.checkpoints import Checkpoints, PieceReport
@@ -111,18 +112,21 @@ def work_out(
         raise
 
 
-def each(processes: Processes | None, function: Callable[[Value], Outcome], values: Iterable[Value]) -> list[Outcome]:
-    """What a function makes of all values, as `map` does; nothing is put aside."""
+def each(
+    processes: Processes | None, function: Callable[[Value], Outcome], values: Iterable[Value]
+) -> Iterator[Outcome]:
+    """What a function makes of all values, as an executor's `map` does: begun at once; nothing is put aside."""
     if processes is None:
-        return [function(value) for value in values]
+        return map(function, values)
     futures = [(value, processes.submit(partial(in_silence, function, value), ignore)) for value in values]
-    outcomes = []
-    for value, future in futures:
+
+    def outcome(value: Value, future: "Future[Outcome]") -> Outcome:
         try:
-            outcomes.append(future.result())
+            return future.result()
         except WorkerError:  # its process died; this one does it
-            outcomes.append(function(value))
-    return outcomes
+            return function(value)
+
+    return starmap(outcome, futures)
 
 
 def in_silence(function: Callable[[Value], Outcome], value: Value, hear: Hear) -> Outcome:

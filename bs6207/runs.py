@@ -121,10 +121,11 @@ class Run:
         """Write all that an experiment found.
 
         Args:
-            each: a `map`, which may have several figures drawn at once.
+            each: a `map`, which may have several figures drawn at once, and while this process does other things.
         """
         from bs6207.figures import drawn
 
+        files_of_figures = each(drawn, result.figures.values())  # begun now, fetched when the rest is written
         for name, table in {HEADLINE: result.headline, **result.tables}.items():
             self.write(f"{name}.csv", to_csv(table).encode())
         self.write(REMARKS, "".join(f"{sentence}\n" for sentence in result.remarks).encode())
@@ -133,11 +134,11 @@ class Run:
 
             tensors = {key: tensor.contiguous() for key, tensor in weights.tensors.items()}
             self.write(f"{name}.safetensors", save(tensors, {FACTS: strict_json(weights.facts, indent=None)}))
-        for name, files in zip(result.figures, each(drawn, result.figures.values()), strict=True):
-            for kind, content in files.items():
-                self.write(f"{name}.{kind}", content)
         for name, content in result.files.items():
             self.write(name, content)
+        for name, files in zip(result.figures, files_of_figures, strict=True):
+            for kind, content in files.items():
+                self.write(f"{name}.{kind}", content)
         self.write_settings(result.settings)
         self.write("metrics.json", strict_json(result.metrics).encode())
         self.write_environment(result.settings, round(time.time() - self.started, 3))

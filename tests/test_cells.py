@@ -246,9 +246,9 @@ def square_or_die(number):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_each_is_map_even_where_a_process_dies(jobs):
     with workers(jobs) as processes:
-        assert each(processes, square_or_die, range(6)) == [0, 1, 4, 9, 16, 25]
+        assert [*each(processes, square_or_die, range(6))] == [0, 1, 4, 9, 16, 25]
 
 
 def test_an_error_in_one_of_each_is_raised():
     with workers(2) as processes, pytest.raises(TypeError):
-        each(processes, abs, [1, "two"])
+        list(each(processes, abs, [1, "two"]))

@@ -38,6 +38,7 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     clusters = settings.clusters or class_count(learn)
     require_enough(learn, max(settings.dims), clusters)
     floor = score_constants(constants, data.validation)[CONSTANTS[settings.loss]][settings.loss]
+    floors = score_constants(constants, data.test)
     tasks = plan(settings, clusters, floor, data.sha256)
     progress.expect(sum(steps(task) for task in tasks.values()))
 
@@ -54,7 +55,7 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
             for dim in settings.dims
             if any(cell.dim == dim for cell in cells)
         },
-        "baselines": score_constants(constants, data.test)
+        "baselines": floors
         | {
             "pixels": over_seeds({one.seed: one.scores for one in baselines if one.kind == "pixels"}),
             "pca": {

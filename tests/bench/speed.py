@@ -225,7 +225,7 @@ def ready(place: int) -> int:
 def ready_processes() -> Iterator[Any]:
     """One process per core, which have imported and read everything."""
     with workers() as processes:
-        each(processes, ready, range(cores()))
+        list(each(processes, ready, range(cores())))
         yield processes
 
 
@@ -279,7 +279,7 @@ def autoencoders(rounds: int, parts: set[str]) -> list[dict[str, Any]]:
 
 def trained(processes: Any, recipe: str, seed: int) -> list[float]:
     """The test L1 of four autoencoders, trained for one epoch by all processes."""
-    return each(processes, partial(our_autoencoder, recipe, 1, None, seed), DIMS)
+    return [*each(processes, partial(our_autoencoder, recipe, 1, None, seed), DIMS)]
 
 
 def command(seed: int) -> list[float]:
@@ -347,11 +347,11 @@ def neighbour(rounds: int) -> float:
     work = partial(our_autoencoder, "full", 1, COUNTED, 0)
     with ready_processes() as processes:
         for _ in range(rounds):
-            quiet.append(timed(lambda: each(processes, work, DIMS))[0])
+            quiet.append(timed(lambda: [*each(processes, work, DIMS)])[0])
             other = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
             other.start()
             time.sleep(5)  # until it has started
-            beside.append(timed(lambda: each(processes, work, DIMS))[0])
+            beside.append(timed(lambda: [*each(processes, work, DIMS)])[0])
             other.kill()
             other.join()
     kept = median(map(float.__truediv__, quiet, beside))
@@ -380,7 +380,7 @@ def gpu(rounds: int) -> dict[str, Any]:
     found = row(f"{GPU_EPOCHS} epochs of the full recipe on one {name}", loops, ours)
     cells = [(seed, dim) for seed in range(rounds) for dim in DIMS]
     with workers() as processes:
-        there = each(processes, full_on_the_cpu, cells)
+        there = [*each(processes, full_on_the_cpu, cells)]
     by_dim = {
         str(dim): {
             "gpu": [l1[place] for _, l1 in ours],
