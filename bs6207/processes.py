@@ -27,10 +27,8 @@ from bs6207.errors import UserError
 START = "forkserver" if sys.platform == "linux" else "spawn"
 
 # Importing torch and scikit-learn makes many objects and no garbage, and to look for it as often as Python does by
-# itself takes a fifth of the time. What is imported before a fork is never looked at again, or it would be copied.
+# itself takes a fifth of the time.
 gc.set_threshold(100_000)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=gc.freeze)
 
 Job: TypeAlias = Callable[["Hear"], Any]  # a function of the module level, with all arguments but who hears of it
 Hear: TypeAlias = Callable[[str, Any], None]  # takes the kind of news, a method of Steps, and what it says
@@ -84,7 +82,7 @@ class Processes:
     def __init__(self, jobs: int, modules: Sequence[str] = ()):
         self.threads = ThreadPoolExecutor(jobs, initializer=leave_interrupts_to_the_main_thread)
         if START == "forkserver":
-            multiprocessing.set_forkserver_preload([__name__, *modules])
+            multiprocessing.set_forkserver_preload([__name__, *modules, "bs6207.preloaded"])
             self.threads.submit(forkserver.ensure_running)
         self.lock = threading.Lock()
         self.idle: list[Worker] = []

@@ -28,6 +28,7 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "sweeps": {"axes", "data", "errors", "experiment", "figures"},
     "checkpoints": {"runs", "experiment"},
     "processes": {"errors"},
+    "preloaded": set(),
     "cluster": {"errors", "processes", "runs"},
     "cells": {"checkpoints", "experiment", "errors", "processes"},
     "runs": {"experiment", "errors", "figures"},

@@ -1,5 +1,6 @@
 """Pieces dealt to processes: the same outcomes, nobody left behind, and a death that costs little and is told."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -252,3 +253,15 @@ def test_each_is_map_even_where_a_process_dies(jobs):
 def test_an_error_in_one_of_each_is_raised():
     with workers(2) as processes, pytest.raises(TypeError):
         list(each(processes, abs, [1, "two"]))
+
+
+def inherited(value):
+    """How many objects this process takes as inherited, and so never searches for garbage."""
+    return gc.get_freeze_count()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process imports for itself")
+def test_processes_do_not_search_what_they_inherited_for_garbage():
+    with workers(2) as processes:
+        (objects,) = each(processes, inherited, [0])
+    assert objects > 1000
