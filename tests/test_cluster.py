@@ -63,7 +63,8 @@ class Site:
         code = (
             "import sys, time; from distributed import Client\n"
             "with Client(sys.argv[1]) as client:\n"
-            "    while any(client.processing().values()): time.sleep(0.1)\n"
+            "    under_way = lambda dask_worker: len(dask_worker.state.executing)\n"  # those nobody waits for too
+            "    while any(client.processing().values()) or any(client.run(under_way).values()): time.sleep(0.1)\n"
             "    print(sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values()))"
         )
         return int(subprocess.run([sys.executable, "-c", code, self.address], capture_output=True, check=True).stdout)
