@@ -1,5 +1,6 @@
 """What the tests share: the command run as users run it, in an empty folder and without any data but the embedded."""
 
+import gc
 import io
 import os
 import subprocess
@@ -11,6 +12,9 @@ import forked
 import pytest
 import torch
 
+import bs6207.processes  # which has garbage looked for seldom
+
+gc.set_threshold(700, 10, 10)  # often again, or what one test leaves open is found, and told, in another
 torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
