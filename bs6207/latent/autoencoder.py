@@ -29,7 +29,7 @@ CHANNELS = (32, 64)  # of the convolutions, at a half and a quarter of the image
 
 # Of the fast recipe: enough for what a plain loop reaches in five epochs, at every size.
 FAST_WIDTHS, FAST_WIDTHS_BELOW_8 = (256, 128), (256, 128, 64)
-FAST_STEPS = 100  # in an epoch, at least
+FAST_BATCH, FAST_STEPS = 384, 100  # images in a step at most, steps in an epoch at least
 LIT = 0.004  # mean of a row or column of pixels up to which it counts as black
 HALVED_FROM = 16  # pixels, along the shorter side
 
@@ -99,10 +99,10 @@ def fast_recipe_for(dim: int, learn: ImageSet) -> Recipe:
         encoder=widths,
         decoder=widths[::-1],
         lr=0.06,
-        batch_size=384,
+        batch_size=FAST_BATCH,
         window=window,
         halved=min(bottom - top, right - left) >= HALVED_FROM,
-    ).with_batches_of(max(32, min(384, len(learn) // FAST_STEPS)))
+    ).with_batches_of(max(32, min(FAST_BATCH, len(learn) // FAST_STEPS)))
 
 
 RECIPES = {"full": lambda dim, learn: recipe_for(dim, len(learn)), "fast": fast_recipe_for}
