@@ -11,10 +11,11 @@ from bs6207.data.images import ImageSet
 from bs6207.data.sources import load
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
+from bs6207.latent.pieces import CONSTANTS, Baseline, Cell, Failure, Task
 from bs6207.latent.report import report
 from bs6207.latent.scores import Search, constant_images, score_constants
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import CONSTANTS, Baseline, Cell, Failure, Task, study
+from bs6207.latent.study import study
 from bs6207.metrics.clusters import agreement
 from bs6207.metrics.seeds import over_seeds
 

@@ -13,10 +13,10 @@ from bs6207.latent import figures
 from bs6207.latent.answer import answer, remarks
 from bs6207.latent.classes import class_names, noun
 from bs6207.latent.model import file_name
+from bs6207.latent.pieces import Cell, shown_images, walk_ends
 from bs6207.latent.projections import drawn, project
 from bs6207.latent.projector import projector_files
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import Cell, shown_images, walk_ends
 
 PLANE_PIXELS = 1_000_000  # of all test images that the page shows in the plane
 

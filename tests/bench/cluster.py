@@ -30,8 +30,9 @@ from bs6207.cluster import Cluster
 from bs6207.data.sources import loaded
 from bs6207.experiment import InTurn, PieceSteps
 from bs6207.latent.experiment import plan
+from bs6207.latent.pieces import Task
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import Task, study
+from bs6207.latent.study import study
 
 SETTINGS = LatentSettings(data="mnist-5k", dims=[8], epochs=4, seeds=8, skip_probes=True, batch_size=64)
 NOTHING = 200  # cells that do nothing

@@ -9,9 +9,9 @@ from bs6207.data.images import DataSet, ImageSet
 from bs6207.experiment import Weights
 from bs6207.latent.classes import DIGITS
 from bs6207.latent.experiment import agreements
+from bs6207.latent.pieces import PLANE_SIDE, SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
 from bs6207.latent.scores import Partition, constant_images, score_constants, score_images, score_partition
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import PLANE_SIDE, SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
 from bs6207.metrics.seeds import over_seeds
 
 

@@ -21,8 +21,9 @@ from torch import nn
 from bs6207.errors import FolderError
 from bs6207.latent.autoencoder import Autoencoder, Recipe
 from bs6207.latent.model import saved
+from bs6207.latent.pieces import PLANE_SIDE
 from bs6207.latent.report import report
-from bs6207.latent.study import PLANE_SIDE, plane_places
+from bs6207.latent.study import plane_places
 from bs6207.report import page
 from bs6207.report.compare import compare
 from bs6207.report.decoder import EXACT, Decoder, read_decoder

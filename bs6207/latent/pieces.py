@@ -1,0 +1,104 @@
+"""The independent pieces of the latent experiment and what comes of them; study.py does them.
+
+Apart from it, as torch takes a second to import, and whoever plans the pieces need not wait for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bs6207.data.images import ImageSet
+from bs6207.experiment import Row, Storable, Weights
+from bs6207.latent.scores import Search
+from bs6207.latent.settings import LatentSettings
+
+CONSTANTS = {"l1": "median", "mse": "mean"}  # by the loss, the image that is the best guess for all images
+SHOWN_IMAGES = 12
+WALKS, WALK_STEPS = 5, 9  # pairs of test images, and images on the way from one to the other
+PLANE_SIDE = 24  # places along each axis of a latent of two numbers that are decoded
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work that needs nothing but itself.
+
+    Attributes:
+        dims: one latent size for an autoencoder, all of them for PCA; raw pixels have none and take no notice.
+        floor: the validation loss of the best constant image; an autoencoder must do clearly better.
+        sha256: of the data set.
+    """
+
+    kind: str
+    dims: tuple[int, ...]
+    search: Search
+    floor: float
+    sha256: str
+    settings: LatentSettings
+
+    @property
+    def seed(self) -> int:
+        """Of every random number in the task."""
+        return self.search.seed
+
+
+@dataclass(frozen=True)
+class Cell(Storable):
+    """One autoencoder: what it scores on the test images, and what is drawn of it.
+
+    Attributes:
+        scores: l1, mse, psnr, clusters, probes, best_epoch.
+        history: a row per epoch.
+        latents: float32, [N, dim], of the test images; `partitions` their clusters, [N], by clusterer.
+        centroids: by clusterer, the decoded mean latent of each cluster, [clusters, C, H, W].
+        shown: reconstructions of `shown_images`, [SHOWN_IMAGES, C, H, W].
+        walks: decoded straight lines between the latents of `walk_ends`, [WALKS, WALK_STEPS, C, H, W].
+        plane: of a latent of two numbers, what `plane_places` decode to, [PLANE_SIDE, PLANE_SIDE, C, H, W].
+    """
+
+    dim: int
+    seed: int
+    scores: dict[str, Any]
+    history: list[Row]
+    latents: NDArray[np.float32]
+    partitions: dict[str, NDArray[np.int64]]
+    centroids: dict[str, NDArray[np.float32]]
+    shown: NDArray[np.float32]
+    walks: NDArray[np.float32]
+    weights: Weights = field(repr=False)
+    plane: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Baseline(Storable):
+    """Scores of raw pixels, or by latent size those of PCA, with one seed of the clusterers."""
+
+    kind: str
+    seed: int
+    scores: Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class Failure(Storable):
+    """An autoencoder that has learned nothing, and why it is said to."""
+
+    dim: int
+    seed: int
+    reason: str
+
+
+def shown_images(images: ImageSet) -> NDArray[np.int64]:
+    """The places of the images that stand for all: the first of every class, then the first of the rest."""
+    first = np.zeros(0, np.int64) if images.labels is None else np.unique(images.labels, return_index=True)[1]
+    rest = np.setdiff1d(np.arange(len(images)), first)
+    return np.concatenate([first, rest])[:SHOWN_IMAGES]
+
+
+def walk_ends(images: ImageSet) -> list[tuple[int, int]]:
+    """Pairs of test images to walk between: the first of a class and the first of the next, as far as there are any."""
+    if images.labels is None:
+        return [(2 * place, 2 * place + 1) for place in range(min(WALKS, len(images) // 2))]
+    _, first = np.unique(images.labels, return_index=True)
+    return list(zip(first[0::2].tolist(), first[1::2].tolist(), strict=False))[:WALKS] or [(0, len(images) - 1)]
