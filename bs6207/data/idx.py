@@ -10,8 +10,11 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bs6207.data.images import sha256_of
 from bs6207.data.memory import require_memory
 from bs6207.errors import DataError
+
+BLOCK = 2**20  # bytes that are read at once
 
 
 def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[np.uint8]:
@@ -35,19 +38,30 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
                     "run again"
                 )
             require_memory(math.prod(shape), path)
-            values = file.read(math.prod(shape) + 1)  # one more than there should be shows a longer file
+            values = np.empty(math.prod(shape), np.uint8)
+            count = fill(values, file)
+            is_longer = bool(file.read(1))
     except (OSError, EOFError, zlib.error) as failure:
         raise DataError(f"cannot read {path}: {failure}; replace it, or delete it and run again") from None
 
-    found, expected = len(header) + len(values), len(header) + math.prod(shape)
-    if found != expected:
-        holds = f"{found} bytes" if found < expected else "more bytes than its header says"
-        raise DataError(f"{path} holds {holds}, not {expected}; replace it, or delete it and run again")
-    if sha256 and sha256 != sha256_of(header + values) and sha256 not in checksums(path):
+    if count < len(values) or is_longer:
+        holds = "more bytes than its header says" if is_longer else f"{len(header) + count} bytes"
+        raise DataError(
+            f"{path} holds {holds}, not {len(header) + len(values)}; replace it, or delete it and run again"
+        )
+    if sha256 and sha256 != sha256_of(header, values) and sha256 not in checksums(path):
         raise DataError(
             f"{path} is not the published file (its SHA-256 differs); replace it, or delete it and run again"
         )
-    return np.frombuffer(values, np.uint8).reshape(shape).copy()
+    return values.reshape(shape)
+
+
+def fill(values: NDArray[np.uint8], file: BinaryIO) -> int:
+    """Read until an array is full or the file ends; how many bytes that was. They are in memory once."""
+    view, place = values.data, 0
+    while count := file.readinto(view[place : place + BLOCK]):  # type: ignore[attr-defined]
+        place += count
+    return place
 
 
 def checksums(path: Path) -> set[str]:
@@ -61,8 +75,3 @@ def checksums(path: Path) -> set[str]:
         return found
     except (OSError, EOFError, zlib.error):
         return set()
-
-
-def sha256_of(content: bytes) -> str:
-    """The checksum of bytes."""
-    return hashlib.sha256(content).hexdigest()

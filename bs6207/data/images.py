@@ -108,9 +108,9 @@ def npz(named: Mapping[str, NDArray[Any]]) -> bytes:
     return stream.getvalue()
 
 
-def sha256_of(*arrays: NDArray[Any]) -> str:
-    """One checksum over the bytes of several arrays."""
+def sha256_of(*parts: bytes | NDArray[Any]) -> str:
+    """One checksum over bytes and the bytes of arrays, one after the other."""
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.tobytes())
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.data)
     return digest.hexdigest()
