@@ -26,6 +26,7 @@ FEW = 20_000  # fewer than this: what components know need not be learned
 FEWEST, BLACKENING = 4, 0.05
 DARK = -2.0  # bias of the last layer: sigmoid(-2) = 0.12, about the mean pixel of a digit, so no time is lost on it
 CHANNELS = (32, 64)  # of the convolutions, at a half and a quarter of the image's height and width
+AT_ONCE = 500  # images that are encoded or decoded at once: more leave the cache of a core between the layers
 
 # Of the fast recipe: enough for what a plain loop reaches in five epochs, at every size.
 FAST_WIDTHS, FAST_WIDTHS_BELOW_8 = (256, 128), (256, 128, 64)

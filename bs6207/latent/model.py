@@ -14,9 +14,7 @@ from torch import Tensor
 
 from bs6207.errors import FolderError
 from bs6207.experiment import FACTS, Weights
-from bs6207.latent.autoencoder import Autoencoder, Recipe
-
-AT_ONCE = 2000  # images
+from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Recipe
 
 
 class Model:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from bs6207.data.batches import batches, steps_per_epoch
 from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Storable
-from bs6207.latent.autoencoder import Autoencoder, Recipe
+from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Recipe
 from bs6207.optimizers import AdamW
 from bs6207.recorded import Recorded
 from bs6207.snapshot import Snapshot
@@ -138,21 +138,21 @@ def validate(model: Autoencoder, pixels: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def encode(model: Autoencoder, pixels: Tensor, batch_size: int = 2000) -> Tensor:
+def encode(model: Autoencoder, pixels: Tensor) -> Tensor:
     """Latents of uint8 images, float32, [N, dim], on the CPU."""
     model.eval()
-    return torch.cat([model.encoder(part / 255) for part in pixels.split(batch_size)]).cpu()
+    return torch.cat([model.encoder(part / 255) for part in pixels.split(AT_ONCE)]).cpu()
 
 
 @torch.no_grad()
-def decode(model: Autoencoder, latents: Tensor, batch_size: int = 2000) -> Tensor:
+def decode(model: Autoencoder, latents: Tensor) -> Tensor:
     """The images of latents on the model's device, [N, C, H, W] in [0, 1], on the CPU."""
     model.eval()
-    return torch.cat([model.decoder(part) for part in latents.split(batch_size)]).cpu()
+    return torch.cat([model.decoder(part) for part in latents.split(AT_ONCE)]).cpu()
 
 
 @torch.no_grad()
-def reconstruct(model: Autoencoder, pixels: Tensor, batch_size: int = 2000) -> Tensor:
+def reconstruct(model: Autoencoder, pixels: Tensor) -> Tensor:
     """Reconstructions of uint8 images, [N, C, H, W] in [0, 1], on the model's device."""
     model.eval()
-    return torch.cat([model(part / 255) for part in pixels.split(batch_size)])
+    return torch.cat([model(part / 255) for part in pixels.split(AT_ONCE)])
