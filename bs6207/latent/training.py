@@ -79,7 +79,8 @@ def train(
             restored = model(images)
         restored = restored.float()
         error = restored.detach() - images
-        restored.backward(slope(error, loss, smooth))
+        # A product's gradient is its other factor; torch first imports sympy where backward itself is given one.
+        (restored.flatten() @ slope(error, loss, smooth).flatten()).backward()
         optimizer.step(lr)
         total.add_(error.abs_().mean())
 

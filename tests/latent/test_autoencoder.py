@@ -1,5 +1,7 @@
 """The autoencoder and its training, small."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -193,3 +195,17 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
 def test_a_loss_that_is_no_number_stops_the_training():
     with pytest.raises(DivergenceError, match="not a number in epoch 1"):
         trained(0, lr=1e30)
+
+
+def test_the_first_step_does_not_wait_for_sympy():
+    script = """
+import sys, torch
+from bs6207.latent.autoencoder import Autoencoder, recipe_for
+from bs6207.latent.training import train
+
+pixels = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
+recipe = recipe_for(2, 64)
+list(train(Autoencoder((1, 8, 8), 2, recipe), pixels, pixels, 1, recipe, 0))
+sys.exit("sympy" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
