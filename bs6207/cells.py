@@ -46,6 +46,7 @@ def deal(
     pieces: Mapping[Key, Piece],
     progress: Progress,
     given: str = "",
+    meanwhile: Callable[[], object] | None = None,
 ) -> dict[Key, Outcome | Lost]:
     """The outcomes of all pieces, in their order; those that were put aside are not worked out again.
 
@@ -54,6 +55,7 @@ def deal(
 
     Args:
         workers: who does it; None for this process, which also does the last one that is open.
+        meanwhile: what this process gets ready for later, once others have begun.
     """
     ledger: Ledger[Key] = Ledger(list(pieces), checkpoints, progress, given)
     if workers is None or (workers.are_here and len(ledger.open) <= 1):
@@ -77,6 +79,8 @@ def deal(
 
     for key in ledger.open:
         submit(key)
+    if meanwhile:
+        meanwhile()
     while ledger.open:
         try:
             key, kind, what = news.get(timeout=LOOK)

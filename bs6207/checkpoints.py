@@ -76,12 +76,12 @@ def opened(file: Path, given: str) -> Any:
     Raises:
         Damaged: it is not whole, was made of something else, or holds more than data.
     """
-    import torch
-
     found: Any = None
     digest, content = (whole := file.read_bytes())[:DIGEST], whole[DIGEST:]
     if hashlib.sha256(content).hexdigest().encode() != digest:
         raise Damaged("is damaged")
+    import torch
+
     try:
         with torch.serialization.safe_globals(readable()):
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from bs6207.cluster import Cluster
 
 # What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
-LATER = {"bump": (), "latent": ("sklearn.cluster",), "deblur": ("torch._dynamo",)}
+LATER = {
+    "bump": (),
+    "latent": ("bs6207.latent.study", "bs6207.latent.figures", "sklearn.cluster"),
+    "deblur": ("torch._dynamo",),
+}
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})

@@ -216,7 +216,12 @@ class Deal(Protocol):
     """A way to get independent pieces of work done."""
 
     def __call__(
-        self, work: Work[Piece, Outcome], pieces: Mapping[Key, Piece], progress: Progress, given: str = ""
+        self,
+        work: Work[Piece, Outcome],
+        pieces: Mapping[Key, Piece],
+        progress: Progress,
+        given: str = "",
+        meanwhile: Callable[[], object] | None = None,
     ) -> dict[Key, Outcome | Lost]:
         """The outcomes of all pieces, in their order.
 
@@ -224,6 +229,7 @@ class Deal(Protocol):
             pieces: by a key that is theirs alone in this run: a name, or a tuple of names and numbers.
             given: what the outcomes depend on beside the settings, such as the checksum of the data; what was put
                 aside under another one is not used.
+            meanwhile: what this process gets ready for later, where others do the pieces.
         """
 
 
@@ -241,7 +247,11 @@ class InTurn:
 
 
 def in_turn(
-    work: Work[Piece, Outcome], pieces: Mapping[Key, Piece], progress: Progress, given: str = ""
+    work: Work[Piece, Outcome],
+    pieces: Mapping[Key, Piece],
+    progress: Progress,
+    given: str = "",
+    meanwhile: Callable[[], object] | None = None,
 ) -> dict[Key, Outcome | Lost]:
     """The outcomes of all pieces, one after the other, here."""
     return {key: work(piece, InTurn(progress)) for key, piece in pieces.items()}

@@ -66,6 +66,11 @@ def count_to_four(piece, progress):
     return number
 
 
+def begin(piece, progress):
+    folder, name = piece
+    (folder / str(name)).touch()
+
+
 def sleep(folder, progress):
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
@@ -106,6 +111,22 @@ def test_a_finished_piece_is_not_done_again_and_its_rows_stay_in_their_place(dea
     assert len(seen.steps) == 4
     _, seen = dealt(jobs, cube, [0, 3, 1, 2], given="other data")
     assert sum("cubing" in doing for doing in seen.steps) == 4
+
+
+def test_whoever_deals_gets_ready_for_later_once_others_have_begun(tmp_path):
+    (begun := tmp_path / "begun").mkdir()
+    ready = []
+
+    def get_ready():
+        deadline = time.monotonic() + 60
+        while not any(begun.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        ready.append(any(begun.iterdir()))
+
+    pieces = {name: (begun, name) for name in range(3)}
+    with workers(2) as processes:
+        deal(processes, Checkpoints(tmp_path), begin, pieces, Seen(), meanwhile=get_ready)
+    assert ready == [True]
 
 
 def test_no_pieces_are_no_work(dealt):

@@ -1,25 +1,26 @@
-"""The latent experiment: an autoencoder per latent size, clusters of its latents, and what both must beat."""
+"""The latent experiment: an autoencoder per latent size, clusters of its latents, and what both must beat.
+
+The pieces are planned before torch and matplotlib are imported, so that whoever works on them need not wait for that.
+"""
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from bs6207 import sweeps
 from bs6207.data.images import ImageSet
 from bs6207.data.sources import load
 from bs6207.errors import DataError, DivergenceError, UserError
-from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
+from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, in_turn
 from bs6207.latent.pieces import CONSTANTS, Baseline, Cell, Failure, Task
-from bs6207.latent.report import report
 from bs6207.latent.scores import Search, constant_images, score_constants
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import study
 from bs6207.metrics.clusters import agreement
 from bs6207.metrics.seeds import over_seeds
 
-SWEPT = sweeps.Measure("l1", "test L1", "dim", ("vectors", "autoencoder"), "pca", "PCA", "min")
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
 
 
@@ -31,7 +32,10 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         DivergenceError: no autoencoder has learned anything.
     """
     if settings.sweep:
-        return sweeps.run(run, settings, SWEPT, progress, deal)
+        from bs6207 import sweeps
+
+        swept = sweeps.Measure("l1", "test L1", "dim", ("vectors", "autoencoder"), "pca", "PCA", "min")
+        return sweeps.run(run, settings, swept, progress, deal)
     data = load(settings.data, progress.note)
     settings = settings.model_copy(update={"data": data.given_as})
     learn = data.learn_from(settings.train_images)
@@ -43,7 +47,7 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     tasks = plan(settings, clusters, floor, data.sha256)
     progress.expect(sum(steps(task) for task in tasks.values()))
 
-    outcomes = deal(study, tasks, progress, data.sha256)
+    outcomes = deal(do, tasks, progress, data.sha256, partial(import_module, "bs6207.latent.report"))
     cells = [outcome for outcome in outcomes.values() if isinstance(outcome, Cell)]
     baselines = [outcome for outcome in outcomes.values() if isinstance(outcome, Baseline)]
     failures = [told(tasks[key], outcome) for key, outcome in outcomes.items() if isinstance(outcome, Failure | Lost)]
@@ -67,7 +71,16 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         "data": data.record() | {"train": len(learn)},
         "failed": [{"dim": one.dim, "seed": one.seed, "reason": one.reason} for one in failures],
     }
+    from bs6207.latent.report import report
+
     return report(metrics, cells, data, settings)
+
+
+def do(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
+    """Do one piece of work."""
+    from bs6207.latent.study import study
+
+    return study(task, progress)
 
 
 def plan(settings: LatentSettings, clusters: int, floor: float, sha256: str) -> dict[tuple[Any, ...], Task]:

@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 
 def match_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[int, int]:
@@ -14,6 +13,8 @@ def match_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> di
     As in Xie et al. 2016 (arXiv:1511.06335). Of more clusters than classes, all but as many stay without a name; of
     fewer, some classes stay without a cluster.
     """
+    from scipy.optimize import linear_sum_assignment
+
     names, classes, together = count_together(clusters, labels)
     rows, columns = linear_sum_assignment(-together)
     return {int(names[row]): int(classes[column]) for row, column in zip(rows, columns, strict=True)}

@@ -1,5 +1,7 @@
 """The latent experiment: what is scored, what is compared, and that labels choose nothing."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +27,31 @@ SETTINGS = LatentSettings(
 def finished():
     progress = Watched()
     return run(SETTINGS, progress), progress
+
+
+def test_the_pieces_are_dealt_before_torch_is_imported():
+    script = """
+import sys
+from bs6207.latent import experiment
+from bs6207.latent.settings import LatentSettings
+
+class Silent:
+    expect = step = tell = record = note = lambda self, what: None
+
+def deal(work, pieces, progress, given, meanwhile):
+    print(len(pieces), *sys.modules)
+    meanwhile()
+    print(*sys.modules)
+    sys.exit(0)
+
+experiment.run(LatentSettings(data="mnist-5k", dims=[2, 3]), Silent(), deal)
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    (count, *before), after = (line.split() for line in told.splitlines())
+    late = {"torch", "matplotlib", "scipy", "sklearn"}
+    assert count == "4"
+    assert not late & {*before}
+    assert late & {*after} == {"torch", "matplotlib"}
 
 
 def test_every_number_stands_beside_its_baseline(finished):
