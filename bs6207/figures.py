@@ -44,7 +44,9 @@ def drawn(draw: Callable[[], Figure]) -> dict[str, bytes]:
 
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as a `png` or `svg` file; the same figure gives the same bytes."""
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # or savefig draws it once more in vain, for every file
     stream = io.BytesIO()
     figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    figure.set_layout_engine("none")  # it is laid out now; a second file of the same figure is the same, and quicker
     return stream.getvalue()
