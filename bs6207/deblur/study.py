@@ -17,7 +17,7 @@ from bs6207.deblur.networks import DiscNet, new_restorer
 from bs6207.deblur.parts import FOLLOWED_IMAGES, TEST_NOISE, VALIDATION_NOISE, Parts, Pixels, as_file, parts_of
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import FINE_TUNE, Watch, restore, scores_of, train_disc_net, train_restorer
-from bs6207.devices import choose_device, flush_denormals, prepare
+from bs6207.devices import choose_device, flush_denormals, keep_memory, prepare
 from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Row, Steps, Storable
 from bs6207.metrics.restoration import Images, psnr_per_image
@@ -30,6 +30,7 @@ def do(data: str, sha256: str, piece: Callable[..., Any], progress: PieceSteps) 
     """Do one piece of work on a data set: a function from here or from judging.py, all but its progress given."""
     require_same(loaded(data), sha256)
     flush_denormals()  # for every piece, or what it finds would depend on what its process did before
+    keep_memory()
     return piece(progress=progress)
 
 

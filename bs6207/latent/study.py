@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bs6207.data.batches import resident
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import loaded, require_same
-from bs6207.devices import choose_device, choose_precision, flush_denormals, prepare
+from bs6207.devices import choose_device, choose_precision, flush_denormals, keep_memory, prepare
 from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Row, Steps
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
@@ -40,6 +40,7 @@ def study(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
     learn = data.learn_from(task.settings.train_images)
     prepare(task.seed)
     flush_denormals()
+    keep_memory()
     if task.kind == "pixels":
         return study_pixels(task, learn, data, progress)
     if task.kind == "pca":
