@@ -5,7 +5,7 @@ To add one, write a line of `OPTIMIZERS`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +48,8 @@ class Recipe:
         chosen = {name: getattr(settings, name) for name in self.hyperparameters}
         return {name: self.own[name] if value is None else value for name, value in chosen.items()}
 
+
+NEWTON_SCHULZ_STEPS = 3  # with five, as in torch, a training gains nothing but time
 
 DECAY = {"weight_decay": 0.0}
 BETAS = {"beta1": 0.9, "beta2": 0.999}
@@ -125,3 +127,71 @@ class AdamW:
         for name, tensors in self.state_dict().items():
             for tensor, other in zip(tensors, state[name], strict=True):
                 tensor.copy_(other)
+
+
+class Muon:
+    """Muon (Jordan et al. 2024) for the matrices inside a network, another optimizer for all else.
+
+    The momentum of a matrix becomes the nearest one whose singular values are all about 1, so that directions which
+    gradients rarely point to are learned as fast as the others. torch.optim.Muon takes matrices only, one at a time;
+    this one takes kernels too, as [out, in * height * width], and those of one size together.
+
+    Args:
+        weights: of two dimensions or more.
+        rest: what steps the other weights.
+        momentum: share of the average of earlier gradients that a step keeps.
+    """
+
+    def __init__(self, weights: "Iterable[Tensor]", rest: AdamW, momentum: float = 0.95):
+        import torch
+
+        self.groups: dict[torch.Size, list[Tensor]] = {}
+        for weight in weights:
+            self.groups.setdefault(weight.flatten(1).shape, []).append(weight)
+        self.rest, self.momentum = rest, momentum
+        self.means = [torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.groups.items()]
+
+    def step(self, lr: "Tensor | float") -> None:
+        """Move the weights against their gradients, and forget these.
+
+        lr is of the size that AdamW takes: a matrix moves by 0.2 lr in the mean square (Liu et al. 2025,
+        arXiv:2502.16982).
+        """
+        import torch
+
+        with torch.no_grad():
+            for (shape, group), mean in zip(self.groups.items(), self.means, strict=True):
+                gradients = torch.stack([cast("Tensor", weight.grad).flatten(1) for weight in group])
+                mean.lerp_(gradients, 1 - self.momentum)
+                moves = orthogonalized(gradients.lerp(mean, self.momentum))  # Nesterov's
+                for weight, move in zip(group, moves, strict=True):
+                    weight.sub_(move.view(weight.shape), alpha=0.2 * max(shape) ** 0.5 * lr)
+                    weight.grad = None
+        self.rest.step(lr)
+
+    def state_dict(self) -> "dict[str, Any]":
+        """All that it remembers."""
+        return {"momenta": self.means, "rest": self.rest.state_dict()}
+
+    def load_state_dict(self, state: "Mapping[str, Any]") -> None:
+        """Remember what another one did."""
+        for tensor, other in zip(self.means, state["momenta"], strict=True):
+            tensor.copy_(other)
+        self.rest.load_state_dict(state["rest"])
+
+
+def orthogonalized(matrices: "Tensor") -> "Tensor":
+    """Matrices, [N, rows, columns], with singular values between 0.5 and 1.5 or so in place of their own.
+
+    Newton and Schulz's iteration with Jordan's coefficients, which lift small singular values fast and never quite
+    settle; the smallest stay smaller.
+    """
+    import torch
+
+    tall = matrices.shape[1] > matrices.shape[2]
+    found = matrices.mT if tall else matrices
+    found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = found @ found.mT
+        found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315), found, beta=3.4445)
+    return found.mT if tall else found

@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
-from bs6207.optimizers import AdamW
+from bs6207.optimizers import NEWTON_SCHULZ_STEPS, AdamW, Muon, orthogonalized
 
 
 def trained(optimizer_of, step):
@@ -55,3 +56,80 @@ def test_adamw_does_not_wait_for_torchs_compiler():
         "w.sum().backward(); AdamW([([w], 0.1)], (0.9, 0.99)).step(0.1); sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", line]).returncode == 0
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (12, 5), (6, 6)])
+def test_orthogonalizing_keeps_the_singular_vectors_and_makes_the_values_alike(shape):
+    matrices = torch.randn(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    left, values, right = torch.linalg.svd(matrices, full_matrices=False)
+    expected = values / values.norm(dim=1, keepdim=True)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        expected = 3.4445 * expected - 4.775 * expected**3 + 2.0315 * expected**5
+    assert torch.allclose(orthogonalized(matrices), left @ torch.diag_embed(expected) @ right)
+    assert expected.median() > 0.7
+    assert expected.max() < 1.2
+    assert not orthogonalized(0 * matrices).any()
+
+
+def matrices_and_gradients(steps=4):
+    """Two matrices of one size, one of another and a kernel, with the gradients of every step."""
+    random = torch.Generator().manual_seed(0)
+    shapes = [(4, 9), (4, 9), (7, 3), (6, 2, 3, 3)]
+    weights = [torch.randn(shape, generator=random).requires_grad_(True) for shape in shapes]
+    return weights, [[torch.randn(shape, generator=random) for shape in shapes] for _ in range(steps)]
+
+
+def muon(weights):
+    return Muon(weights, AdamW([([torch.ones(1, requires_grad=True)], 0.0)], (0.9, 0.99)))
+
+
+def stepped(weights, gradients, step):
+    for place, given in enumerate(gradients):
+        for weight, gradient in zip(weights, given, strict=True):
+            weight.grad = gradient.clone()
+        step(0.1 / (place + 1))
+    return [weight.detach() for weight in weights]
+
+
+@pytest.fixture
+def still(monkeypatch):
+    """An AdamW that has no gradients to step by."""
+    monkeypatch.setattr(AdamW, "step", lambda self, lr: None)
+
+
+@pytest.mark.usefixtures("still")
+def test_muon_is_torchs_but_for_its_rounding_and_for_kernels_as_matrices():
+    weights, gradients = matrices_and_gradients()
+    matrices = [weight.detach().clone().flatten(1).requires_grad_(True) for weight in weights]
+    theirs = torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS)
+    start = [matrix.detach().clone() for matrix in matrices]
+    flat = [[gradient.flatten(1) for gradient in given] for given in gradients]
+    expected = stepped(matrices, flat, lambda lr: torchs_step(theirs, lr))
+    for ours, torchs_own, before in zip(stepped(weights, gradients, muon(weights).step), expected, start, strict=True):
+        assert (ours.flatten(1) - torchs_own).norm() < 0.03 * (torchs_own - before).norm()  # torch's is in bfloat16
+
+
+@pytest.mark.usefixtures("still")
+def test_muon_forgets_gradients_and_goes_on_from_what_it_remembers():
+    weights, gradients = matrices_and_gradients()
+    expected = stepped(weights, gradients, muon(weights).step)
+    assert all(weight.grad is None for weight in weights)
+    weights, gradients = matrices_and_gradients()
+    first = muon(weights)
+    stepped(weights, gradients[:2], lambda lr: first.step(lr))
+    second = muon(weights)
+    second.load_state_dict(first.state_dict())
+    for place, given in enumerate(gradients[2:], 2):
+        for weight, gradient in zip(weights, given, strict=True):
+            weight.grad = gradient.clone()
+        second.step(0.1 / (place + 1))
+    assert all(torch.equal(weight.detach(), one) for weight, one in zip(weights, expected, strict=True))
+
+
+def test_muon_steps_all_else_too():
+    weights, gradients = matrices_and_gradients(steps=1)
+    bias = torch.zeros(3, requires_grad=True)
+    optimizer = Muon(weights, AdamW([([bias], 0.0)], (0.9, 0.99)))
+    bias.grad = torch.tensor([1.0, -2.0, 3.0])
+    stepped(weights, gradients, optimizer.step)
+    assert torch.allclose(bias.detach(), torch.tensor([-0.1, 0.1, -0.1]))
