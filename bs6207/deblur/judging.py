@@ -232,17 +232,17 @@ def trace(settings: DeblurSettings, control: State, clearest: State, referees: R
     parts, device = parts_of(settings), choose_device(settings.device)
     prepare(settings.seed)
     validation, sharp = parts.validation[:FOLLOWED_IMAGES].unit_pixels, parts.test.unit_pixels
-    given = [blur_for_test(sharp, sigma, settings.noise, TEST_NOISE) for sigma in settings.test_sigmas]
+    given, tried = (
+        [blur_for_test(images, sigma, settings.noise, noise_seed) for sigma in settings.test_sigmas]
+        for images, noise_seed in ((sharp, TEST_NOISE), (validation, VALIDATION_NOISE))
+    )
     few = max(1, min(FOLLOWED_EXAMPLES, MOST_EXAMPLE_PIXELS // sharp[0].size))
     choices: list[Row] = []
     frontier: list[Row] = []
     examples: list[Pixels] = []
     for weight in np.linspace(0, 1, FRONTIER_POINTS).tolist():
         net = network(settings.arch, parts, interpolated(control, clearest, weight), device)
-        restored = [
-            restored_by(net, blur_for_test(validation, sigma, settings.noise, VALIDATION_NOISE), device)
-            for sigma in settings.test_sigmas
-        ]
+        restored = [restored_by(net, blurred, device) for blurred in tried]
         choices.append(
             {
                 "weight": weight,
