@@ -49,7 +49,7 @@ class Recipe:
         return {name: self.own[name] if value is None else value for name, value in chosen.items()}
 
 
-NEWTON_SCHULZ_STEPS = 3  # with five, as in torch, a training gains nothing but time
+NEWTON_SCHULZ_STEPS = 3  # five, as in torch, take longer and train no better
 
 DECAY = {"weight_decay": 0.0}
 BETAS = {"beta1": 0.9, "beta2": 0.999}

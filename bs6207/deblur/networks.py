@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTH = 32  # channels at half resolution
-COARSE_WIDTH, COARSE_BLOCKS = 128, 2  # at a quarter, where a convolution sees farthest for its price
+WIDTH = 32  # channels at half resolution, where most of the work is done
+FINE_BLOCKS, MERGE_BLOCKS = 1, 4  # there, before the coarse features are found and after
+COARSE_WIDTH, COARSE_BLOCKS = 64, 2  # at a quarter, where a convolution sees twice as far
 STRIDE = 4  # what the two halvings divide the sides by
 BOTTLENECK = 64  # numbers between the autoencoder's halves
 
@@ -26,6 +27,11 @@ class ResidualBlock(nn.Module):
         return features + self.body(features)
 
 
+def residual_blocks(channels: int, count: int) -> nn.Sequential:
+    """Several of them, one after the other."""
+    return nn.Sequential(*[ResidualBlock(channels) for _ in range(count)])
+
+
 class UNet(nn.Module):
     """Blurred image in, restored image out: the network predicts what the blur took away.
 
@@ -38,11 +44,11 @@ class UNet(nn.Module):
     def __init__(self, channels: int = 1):
         super().__init__()
         self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, WIDTH, 3, padding=1))
-        self.fine = ResidualBlock(WIDTH)
+        self.fine = residual_blocks(WIDTH, FINE_BLOCKS)
         self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * WIDTH, COARSE_WIDTH, 1))
-        self.coarse = nn.Sequential(*[ResidualBlock(COARSE_WIDTH) for _ in range(COARSE_BLOCKS)])
+        self.coarse = residual_blocks(COARSE_WIDTH, COARSE_BLOCKS)
         self.up = nn.Sequential(nn.Conv2d(COARSE_WIDTH, WIDTH, 1), nn.Upsample(scale_factor=2))
-        self.merge = nn.Sequential(ResidualBlock(WIDTH), nn.ReLU())
+        self.merge = nn.Sequential(residual_blocks(WIDTH, MERGE_BLOCKS), nn.ReLU())
         last = nn.Conv2d(WIDTH, 4 * channels, 3, padding=1)
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
