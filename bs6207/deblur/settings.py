@@ -46,8 +46,8 @@ class DeblurSettings(SweptSettings):
     )
 
     epochs: int = setting(
-        10,
-        "Passes over the training images, over all stages: a tenth trains disc_net, a fifth trains with L1 + disc_net "
+        7,
+        "Passes over the training images, over all stages: a tenth trains disc_net, a tenth trains with L1 + disc_net "
         "(and once more the control, with L1 alone), the rest before them with L1. The autoencoder shown beside them "
         "takes all with L1.",
         panel=TRAINING,
@@ -60,7 +60,7 @@ class DeblurSettings(SweptSettings):
         panel=TRAINING,
     )
     batch_size: int = setting(64, "Images per step.", panel=TRAINING, ge=1, le=65536)
-    lr: float = setting(0.004, "Peak learning rate; the last stage uses a tenth of it.", panel=TRAINING, gt=0, le=10)
+    lr: float = setting(0.003, "Peak learning rate; the last stage uses a fifth of it.", panel=TRAINING, gt=0, le=10)
     train_images: int | None = setting(
         None, "Learn from the first so many training images only.", panel=TRAINING, ge=100, le=10_000_000
     )
@@ -69,7 +69,12 @@ class DeblurSettings(SweptSettings):
     )
 
     disc_weight: float = setting(
-        0.01, "Weight of disc_net's verdict beside L1 in the last stage.", panel=DISC, ge=0, le=1000
+        0.002,
+        "Weight of disc_net's verdict beside L1 in the last stage; it weighs more on images from which the blur took "
+        "more.",
+        panel=DISC,
+        ge=0,
+        le=1000,
     )
     disc: Literal["frozen", "joint"] = setting(
         "joint", "In the last stage disc_net stays as it is, or learns on from what is restored.", panel=DISC
@@ -108,8 +113,8 @@ class DeblurSettings(SweptSettings):
     @property
     def stages(self) -> dict[str, int]:
         """Epochs of each stage, at least one, in the order they run; the control takes as many as `l1_disc`."""
-        disc_net, l1_disc = max(1, round(self.epochs / 10)), max(1, round(self.epochs / 5))
-        return {"l1": self.epochs - disc_net - l1_disc, "disc_net": disc_net, "l1_disc": l1_disc}
+        tenth = max(1, round(self.epochs / 10))
+        return {"l1": self.epochs - 2 * tenth, "disc_net": tenth, "l1_disc": tenth}
 
     @property
     def ends(self) -> dict[str, float]:

@@ -1,13 +1,12 @@
 """Training a restorer with L1, disc_net on clear against blurred, and the restorer again with both."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.batches import batches, steps_per_epoch
 from bs6207.data.blur import draw_blur, photograph
@@ -16,13 +15,14 @@ from bs6207.deblur.settings import DeblurSettings
 from bs6207.devices import choose_precision
 from bs6207.errors import DivergenceError
 from bs6207.experiment import PieceSteps, Row
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.optimizers import AdamW, Muon
 from bs6207.snapshot import Snapshot
 
 BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
-FINE_TUNE = 0.1  # share of the learning rate for the last stage, which starts from a trained network
+FINE_TUNE = 0.2  # share of the learning rate for the last stage, which starts from a trained network
 DISC_LR = 0.002  # peak learning rate of disc_net
+TAKEN_LEAST = 1e-6  # a batch from which the blur took nothing has no images to weigh
 PIXELS_AT_ONCE = 500 * 28 * 28
 LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is
 TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, restored worst, outweigh weak ones in L1
@@ -77,7 +77,7 @@ def train_restorer(
     joint = disc_net is not None and settings.disc == "joint"
     if disc_net is not None:
         disc_net.requires_grad_(joint)
-    opponent = optimizer_of(disc_net, FINE_TUNE * DISC_LR) if disc_net is not None and joint else None
+    opponent = adamw(disc_net.parameters()) if disc_net is not None and joint else None
 
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
         restored = restorer(blurred)
@@ -90,14 +90,24 @@ def train_restorer(
             return error, error
         if opponent is not None:
             lesson = disc_loss.clear(disc_net(sharp)) + disc_loss.other(disc_net(shown.detach()))
-            opponent.zero_grad()
+            disc_net.zero_grad()  # the restorer's last step went through it
             lesson.mean().backward()
-            opponent.step()
+            opponent.step(FINE_TUNE * DISC_LR)
             torch.clear_autocast_cache()  # it holds the weights from before the step
-        return error + settings.disc_weight * disc_loss.restored(disc_net(shown)).mean(), error
+        verdict = weighed_by_blur(disc_loss.restored(disc_net(shown)), sharp, blurred)
+        return error + settings.disc_weight * verdict, error
 
     opposed = {"disc_net": disc_net, "opponent": opponent} if opponent is not None else {}
-    yield from train(restorer, loss_of, pixels, epochs, lr, seed, settings, watch=watch, others=opposed)
+    yield from train(restorer, muon(restorer), loss_of, pixels, epochs, lr, seed, settings, watch=watch, others=opposed)
+
+
+def weighed_by_blur(verdicts: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
+    """The mean of verdicts on restored images, [N], each weighing as much as the blur took from its image.
+
+    Where that is much, L1 leaves much open and disc_net has something to say; where it is little, L1 knows better.
+    """
+    taken = (blurred - sharp).abs().mean(dim=(1, 2, 3))
+    return (verdicts * taken / taken.mean().clamp_min(TAKEN_LEAST)).mean()
 
 
 def train_disc_net(
@@ -114,11 +124,15 @@ def train_disc_net(
         return loss, loss / 2
 
     noiseless = settings.model_copy(update={"noise": 0.0})
-    yield from train(disc_net, loss_of, pixels, epochs, DISC_LR, seed, noiseless, left_clear=0.0, watch=watch)
+    optimizer = adamw(disc_net.parameters())
+    yield from train(
+        disc_net, optimizer, loss_of, pixels, epochs, DISC_LR, seed, noiseless, left_clear=0.0, watch=watch
+    )
 
 
 def train(
     model: nn.Module,
+    optimizer: Muon | AdamW,
     loss_of: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     pixels: Tensor,
     epochs: int,
@@ -144,14 +158,10 @@ def train(
     """
     count = steps_per_epoch(len(pixels), settings.batch_size)
     steps = epochs * count
-    optimizer = optimizer_of(model, lr)
-    schedule = LambdaLR(
-        optimizer, lambda step: min((step + 1) / max(WARM_UP * steps, 1), (1 - step / steps) / (1 - WARM_UP))
-    )
     precision = choose_precision(settings.precision, pixels.device)
     generator = torch.Generator().manual_seed(seed)
     rows: list[Row] = []
-    snapshot = Snapshot(model=model, optimizer=optimizer, schedule=schedule, generator=generator, **others)
+    snapshot = Snapshot(model=model, optimizer=optimizer, generator=generator, **others)
     if watch.progress and (kept := watch.progress.kept()):
         snapshot.restore(kept)
         rows = kept["rows"]
@@ -159,17 +169,15 @@ def train(
     for epoch in range(len(rows) + 1, epochs + 1):
         model.train()  # whoever looks at it between two epochs leaves it otherwise
         total = torch.zeros((), device=pixels.device)
-        for sharp in batches(pixels, settings.batch_size, generator):
+        for place, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
             blurred = draw_photograph(sharp, settings, left_clear, generator)
             with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
                 loss, shown = loss_of(
                     sharp.contiguous(memory_format=torch.channels_last),
                     blurred.contiguous(memory_format=torch.channels_last),
                 )
-            optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
-            schedule.step()
+            optimizer.step(lr * min((place + 1) / max(WARM_UP * steps, 1), (1 - place / steps) / (1 - WARM_UP)))
             total += shown.detach()
         mean = (total / count).item()
         if mean != mean:
@@ -192,11 +200,16 @@ def draw_photograph(sharp: Tensor, settings: DeblurSettings, left_clear: float, 
     return photograph(draw_blur(sharp, sigma, generator), settings.noise * (noise + more), generator)
 
 
-def optimizer_of(model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """AdamW over all of a network."""
-    return OPTIMIZERS["adamw"](
-        model.parameters(), lr=lr, beta1=BETAS[0], beta2=BETAS[1], eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
-    )
+def muon(network: nn.Module) -> Muon:
+    """Muon for the kernels and matrices between the first layer and the last, AdamW for all else."""
+    hidden = [weight for weight in network.parameters() if weight.ndim > 1][1:-1]
+    chosen = {id(weight) for weight in hidden}
+    return Muon(hidden, adamw(weight for weight in network.parameters() if id(weight) not in chosen))
+
+
+def adamw(weights: Iterable[nn.Parameter]) -> AdamW:
+    """AdamW with weight decay on all that it is given."""
+    return AdamW([([*weights], WEIGHT_DECAY)], BETAS)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from bs6207.deblur.training import (
     scores_of,
     train_disc_net,
     train_restorer,
+    weighed_by_blur,
 )
 from bs6207.errors import DivergenceError
 
@@ -137,6 +138,13 @@ def test_disc_net_learns_on_only_if_it_is_asked_to(disc, loss):
     settings = SETTINGS.model_copy(update={"disc": disc, "disc_loss": loss})
     list(train_restorer(net, DIGITS, 1, 0.002, 0, settings, disc_net))
     assert torch.equal(before, weights(disc_net)) == (disc == "frozen")
+
+
+def test_a_verdict_weighs_as_much_as_the_blur_took():
+    verdicts, sharp = torch.tensor([1.0, 10.0, 100.0]), torch.zeros(3, 1, 2, 2)
+    blurred = torch.tensor([0.0, 0.1, 0.3]).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+    assert weighed_by_blur(verdicts, sharp, blurred).item() == pytest.approx((10 * 0.1 + 100 * 0.3) / 0.4)
+    assert weighed_by_blur(verdicts, sharp, sharp) == 0  # nothing was blurred: sigma and noise of 0
 
 
 def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
