@@ -58,7 +58,7 @@ PLAIN_WIDTHS = (784, 512, 256, 64)
 SAME = Recipe((), (), linear=False, lr=0.005, batch_size=128, smooth=0.5)  # one epoch; by validation L1 at 8 numbers
 SIGMA, NOISE, DISC_WEIGHT, TESTED = 1.5, 0.01, 0.01, 1000
 PLAIN_IMAGES = 20_000  # the plain U-Net sees so many once: its loop takes longest
-DEBLUR_IMAGES, DEBLUR_BATCH = 1500, 16  # ours sees so many once; by validation L1
+DEBLUR_IMAGES, DEBLUR_BATCH = 400, 8  # ours sees so many once; by validation L1
 OURS = {
     "fast": "`latent --config fast`, training",
     "command": "`latent --config fast`, the whole command",
