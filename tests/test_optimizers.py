@@ -72,9 +72,9 @@ def test_orthogonalizing_keeps_the_singular_vectors_and_makes_the_values_alike(s
 
 
 def matrices_and_gradients(steps=4):
-    """Two matrices of one size, one of another and a kernel, with the gradients of every step."""
+    """Two matrices of one size, one of another, a wide and a tall kernel, with the gradients of every step."""
     random = torch.Generator().manual_seed(0)
-    shapes = [(4, 9), (4, 9), (7, 3), (6, 2, 3, 3)]
+    shapes = [(4, 9), (4, 9), (7, 3), (6, 2, 3, 3), (20, 2, 3, 3)]
     weights = [torch.randn(shape, generator=random).requires_grad_(True) for shape in shapes]
     return weights, [[torch.randn(shape, generator=random) for shape in shapes] for _ in range(steps)]
 
