@@ -89,11 +89,11 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
     disc = discs[settings.seed]
     judged = work(
         "judged",
-        {
+        {("line",): partial(trace, settings, states["l1"], states[settings.clearest], referees)}  # what takes longest
+        | {
             (name, seed): partial(judge_restorer, settings, name, state, referees, discs[seed], seed)
             for (name, seed), state in (networks | {(IDENTITY, settings.seed): {}}).items()
         }
-        | {("line",): partial(trace, settings, states["l1"], states[settings.clearest], referees)}
         | {
             (name, settings.seed): partial(judge_images, settings, name, found, referees, disc)
             for name, found in images.items()

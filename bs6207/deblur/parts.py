@@ -13,7 +13,7 @@ from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError
 from bs6207.metrics.restoration import Images
 
-FOLLOWED_IMAGES = 500  # validation images by which progress is followed and the clarity chosen
+FOLLOWED_IMAGES = 250  # validation images by which progress is followed and the clarity chosen
 MOST_PIXELS = 8_000_000  # of all test images; of larger ones fewer are scored, but
 FEWEST_TESTED = 50
 APART = 10  # one in so many training images is kept from the restorers, for the held-out disc

@@ -23,7 +23,7 @@ WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then fa
 FINE_TUNE = 0.2  # share of the learning rate for the last stage, which starts from a trained network
 DISC_LR = 0.002  # peak learning rate of disc_net
 TAKEN_LEAST = 1e-6  # a batch from which the blur took nothing has no images to weigh
-PIXELS_AT_ONCE = 500 * 28 * 28
+PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: what a layer makes of more leaves the cache of a core
 LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is
 TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, restored worst, outweigh weak ones in L1
 
