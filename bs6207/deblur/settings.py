@@ -13,7 +13,7 @@ from bs6207.names import can_be_told, usable
 TRAINING = "Training"
 DISC = "Discriminator"
 BLUR = "Blur and test"
-STRONG = 10.0  # times the disc weight, at the far end of the frontier
+STRONG = 40.0  # times the disc weight, at the far end of the frontier
 WIDEST_SIGMA = 10.0  # beyond it nothing of a 28-pixel image is left to restore
 
 
@@ -69,7 +69,7 @@ class DeblurSettings(SweptSettings):
     )
 
     disc_weight: float = setting(
-        0.002,
+        0.0005,
         "Weight of disc_net's verdict beside L1 in the last stage; it weighs more on images from which the blur took "
         "more.",
         panel=DISC,

@@ -22,7 +22,7 @@ BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
 FINE_TUNE = 0.2  # share of the learning rate for the last stage, which starts from a trained network
 DISC_LR = 0.002  # peak learning rate of disc_net
-TAKEN_LEAST = 1e-6  # a batch from which the blur took nothing has no images to weigh
+TAKEN_LEAST = 1e-12  # a batch from which the blur took nothing has no images to weigh
 PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: what a layer makes of more leaves the cache of a core
 LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is
 TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, restored worst, outweigh weak ones in L1
@@ -102,11 +102,11 @@ def train_restorer(
 
 
 def weighed_by_blur(verdicts: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
-    """The mean of verdicts on restored images, [N], each weighing as much as the blur took from its image.
+    """The mean of verdicts on restored images, [N], each weighing as the square of what the blur took from its image.
 
     Where that is much, L1 leaves much open and disc_net has something to say; where it is little, L1 knows better.
     """
-    taken = (blurred - sharp).abs().mean(dim=(1, 2, 3))
+    taken = (blurred - sharp).abs().mean(dim=(1, 2, 3)).square()
     return (verdicts * taken / taken.mean().clamp_min(TAKEN_LEAST)).mean()
 
 

@@ -140,10 +140,10 @@ def test_disc_net_learns_on_only_if_it_is_asked_to(disc, loss):
     assert torch.equal(before, weights(disc_net)) == (disc == "frozen")
 
 
-def test_a_verdict_weighs_as_much_as_the_blur_took():
+def test_a_verdict_weighs_as_the_square_of_what_the_blur_took():
     verdicts, sharp = torch.tensor([1.0, 10.0, 100.0]), torch.zeros(3, 1, 2, 2)
     blurred = torch.tensor([0.0, 0.1, 0.3]).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    assert weighed_by_blur(verdicts, sharp, blurred).item() == pytest.approx((10 * 0.1 + 100 * 0.3) / 0.4)
+    assert weighed_by_blur(verdicts, sharp, blurred).item() == pytest.approx((10 * 0.01 + 100 * 0.09) / 0.1)
     assert weighed_by_blur(verdicts, sharp, sharp) == 0  # nothing was blurred: sigma and noise of 0
 
 
