@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 
 from filelock import FileLock, Timeout
 
-from bs6207.errors import FolderError
+from bs6207.errors import FolderError, UserError
 from bs6207.experiment import FACTS, Result, Row, Settings, Table
 
 DECIDING = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network")  # versions that change bytes
@@ -169,6 +169,11 @@ class Run:
         sync_folder(self.folder.parent)
         self.clear()
 
+    def forget(self) -> None:
+        """Remove what a refused run leaves if none of its pieces has put anything aside to go on with."""
+        if all(file.name == MADE_FOR for file in self.cells.glob("*")):
+            shutil.rmtree(self.partial, ignore_errors=True)
+
     def clear(self) -> None:
         """Remove what the pieces of the finished run have put aside."""
         shutil.rmtree(self.folder / CELLS, ignore_errors=True)
@@ -254,7 +259,11 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
         with failing_writes(run.folder.parent):
             run.clear()  # a run that was killed while it was published has not
             run.begin(settings)
-        yield run
+        try:
+            yield run
+        except UserError:
+            run.forget()
+            raise
         with failing_writes(run.folder.parent):
             run.publish()
     finally:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bs6207.bump.settings import BumpSettings
-from bs6207.errors import FolderError
+from bs6207.errors import DataError, FolderError
 from bs6207.experiment import Result, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import read_settings
@@ -44,6 +44,16 @@ def test_a_run_that_fails_leaves_the_finished_one_alone_and_its_own_rows_behind(
         raise ZeroDivisionError
     assert json.loads((tmp_path / "bump/metrics.json").read_text()) == {"turn": 0}
     assert (tmp_path / "bump.partial/history.jsonl").read_text() == '{"epoch": 1}\n'
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_refused_run_leaves_only_what_it_had_done(tmp_path, done):
+    with pytest.raises(DataError), open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        if done:
+            (run.cells / "x.done").write_bytes(b"found")
+        raise DataError("too few images")
+    assert (tmp_path / "bump.partial").exists() == done
+    assert not (tmp_path / "bump").exists()
 
 
 @pytest.mark.parametrize(
