@@ -139,6 +139,12 @@ def option(name: str, info: FieldInfo) -> inspect.Parameter:
     )
 
 
+def spelling(settings_type: type[Words], field: str) -> str:
+    """How a line gives a field, and so what a complaint calls it: by a flag, or with none."""
+    look: Any = settings_type.model_fields[field].json_schema_extra
+    return look["metavar"] if look["positional"] else flag_of(field)
+
+
 def flag_of(field: str) -> str:
     """The flag that sets a field."""
     return "--json" if field == "print_json" else "--" + field.replace("_", "-")  # pydantic models have a `json`
@@ -210,13 +216,13 @@ def read_settings(
         try:
             values[field] = from_text(settings_type.model_fields[field], raw)
         except ValidationError as failure:
-            raise SettingsError(f"{flag_of(field)}: {complaint(failure)}") from None
+            raise SettingsError(f"{spelling(settings_type, field)}: {complaint(failure)}") from None
     try:
         return settings_type.model_validate(values)
     except ValidationError as failure:
         place = str(next(iter(failure.errors()[0]["loc"]), ""))
         if place in given or file is None:
-            where = f"{flag_of(place)}: " if place else ""
+            where = f"{spelling(settings_type, place)}: " if place else ""
         else:
             where = f"{file}: {place}: " if place else f"{file}: " if not given else ""
         raise SettingsError(f"{where}{complaint(failure)}") from None
@@ -266,7 +272,9 @@ def find_config(config: str) -> Path:
             )
         return file
     if config not in presets():
-        raise SettingsError(f"--config: no preset {shorten(config)}; {way_out(config, presets())}")
+        raise SettingsError(
+            f"--config: no preset {shorten(config)}, and no name of a file in .toml; {way_out(config, presets())}"
+        )
     return next(file for folder in PRESETS if (file := folder / f"{config}.toml").is_file())
 
 

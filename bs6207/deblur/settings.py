@@ -24,7 +24,9 @@ def check_sigma(text: str) -> str:
     except ValueError:
         raise ValueError(f"{text!r} is neither LOW:HIGH nor a number, as in 0.5:3 or 1.5") from None
     if not 0 <= low <= high <= WIDEST_SIGMA:
-        raise ValueError(f"{text!r} must rise within 0 to {WIDEST_SIGMA:g} pixels, as in 0.5:3")
+        raise ValueError(f"{text!r} must lie within 0 to {WIDEST_SIGMA:g} pixels, and rise, as in 0.5:3 or 1.5")
+    if not high:
+        raise ValueError(f"{text!r} leaves nothing to restore; give a blur, as in 0.5:3 or 1.5")
     return text
 
 
@@ -62,7 +64,11 @@ class DeblurSettings(SweptSettings):
     batch_size: int = setting(64, "Images per step.", panel=TRAINING, ge=1, le=65536)
     lr: float = setting(0.003, "Peak learning rate; the last stage uses a fifth of it.", panel=TRAINING, gt=0, le=10)
     train_images: int | None = setting(
-        None, "Learn from the first so many training images only.", panel=TRAINING, ge=100, le=10_000_000
+        None,
+        "Learn from the first so many training images only; a tenth of them is for the held-out disc.",
+        panel=TRAINING,
+        ge=100,
+        le=10_000_000,
     )
     precision: PrecisionName = setting(
         "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
