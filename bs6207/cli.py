@@ -84,7 +84,7 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
         done = run(settings, folder, write_new, progress)
     if invocation.print_json:
         show_json(strict_json(done.metrics), done.written(folder))
-    else:
+    elif done.rows or done.onnx:
         show(done.headline, done.remarks, done.written(folder))
     for sentence in done.failures:
         complain(sentence)

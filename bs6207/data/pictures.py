@@ -42,6 +42,8 @@ def read(file: Path) -> Picture:
     Raises:
         DataError: there is none, it is broken, too large, or several in one file.
     """
+    if file.is_dir():
+        raise DataError(f"{file} is a folder; give the pictures in it, as in {file / '*.png'}")
     if not file.is_file():
         raise DataError(f"there is no file {file}; give a picture")
     with opened(file) as image:

@@ -12,6 +12,7 @@ from bs6207.metrics.restoration import mse, psnr_of
 
 WINDOW = 1000  # pixels a side: a larger picture is judged by its middle
 BEYOND = 1.5  # times the widest blur trained on: how far the search goes
+AT_THE_END = 0.99  # of it: what is found there may be more
 
 # Found with a restorer trained on MNIST with sigma 0.2 to 4, on digits of the test set and on photographs: restored
 # digits of its range lead back by 30.2 dB or more, and photographs, which it spoils, by 27.0 dB or less.
@@ -58,7 +59,8 @@ def doubts(sigma: float, psnr: float, trained: tuple[float, float]) -> list[str]
     elif sigma < NARROWER * narrowest:
         sentences.append(f"sigma {sigma:.2f} is less blur than the restorer was trained on, from {narrowest:g}")
     if sigma > WIDER * widest:
-        sentences.append(f"sigma {sigma:.2f} is more blur than the restorer was trained on, up to {widest:g}")
+        where = " (it was sought up to there)" if sigma > AT_THE_END * BEYOND * widest else ""
+        sentences.append(f"sigma {sigma:.2f}{where} is more blur than the restorer was trained on, up to {widest:g}")
     if psnr < PLAUSIBLE:
         sentences.append(
             f"no Gaussian blur leads back from the result to the picture (re-blur PSNR {psnr:.1f} dB, below "

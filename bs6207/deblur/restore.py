@@ -67,7 +67,8 @@ class Restored:
         if self.rows:
             sentences.append(
                 "sigma, in pixels, is the Gaussian blur that leads from the result back to the picture, and the "
-                "re-blur PSNR how close it leads; neither says that the result is what was there before the blur."
+                "re-blur PSNR how close it leads, away from the borders; neither says that the result is what was "
+                "there before the blur."
             )
         if self.onnx:
             sentences.append(

@@ -203,7 +203,7 @@ def several(kind):
 MORE_BITS = "has more than 8 bits per channel, and colour or alpha; save it with 8"
 BAD = {  # how it is made, and what the sentence says besides its name
     "missing": (lambda path: None, "there is no file"),
-    "a folder": (lambda path: path.mkdir(), "there is no file"),
+    "a folder": (lambda path: path.mkdir(), "is a folder; give the pictures in it"),
     "empty": (lambda path: path.write_bytes(b""), "is not an image"),
     "text": (lambda path: path.write_text("no picture"), "is not an image"),
     "truncated": (truncated, "cannot read"),
@@ -301,7 +301,8 @@ DOUBTS = {  # sigma and re-blur PSNR; what is said
     "the narrowest": ((0.47, 36.0), []),
     "the widest": ((3.26, 38.0), []),
     "clear": ((0.41, 34.0), ["less blur"]),
-    "wide": ((3.54, 35.0), ["more blur"]),
+    "wide": ((3.54, 35.0), ["sigma 3.54 is more blur"]),
+    "as wide as was sought": ((4.498, 35.0), ["it was sought up to there"]),
     "unlike": ((1.2, 24.0), ["do not trust it"]),
     "wide and unlike": ((4.5, 20.0), ["more blur", "do not trust it"]),
 }
@@ -375,6 +376,14 @@ def test_the_command_prints_a_table_or_strict_json_and_exits_1_if_a_picture_fail
     assert [row["file"] for row in found["failed"]] == ["nowhere.png"]
     assert found["onnx"] is None
     assert "do not trust" not in done.stderr
+
+
+def test_where_nothing_was_restored_no_folder_is_named(bs6207, tmp_path):
+    made(tmp_path / "outputs/deblur")
+    done = bs6207("restore", "nowhere.png", "--out", "mine")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "bs6207: there is no file nowhere.png; give a picture\n"
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_missing_model_exits_1_with_the_way_out_and_writes_nothing(bs6207, tmp_path):
