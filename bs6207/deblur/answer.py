@@ -5,16 +5,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bs6207.deblur.classical import RIVALS
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.judging import IDENTITY
+from bs6207.deblur.settings import STRONG, DeblurSettings
 from bs6207.experiment import Row
 
+LEARNED = ("autoencoder", "l1", "l1_disc")
 NAMES = {  # what the restorers are called where people read
     "identity": "blurred",
     "unsharp": "unsharp mask",
     "wiener": "Wiener",
     "richardson_lucy": "Richardson-Lucy",
     "tv": "TV",
-    "autoencoder": "bottleneck autoencoder",
+    "autoencoder": "autoencoder",
     "l1": "L1",
     "l1_disc": "L1 + disc",
 }
@@ -22,36 +24,44 @@ NAMES = {  # what the restorers are called where people read
 
 def remarks(metrics: Mapping[str, Any], settings: DeblurSettings) -> list[str]:
     """What the table must not be read without."""
-    data, (low, high) = metrics["data"], settings.sigma_range
+    data = metrics["data"]
     clear = next(iter(metrics["clear"].values()))  # the same at every sigma
     seeds = "one seed" if settings.seeds == 1 else f"medians of {settings.seeds} seeds"
-    trained_on = f"{low:g} to {high:g}" if low < high else f"{low:g}"
     return [
         f"Scores on {data['scored']} test images of {data['name']}, {seeds}, after learning from {data['train']}. "
-        f"L1 and L1 + disc are blind and trained on sigma {trained_on}; classical methods are told the true kernel and "
-        "tuned for it. The blur is scipy's, noise "
-        f"{settings.noise:g}, 8 bits.",
+        f"L1 and L1 + disc are {training_of(settings)}; classical methods are told the true kernel and tuned for it. "
+        f"The blur is scipy's, noise {settings.noise:g}, 8 bits.",
         "L1 is the control: as many steps as L1 + disc, without disc_net. Sharpness 1 is as sharp as the truth. "
-        "`held-out: clear` is the verdict of a disc that trained nobody "
+        "`held-out` is the share taken for clear by a disc that trained nobody "
         f"({clear['heldout_clear']:.2f} of clear images); `two-sample` is how often a new network tells restored "
-        "from clear images, 0.5 being never more than by chance.",
+        "from clear images, 0.5 being chance.",
         *disc_sentences(metrics, settings),
-        *rival_sentences(metrics["restorers"]),
-        *condition_sentences(metrics["conditions"]),
+        *rival_sentences(metrics["restorers"], settings),
+        *harm_sentences(metrics),
         *judge_sentences(metrics),
         *clarity_sentences(metrics, settings),
     ]
+
+
+def training_of(settings: DeblurSettings) -> str:
+    """What the networks know of the blur."""
+    low, high = settings.sigma_range
+    return f"blind and trained on sigma {low:g} to {high:g}" if low < high else f"trained on sigma {low:g} alone"
 
 
 def disc_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> Iterator[str]:
     """What disc_net adds, at every blur."""
     for sigma in sorted(settings.test_sigmas):
         without, with_disc = (metrics["restorers"][name][str(sigma)] for name in ("l1", "l1_disc"))
+        told = (
+            ""
+            if without["two_sample"] is None
+            else f", two-sample from {without['two_sample']:.2f} to {with_disc['two_sample']:.2f}"
+        )
         yield (
-            f"At sigma {sigma:g} disc_net changes PSNR by {with_disc['psnr'] - without['psnr']:+.2f} dB, L1 by "
-            f"{with_disc['l1'] / without['l1'] - 1:+.1%}, sharpness from {without['sharpness']:.3f} "
-            f"to {with_disc['sharpness']:.3f}, two-sample from {without['two_sample']:.2f} to "
-            f"{with_disc['two_sample']:.2f}."
+            f"At sigma {sigma:g} disc_net changes PSNR by {with_disc['psnr'] - without['psnr']:+z.2f} dB, L1 by "
+            f"{with_disc['l1'] / without['l1'] - 1:+z.1%}, sharpness from {without['sharpness']:.3f} "
+            f"to {with_disc['sharpness']:.3f}{told}."
         )
 
 
@@ -60,24 +70,30 @@ def best_rival(restorers: Mapping[str, Mapping[str, Row]], sigma: str) -> str:
     return max(RIVALS, key=lambda name: restorers[name][sigma]["psnr"])
 
 
-def rival_sentences(restorers: Mapping[str, Mapping[str, Row]]) -> Iterator[str]:
+def rival_sentences(restorers: Mapping[str, Mapping[str, Row]], settings: DeblurSettings) -> Iterator[str]:
     """Where a classical method is still ahead."""
     for sigma, ours in restorers["l1"].items():
         best = best_rival(restorers, sigma)
         if 0 < (ahead := restorers[best][sigma]["psnr"] - ours["psnr"]) < math.inf:
-            told = f"{NAMES[best]}, told the kernel, is {ahead:.2f} dB ahead of L1, which is blind"
+            told = f"{NAMES[best]}, told the kernel, is {ahead:.2f} dB ahead of L1, {training_of(settings)}"
             yield f"At sigma {float(sigma):g} {told}."
 
 
-def condition_sentences(conditions: Mapping[str, Row]) -> Iterator[str]:
-    """Where restoring does harm, or would have been better left."""
-    for what in conditions.values():
-        for name in ("l1", "l1_disc"):
-            if -math.inf < (gain := what["psnr"][name] - what["psnr"]["identity"]) < 0:
-                yield (
-                    f"{NAMES[name]} does harm, {gain:+.1f} dB, against leaving the images as they are, where there is: "
-                    f"{what['caption']}; they end at {what['psnr'][name]:.1f} dB."
-                )
+def harm_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Where images had better been left as they are, by how much, and what becomes of them."""
+    restorers = metrics["restorers"]
+    tested = {
+        f"At sigma {float(sigma):g}": {name: by_sigma[sigma]["psnr"] for name, by_sigma in restorers.items()}
+        for sigma in restorers[IDENTITY]
+    }
+    beyond = {f'Under "{what["caption"]}"': what["psnr"] for what in metrics["conditions"].values()}
+    for where, psnr in (tested | beyond).items():
+        harm = {name: psnr[name] - psnr[IDENTITY] for name in LEARNED if name in psnr}
+        told = [
+            f"{NAMES[name]} {gain:+.1f} dB, to {psnr[name]:.1f}" for name, gain in harm.items() if -math.inf < gain < 0
+        ]
+        if told:
+            yield f"{where} restoring does harm, against leaving the images as they are: {'; '.join(told)} dB."
 
 
 def judge_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -87,14 +103,33 @@ def judge_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
             "The images have no labels of two classes or more, so there is no classifier: no accuracy on restored "
             "images and no Fréchet distance."
         )
+    if next(iter(metrics["restorers"]["l1"].values()))["two_sample"] is None:
+        yield (
+            f"The {metrics['data']['validation']} validation images are too few for a network to learn the two-sample "
+            "test from, so there is none."
+        )
 
 
 def clarity_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> Iterator[str]:
     """What there is between the two restorers."""
     if not settings.disc_weight:
         yield "With a disc weight of 0, L1 + disc is L1 again."
-    if settings.arch == "unet":  # the other is of no use to bs6207 restore
+    if settings.frontier:
+        control, *_, strong = metrics["frontier"]
         yield (
-            f"bs6207 restore takes clarity {metrics['clarity']['chosen']:.1f} unless told otherwise: the least at "
-            "which restored validation images score as clear with the held-out disc as clear ones, or the clearest."
+            f"On the frontier, from clarity 0, L1, to 1, {STRONG:g} times the disc weight, PSNR goes from "
+            f"{control['psnr']:.2f} to {strong['psnr']:.2f} dB and sharpness from {control['sharpness']:.3f} to "
+            f"{strong['sharpness']:.3f}, means over the blurs; frontier.csv and perception.png have the way."
+        )
+    if settings.arch == "unet":  # the other is of no use to bs6207 restore
+        clarity = metrics["clarity"]
+        score = next(row["heldout_score"] for row in clarity["validation"] if row["weight"] == clarity["chosen"])
+        why = (
+            "the least at which the held-out disc takes restored validation images for as clear as clear ones"
+            if score >= clarity["clear_score"]
+            else "the clearest to the held-out disc, which finds clear validation images clearer still"
+        )
+        yield (
+            f"bs6207 restore takes clarity {clarity['chosen']:g} unless told otherwise: {why} (mean score {score:.2f}, "
+            f"of clear ones {clarity['clear_score']:.2f})."
         )

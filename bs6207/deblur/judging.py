@@ -38,7 +38,8 @@ from bs6207.experiment import PieceSteps, Row, Storable
 from bs6207.metrics.distributions import frechet_distance
 from bs6207.metrics.restoration import Images, l1, psnr_of_each, psnr_per_image, sharpness, ssim
 
-TWO_SAMPLES = 2000  # validation images a side, at most, that the two-sample test learns from
+TWO_SAMPLES = 2000  # validation images a side, at most, that the two-sample test learns from, and
+FEWEST_SAMPLES = 50  # at least: of fewer a network learns nothing, and chance is what perfect restoration scores too
 EXAMPLES = 4  # images that are shown of every condition
 FOLLOWED_EXAMPLES = 6  # test images kept at every weight, for the page;
 MOST_EXAMPLE_PIXELS = 20_000  # fewer where they are large, but one at least
@@ -147,7 +148,8 @@ def judge_restorer(
     progress.step(f"{name} where it was not trained")
     samples = parts.validation[: 2 * TWO_SAMPLES].unit_pixels
     clear, others = samples[::2], samples[1::2]  # of different originals, as the test wants
-    for sigma in settings.test_sigmas if name != IDENTITY else ():  # blurred images are told apart at sight
+    asked = name != IDENTITY and len(others) >= FEWEST_SAMPLES  # blurred images are told apart at sight
+    for sigma in settings.test_sigmas if asked else ():
         judged.scores[sigma]["two_sample"] = two_sample_accuracy(
             clear, restored(others, sigma, VALIDATION_NOISE), sharp, from_file(judged.restored[sigma]), seed
         )
@@ -215,6 +217,7 @@ class Line(Storable):
     Attributes:
         choices: for every weight tried on validation images, PSNR and the mean score of the held-out disc.
         clarity: the weight chosen by them.
+        clear_score: the held-out disc's mean score of clear validation images.
         frontier: scores on the test images by weight and sigma; empty if none was asked for.
         blurred: by sigma, the first few test images as the restorers are given them, [sigmas, images, C, H, W].
         restored: what becomes of them, [weights, sigmas, images, C, H, W].
@@ -222,6 +225,7 @@ class Line(Storable):
 
     choices: list[Row]
     clarity: float
+    clear_score: float
     frontier: list[Row]
     blurred: Pixels
     restored: Pixels
@@ -240,7 +244,7 @@ def trace(settings: DeblurSettings, control: State, clearest: State, referees: R
     choices: list[Row] = []
     frontier: list[Row] = []
     examples: list[Pixels] = []
-    for weight in np.linspace(0, 1, FRONTIER_POINTS).tolist():
+    for weight in [point / (FRONTIER_POINTS - 1) for point in range(FRONTIER_POINTS)]:
         net = network(settings.arch, parts, interpolated(control, clearest, weight), device)
         restored = [restored_by(net, blurred, device) for blurred in tried]
         choices.append(
@@ -264,9 +268,9 @@ def trace(settings: DeblurSettings, control: State, clearest: State, referees: R
                 }
             )
         progress.step(f"{weight:.0%} of the way to the clearest restorer")
-    clarity = choose(choices, float(referees.heldout.scores(validation).mean()))
+    clear_score = float(referees.heldout.scores(validation).mean())
     blurred_few = np.stack([as_file(blurred[:few]) for blurred in given])
-    return Line(choices, clarity, frontier, blurred_few, np.stack(examples))
+    return Line(choices, choose(choices, clear_score), clear_score, frontier, blurred_few, np.stack(examples))
 
 
 def choose(choices: list[Row], clear: float) -> float:

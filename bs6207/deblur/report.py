@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bs6207.data.images import DataSet, npz
 from bs6207.deblur import figures
-from bs6207.deblur.answer import NAMES, best_rival, remarks
+from bs6207.deblur.answer import LEARNED, NAMES, best_rival, remarks
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.conditions import CONDITIONS
 from bs6207.deblur.judging import CLEAR, IDENTITY, Judged, Line, curve_sigmas
@@ -52,7 +52,7 @@ def report(
             }
             for condition, what in CONDITIONS.items()
         },
-        "clarity": {"chosen": line.clarity, "validation": line.choices},
+        "clarity": {"chosen": line.clarity, "clear_score": line.clear_score, "validation": line.choices},
         "disc_net": {"validation_accuracy": last(history, "disc_net", settings.seed)["validation_accuracy"]},
         "stages": settings.stages,
         "data": data.record() | {"train": len(parts.learn), "apart": len(parts.apart), "scored": len(parts.test)},
@@ -169,7 +169,7 @@ def headline(restorers: Mapping[str, Mapping[str, Row]], settings: DeblurSetting
     """Sigma by sigma: the blurred images, the best rival of each, and what was trained."""
     rows = []
     for sigma in map(str, sorted(settings.test_sigmas)):
-        for name in (IDENTITY, best_rival(restorers, sigma), "autoencoder", "l1", "l1_disc"):
+        for name in (IDENTITY, best_rival(restorers, sigma), *LEARNED):
             if name in restorers:
                 row = restorers[name][sigma]
                 rows.append(
@@ -179,7 +179,7 @@ def headline(restorers: Mapping[str, Mapping[str, Row]], settings: DeblurSetting
                         "PSNR dB": f"{row['psnr']:.2f}",
                         "L1": f"{row['l1']:.4f}",
                         "sharpness": f"{row['sharpness']:.3f}",
-                        "held-out: clear": f"{row['heldout_clear']:.2f}",
+                        "held-out": f"{row['heldout_clear']:.2f}",
                         "two-sample": "" if row["two_sample"] is None else f"{row['two_sample']:.2f}",
                     }
                 )

@@ -131,5 +131,5 @@ CAPTIONS: dict[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]] 
     ("deblur", "perception"): ("What sharpness costs in PSNR", sharpnesses),
     ("deblur", "disc_scores"): ("What the discriminators think of clear, blurred and restored images", sharpnesses),
     ("deblur", "conditions"): ("Blur and images that the training has not shown", restored),
-    ("deblur", "loss_curves"): ("Loss and validation scores over the epochs", restored),
+    ("deblur", "loss_curves"): ("Validation PSNR over the epochs", restored),
 }

@@ -2,7 +2,14 @@
 
 import pytest
 
-from bs6207.deblur.answer import condition_sentences, disc_sentences, judge_sentences, remarks, rival_sentences
+from bs6207.deblur.answer import (
+    clarity_sentences,
+    disc_sentences,
+    harm_sentences,
+    judge_sentences,
+    remarks,
+    rival_sentences,
+)
 from bs6207.deblur.settings import DeblurSettings
 
 SETTINGS = DeblurSettings(test_sigmas=[2.0, 1.0])
@@ -30,8 +37,8 @@ def made(**changes):
         "restorers": restorers,
         "conditions": conditions,
         "clear": {"1.0": {"heldout_clear": 0.99, "digit_accuracy": 0.98}},
-        "clarity": {"chosen": 0.7},
-        "data": {"scored": 1000, "name": "mnist", "train": 49500},
+        "clarity": {"chosen": 0.7, "clear_score": 2.5, "validation": [{"weight": 0.7, "heldout_score": 2.6}]},
+        "data": {"scored": 1000, "name": "mnist", "train": 49500, "validation": 5000},
     } | changes
 
 
@@ -42,25 +49,53 @@ def test_what_disc_net_adds_is_told_for_every_blur_in_order():
     assert second.endswith("two-sample from 0.80 to 0.50.")
 
 
-def test_a_rival_that_is_ahead_is_named_and_no_other():
+def test_a_change_that_rounds_to_nothing_has_no_minus():
     metrics = made()
-    assert not [*rival_sentences(metrics["restorers"])]
+    metrics["restorers"]["l1_disc"]["1.0"] = scored(29.999, 0.0199999)
+    assert "PSNR by +0.00 dB, L1 by +0.0%" in next(iter(disc_sentences(metrics, SETTINGS)))
+
+
+@pytest.mark.parametrize(
+    ("sigma", "told"), [("0.2:4", "blind and trained on sigma 0.2 to 4"), ("2", "trained on sigma 2 alone")]
+)
+def test_a_rival_that_is_ahead_is_named_and_no_other(sigma, told):
+    metrics, settings = made(), SETTINGS.model_copy(update={"sigma": sigma})
+    assert not [*rival_sentences(metrics["restorers"], settings)]
     metrics["restorers"]["tv"]["1.0"]["psnr"] = 30.5
-    assert [*rival_sentences(metrics["restorers"])] == [
-        "At sigma 1 TV, told the kernel, is 0.50 dB ahead of L1, which is blind."
+    assert [*rival_sentences(metrics["restorers"], settings)] == [
+        f"At sigma 1 TV, told the kernel, is 0.50 dB ahead of L1, {told}."
     ]
 
 
-def test_harm_is_told_of_each_restorer_that_does_it():
-    sentences = [*condition_sentences(made()["conditions"])]
-    assert [sentence.split(" does harm, ")[0] for sentence in sentences] == ["L1 + disc", "L1", "L1 + disc"]
-    assert "-1.5 dB" in sentences[1]
-    assert "end at 12.5 dB" in sentences[1]
+def test_harm_is_told_of_every_restorer_that_does_it_wherever_it_does():
+    metrics = made()
+    metrics["restorers"]["autoencoder"] = {"1.0": scored(25), "2.0": scored(13.5)}
+    assert [*harm_sentences(metrics)] == [
+        "At sigma 2 restoring does harm, against leaving the images as they are: autoencoder -0.5 dB, to 13.5 dB.",
+        'Under "no blur" restoring does harm, against leaving the images as they are: L1 + disc -0.5 dB, to 41.5 dB.',
+        'Under "motion" restoring does harm, against leaving the images as they are: L1 -1.5 dB, to 12.5; '
+        "L1 + disc -2.0 dB, to 12.0 dB.",
+    ]
 
 
-@pytest.mark.parametrize(("accuracy", "told"), [(0.98, 0), (None, 1)])
-def test_a_missing_classifier_is_told(accuracy, told):
-    assert len([*judge_sentences({"clear": {"1.0": {"digit_accuracy": accuracy}}})]) == told
+@pytest.mark.parametrize(("accuracy", "two_sample", "told"), [(0.98, 0.8, ""), (None, 0.8, "Fréch"), (1, None, "few")])
+def test_a_missing_judge_is_told(accuracy, two_sample, told):
+    metrics = made(clear={"1.0": {"digit_accuracy": accuracy, "heldout_clear": 1.0}})
+    metrics["restorers"]["l1"]["1.0"]["two_sample"] = two_sample
+    assert bool(told) == bool(sentences := [*judge_sentences(metrics)])
+    assert told in " ".join(sentences)
+    assert ("two-sample" in next(iter(disc_sentences(metrics, SETTINGS)))) == (two_sample is not None)
+
+
+def test_the_frontier_and_the_reason_of_the_clarity_are_told():
+    ends = [{"psnr": 29.0, "sharpness": 0.95}, {"psnr": 28.5, "sharpness": 1.01}]
+    settings = SETTINGS.model_copy(update={"frontier": True})
+    first, enough = clarity_sentences(made(frontier=ends), settings)
+    assert "40 times the disc weight, PSNR goes from 29.00 to 28.50 dB and sharpness from 0.950 to 1.010" in first
+    assert "takes clarity 0.7 unless told otherwise: the least" in enough
+    short = made()
+    short["clarity"]["clear_score"] = 2.7
+    assert "the clearest to the held-out disc, which finds clear" in next(iter(clarity_sentences(short, SETTINGS)))
 
 
 @pytest.mark.parametrize(
