@@ -56,7 +56,7 @@ def test_the_stages_add_up_to_epochs_and_none_is_empty(epochs):
     assert min(stages.values()) >= 1
 
 
-@pytest.mark.parametrize(("text", "expected"), [("0.5:3", (0.5, 3)), ("1.5", (1.5, 1.5)), ("0:0", (0, 0))])
+@pytest.mark.parametrize(("text", "expected"), [("0.5:3", (0.5, 3)), ("1.5", (1.5, 1.5)), ("0:3", (0, 3))])
 def test_sigma_is_a_range_or_a_number(text, expected):
     assert DeblurSettings(sigma=text).sigma_range == expected
 
