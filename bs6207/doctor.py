@@ -26,6 +26,7 @@ from typing import Literal, TypeAlias
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from bs6207 import __version__
 from bs6207.devices import choose_device, choose_precision, require_device
 from bs6207.errors import UserError
 from bs6207.processes import cores
@@ -77,6 +78,9 @@ def guarded(
         found, _, way_out = str(failure).rpartition("; ")
         yield Check(name, "broken", found, way_out)
     except Exception as failure:
+        if isinstance(failure, PackageNotFoundError) and failure.name == "bs6207":
+            yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
+            return
         yield Check(name, "broken", " ".join(f"{type(failure).__name__}: {failure}".split()), remedy)
 
 
@@ -90,7 +94,7 @@ def python(*_: object) -> Iterator[Check]:
 def packages(*_: object) -> Iterator[Check]:
     needed = [one for one in map(Requirement, requires("bs6207") or ()) if not one.marker or one.marker.evaluate()]
     whole = [f"{one.name} {version(one.name)}" for one in needed if not fault(one)]
-    yield Check("packages", "ok", ", ".join((f"bs6207 {version('bs6207')}", *whole)))
+    yield Check("packages", "ok", ", ".join((f"bs6207 {__version__}", *whole)))
     for one in needed:
         if said := fault(one):
             plain = f'python -m pip install --upgrade "{one.name}{one.specifier}"'

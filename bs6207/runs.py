@@ -30,11 +30,12 @@ from typing import Any, TypeAlias
 
 from filelock import FileLock, Timeout
 
+from bs6207 import __version__
 from bs6207.errors import FolderError, UserError
 from bs6207.experiment import FACTS, Result, Row, Settings, Table
 
 DECIDING = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network")  # versions that change bytes
-VERSIONED = ("bs6207", "torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
+VERSIONED = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
 RECORD = "config.toml"  # a folder that holds one is a run
 CELLS = "cells"  # where the pieces of a run under way put aside what they have, see checkpoints.py
 MADE_FOR = "made_for.json"
@@ -113,7 +114,7 @@ class Run:
             "seconds": seconds,
             "start": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
             "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
-            "versions": {name: version(name) for name in VERSIONED},
+            "versions": {"bs6207": __version__, **{name: version(name) for name in VERSIONED}},
         }
         self.write("env.json", strict_json(environment).encode())
 
