@@ -3,44 +3,96 @@
 import gc
 import io
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import forked
+import hypothesis
+import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import bs6207.processes  # which has garbage looked for seldom
+from bs6207 import cli
 
 gc.set_threshold(700, 10, 10)  # often again, or what one test leaves open is found, and told, in another
 torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
+
+# The same examples on every machine, and none too slow for a busy one.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=50)
+hypothesis.settings.load_profile("project")
+
+RUNS = {  # the trained fixtures: one short run of every story, which all tests of finished runs read
+    "bump": "bump",
+    "latent": "latent --config quick --dims 2 4 --epochs 3 --train-images 1000 --jobs 2",
+    "deblur": "deblur --config quick --epochs 4 --train-images 300 --test-images 40 --test-sigmas 1.5 --batch-size 8",
+}
+
+# Tests that share what is slow to start or to train; a group goes to one worker, the longest first.
+GROUPS = ("processes", "deblur", "browser", "cluster", "latent", "umap", "referees", "onnx")
+
+READ_AT_START = ("PYTHON", "LC_", "MPL")  # environment variables that Python or matplotlib reads as it is imported
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `bs6207` with `arguments` in a process of its own: forked, unless Python is to start in another environment.
+    """Run `bs6207` with `arguments` in a process of its own: forked, unless `environment` is read when Python starts.
 
     On macOS, where libraries do not bear a fork, and on Windows it starts anew too.
     """
     own = {"BS6207_DATA": "", "XDG_CACHE_HOME": str(cwd.with_name(cwd.name + "-cache"))}
-    if not environment and sys.platform == "linux":
-        return forked.run(arguments, cwd, os.environ | own)
+    if sys.platform == "linux" and not any(name.startswith(READ_AT_START) for name in environment):
+        return forked.run(arguments, cwd, os.environ | own | environment)
     return subprocess.run(
         [sys.executable, "-m", "bs6207", *arguments],
         cwd=cwd,
         env=os.environ | own | environment,
         capture_output=True,
         text=True,
-        timeout=forked.PATIENCE,
+        timeout=forked.LIMIT,
     )
 
 
+def arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file, which is closed again."""
+    with np.load(file) as held:
+        return dict(held)
+
+
+@contextmanager
+def standard_streams() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+    """What a terminal of UTF-8 would get: stdout, which is strict, and stderr, which is not."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
+    sys.stderr = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    try:
+        yield sys.stdout, sys.stderr
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def pytest_collection_finish(session):
+    """What has been imported stays, and the search for garbage need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that in the end no worker is left alone with one."""
-    items.sort(key=lambda item: item.path.name not in ("test_killed.py", "test_quick_runs.py"))
+    """Groups first and among them the longest, so that in the end no worker is left alone with one."""
+
+    def place(item) -> int:
+        group = item.get_closest_marker("xdist_group")
+        return GROUPS.index(group.args[0]) if group else len(GROUPS)
+
+    items.sort(key=place)
 
 
 class Watched:
@@ -91,6 +143,64 @@ class Shelf(Watched):
 
     def kept(self):
         return torch.load(io.BytesIO(self.aside.getvalue()), weights_only=False) if self.aside else None
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], Any]], Path]:
+    """`shared(name, make)`: a folder that the first test process to ask for it fills by `make(folder)`; all read it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], Any]) -> Path:
+        folder, done = base / name / "here", base / name / "done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a process left that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def trained(shared) -> Callable[[str], Path]:
+    """`trained(story)`: the run folder of that story's run in `RUNS`, to be read and not written."""
+
+    def run(line: str, cwd: Path) -> None:
+        done = call(*line.split(), cwd=cwd)
+        assert done.returncode == 0, done.stderr
+        (cwd / "stdout").write_text(done.stdout)
+
+    return lambda story: shared(story, lambda folder: run(RUNS[story], folder)) / "outputs" / story
+
+
+@pytest.fixture
+def main(tmp_path: Path, monkeypatch) -> Command:
+    """`main(*arguments)`: the command in this process and the test's own folder; for what ends before any work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(cli.gc, "freeze", lambda: None)  # as if this process ended there
+    monkeypatch.setenv("BS6207_DATA", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.with_name(tmp_path.name + "-cache")))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["bs6207", *arguments])
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        with standard_streams() as streams, pytest.raises(SystemExit) as ended:
+            try:
+                cli.main()
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
+        for stream in streams:
+            stream.flush()
+        out, err = (stream.buffer.getvalue().decode() for stream in streams)
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, out, err)
+
+    return run
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ IMPORTED = (
     "sklearn.cluster",
     "torch._dynamo",
 )
-PATIENCE = 900  # seconds; what takes longer, beside other tests on a slow machine, hangs and is killed
+LIMIT = 1800  # seconds; what takes longer, beside other tests on a slow machine, hangs and is killed
 
 
 @cache
@@ -65,7 +65,7 @@ def become(arguments: list[str], cwd: str, environment: dict[str, str], streams:
     """Be the command, to the end; to take the interpreter apart too would cost a second."""
     from bs6207.cli import main
 
-    signal.alarm(PATIENCE)
+    signal.alarm(LIMIT)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

@@ -31,12 +31,12 @@ MAY_IMPORT = {  # a module or package: what of this project it may import, itsel
     "preloaded": set(),
     "cluster": {"errors", "processes", "runs"},
     "cells": {"checkpoints", "experiment", "errors", "processes"},
-    "runs": {"experiment", "errors", "figures"},
+    "runs": {"__init__", "experiment", "errors", "figures"},
     "data": {"data", "experiment", "errors", "names"},
     "metrics": {"metrics"},
     **{story: SHARED | {story} for story in STORIES},
     "report": {"report", "runs", "experiment", "errors", "names", "__init__"},
-    "doctor": {"data", "devices", "errors", "figures", "processes", "runs"},
+    "doctor": {"__init__", "data", "devices", "errors", "figures", "processes", "runs"},
     "cli": STORIES
     | {"__init__", "cells", "checkpoints", "cluster", "console", "devices", "doctor", "errors", "experiment", "options"}
     | {"processes", "report", "runs"},

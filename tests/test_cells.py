@@ -18,7 +18,9 @@ from bs6207.errors import UserError
 from bs6207.experiment import Lost
 from bs6207.processes import workers
 
-SECONDS = 20  # within which a process that should end must have ended
+pytestmark = pytest.mark.xdist_group("processes")
+
+SECONDS = 300  # within which a process that should end must have ended
 
 
 class Seen:
@@ -33,7 +35,7 @@ class Seen:
 
 def cube(number, progress):
     """Work that takes the longer the smaller its number, so that outcomes are ready out of order."""
-    time.sleep(0.05 * (4 - number))
+    time.sleep(0.02 * (4 - number))
     progress.record({"number": number, "part": "first"})
     progress.tell(f"at {number}")
     progress.step(f"cubing {number}")
@@ -74,6 +76,13 @@ def begin(piece, progress):
 def sleep(folder, progress):
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prepared():
+    """Processes are forked from one that has imported this file and what it needs."""
+    with workers(2, ["torch", __name__]) as processes:
+        list(each(processes, abs, [1]))
 
 
 @pytest.fixture
@@ -118,7 +127,7 @@ def test_whoever_deals_gets_ready_for_later_once_others_have_begun(tmp_path):
     ready = []
 
     def get_ready():
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + SECONDS
         while not any(begun.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.01)
         ready.append(any(begun.iterdir()))
@@ -228,7 +237,7 @@ if __name__ == "__main__":
     script = tmp_path / "script.py"
     script.write_text(code)
     parent = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS
     while len(asleep := [int(file.name) for file in tmp_path.iterdir() if file.name.isdigit()]) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -245,7 +254,7 @@ def lives(process):
     return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where /proc tells a process's children")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_no_worker_outlives_its_parent(sleepers, number):
     parent, asleep = sleepers

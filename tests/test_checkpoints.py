@@ -73,7 +73,7 @@ def test_the_last_is_used_and_nothing_is_noted(kept):
     assert kept[2] == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_one_flipped_bit_anywhere_is_found_and_the_one_before_is_used(kept, place, bit):
     _, file, notes = kept

@@ -12,7 +12,7 @@ from collections import namedtuple
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -130,6 +130,17 @@ def test_a_package_that_is_missing_or_too_old_is_a_row_and_the_others_are_listed
     assert found["nosuch-package"].found == "nosuch-package is not installed"
     assert found["numpy"].remedy == 'python -m pip install --upgrade "numpy>=999"'
     assert found["torch"].remedy == doctor.REINSTALL
+
+
+@pytest.mark.parametrize("look", [doctor.python, doctor.packages, doctor.extras])
+def test_a_package_that_runs_from_its_folder_is_told_how_to_be_installed(monkeypatch, look):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    for name in ("metadata", "requires"):
+        monkeypatch.setattr(doctor, name, missing)
+    (row,) = rows(look).values()
+    assert (row.state, row.remedy) == ("warn", "there, pip install .")
 
 
 def test_every_extra_is_told_with_what_it_brings_and_a_missing_one_breaks_nothing(monkeypatch):

@@ -3,17 +3,16 @@
 `main` runs in this process, with experiments that end at once.
 """
 
-import io
 import shutil
 import signal
 import sys
 from collections import Counter
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import typer
+from conftest import standard_streams
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +26,8 @@ from bs6207.latent import experiment as latent_experiment
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, flag_of
 
-EXAMPLES = 500
+EXAMPLES = 100
+MANY = 20  # times as many where there is time
 SETTINGS = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings, "restore": RestoreSettings}
 
 ADVERSARIAL = [
@@ -173,19 +173,6 @@ SPOILT = st.one_of(
 )
 
 
-@contextmanager
-def standard_streams():
-    """What a terminal of UTF-8 would get: stdout, which is strict, and stderr, which is not."""
-    before = sys.stdout, sys.stderr
-    sys.stdout = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
-    sys.stderr = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
-    seen = [sys.stdout, sys.stderr]
-    try:
-        yield seen
-    finally:
-        sys.stdout, sys.stderr = before
-
-
 @pytest.fixture
 def run_main(monkeypatch, tmp_path):
     """`run_main(line, config)`: the exit code, after all claims have been checked."""
@@ -243,21 +230,24 @@ def everything(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-RULES = settings(
-    max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
+OFTEN = pytest.mark.parametrize("often", [1, pytest.param(MANY, marks=pytest.mark.slow)])
 
 
-def test_no_line_does_harm(run_main):
+def rules(examples: int) -> settings:
+    return settings(max_examples=examples, suppress_health_check=list(HealthCheck))
+
+
+@OFTEN
+def test_no_line_does_harm(run_main, often):
     codes = Counter()
 
-    @RULES
+    @rules(often * EXAMPLES)
     @given(LINES)
     def check(line):
         codes[run_main(line)] += 1
 
     check()
-    assert set(codes) == {0, 1, 2}
+    assert set(codes) >= ({0, 2} if often == 1 else {0, 1, 2})
 
 
 NAMING = [
@@ -268,18 +258,20 @@ NAMING = [
 ]
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("command", "flag"), NAMING)
-def test_no_odd_word_does_harm(run_main, command, flag):
+def test_no_odd_word_does_harm(run_main, command, flag, every):
     pictures = ["file"] if command == "restore" else []
-    for word in ADVERSARIAL:
+    for word in ADVERSARIAL[len(flag) % every :: every]:
         run_main([command, *pictures, flag, word])
 
 
+@OFTEN
 @pytest.mark.parametrize("command", SETTINGS)
-def test_no_file_does_harm(run_main, command):
+def test_no_file_does_harm(run_main, command, often):
     codes = Counter()
 
-    @settings(RULES, max_examples=EXAMPLES // len(SETTINGS))
+    @rules(often * EXAMPLES // len(SETTINGS))
     @given(tables(command), SPOILT)
     def check(table, spoilt):
         bytes_added, place = spoilt

@@ -1,28 +1,27 @@
 """Every command, stopped at any instant from its first import to its last rename, ends with the same bytes."""
 
 import os
+import shutil
 import signal
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
-from bench.kills import COMMANDS, instants, kill_and_resume, leave_alone, start
+from bench.kills import instants, kill_and_resume, leave_alone, start
 
-KILLS = 10  # one of every turn; tests/bench/kills.py does hundreds
-SECONDS = 60  # within which the first checkpoint must lie there
+pytestmark = pytest.mark.xdist_group("processes")
+
+KILLS = 20  # two of every turn; tests/bench/kills.py does hundreds
+SECONDS = 600  # within which the first checkpoint must lie there
 
 
 @pytest.fixture(scope="module")
-def wholes(tmp_path_factory):
-    """Every command's run that was left alone."""
+def whole(tmp_path_factory):
+    """`whole(command)`: a run that was left alone."""
     folder = tmp_path_factory.mktemp("whole")
-    return {command: leave_alone(command, folder) for command in COMMANDS}
-
-
-@pytest.mark.parametrize(("command", "share"), instants(KILLS, seed=6207))
-def test_a_killed_run_ends_with_the_bytes_of_one_that_was_left_alone(wholes, tmp_path, command, share):
-    assert kill_and_resume(wholes[command], share, tmp_path) == ""
+    return cache(lambda command: leave_alone(command, folder))
 
 
 def put_aside(outputs, process):
@@ -40,25 +39,41 @@ def children(process):
     return [child for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-C", "terminated"])
-def test_a_stopped_run_says_how_to_go_on_and_does_so_even_from_a_damaged_file(wholes, tmp_path, number):
-    process = start("latent", tmp_path)
-    aside = put_aside(tmp_path, process)
-    process.send_signal(number)
-    _, told = process.communicate()
-    assert process.returncode == 128 + number
-    assert "run the same command to go on" in told
+def test_a_run_that_is_stopped_in_every_way_ends_with_the_bytes_of_one_that_was_left_alone(whole, tmp_path):
+    """SIGTERM, ctrl-C, kill -9 and a damaged file, each with its exit code, while the earlier run stays as it was."""
+    left_alone = whole("latent")
+    (earlier := tmp_path / "latent").mkdir()
+    (earlier / "metrics.json").write_text("{}")
+    (earlier / "config.toml").write_text("[latent]\n")
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        process = start("latent", tmp_path)
+        aside = put_aside(tmp_path, process)
+        process.send_signal(number)
+        _, told = process.communicate()
+        assert process.returncode == code
+        assert (earlier / "metrics.json").read_text() == "{}"
+        if number != signal.SIGKILL:
+            assert told.splitlines()[-1].startswith("bs6207: stopped; earlier runs are untouched, run the same command")
+            shutil.rmtree(tmp_path / "latent.partial")
     aside.write_bytes(aside.read_bytes()[:-1])
     again = start("latent", tmp_path)
     _, told = again.communicate()
     assert again.returncode == 0, told
     assert "goes on where it was interrupted" in told
     assert f"{aside} is damaged" in told
-    assert wholes["latent"].contents(tmp_path) == wholes["latent"].contents(wholes["latent"].outputs)
+    assert left_alone.contents(tmp_path) == left_alone.contents(left_alone.outputs)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(wholes, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "share"), instants(KILLS, seed=6207))
+def test_a_killed_run_ends_with_the_bytes_of_one_that_was_left_alone(whole, tmp_path, command, share):
+    assert kill_and_resume(whole(command), share, tmp_path) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where /proc tells a process's children")
+def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(whole, tmp_path):
+    left_alone = whole("latent")
     process = start("latent", tmp_path)
     put_aside(tmp_path, process)
     (server,) = [
@@ -68,4 +83,4 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(wholes,
     _, told = process.communicate()
     assert process.returncode == 0, told
     assert "it goes on when no other is under way" in told
-    assert wholes["latent"].contents(tmp_path) == wholes["latent"].contents(wholes["latent"].outputs)
+    assert left_alone.contents(tmp_path) == left_alone.contents(left_alone.outputs)

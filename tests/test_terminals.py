@@ -18,7 +18,7 @@ BUMP = f"{COMMAND} bump --optimizer gd"
 REFUSED = f"{COMMAND} bump --optimizer adm"
 FULL = "bs6207: cannot print to stdout: No space left on device; what the run wrote is whole\n"
 
-LINES = {  # in bash: the exit code, and what else arrives on stderr
+LINES = {  # in bash: the exit code, and the run that is written
     "stdout into a reader that leaves": (f"{BUMP} | head -1 >/dev/null", 0, "bump"),
     "json into one that leaves": (f"{BUMP} --json | head -c 1 >/dev/null", 0, "bump"),
     "stderr into one that leaves": (f"{BUMP} --json 2> >(true) >/dev/null", 0, "bump"),
@@ -32,7 +32,16 @@ LINES = {  # in bash: the exit code, and what else arrives on stderr
 }
 
 
-@pytest.mark.parametrize(("line", "code", "written"), LINES.values(), ids=LINES)
+OFTEN = {"all closed", "a full disk"}  # a run in a process of its own is slow
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "written"),
+    [
+        pytest.param(*case, id=name, marks=() if name in OFTEN or not case[2] else pytest.mark.slow)
+        for name, case in LINES.items()
+    ],
+)
 def test_a_stream_that_takes_nothing_changes_neither_the_run_nor_its_exit_code(tmp_path, line, code, written):
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == code
@@ -81,11 +90,13 @@ ENCODINGS = [  # the environment, a folder, and how it is printed
 
 
 @pytest.mark.parametrize(("encoding", "folder", "printed"), ENCODINGS)
-def test_letters_that_an_encoding_lacks_are_escaped(bs6207, tmp_path, encoding, folder, printed):
-    done = bs6207("bump", "--optimizer", "gd", "--out", folder, DISPLAY="", WAYLAND_DISPLAY="", **encoding)
+def test_letters_that_an_encoding_lacks_are_escaped(bs6207, trained, tmp_path, encoding, folder, printed):
+    (tmp_path / folder).mkdir()
+    page = ("report", str(trained("bump")), "--out", f"{folder}/page.html")
+    done = bs6207(*page, DISPLAY="", WAYLAND_DISPLAY="", **encoding)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == printed
-    assert (tmp_path / folder / "metrics.json").is_file()
+    assert done.stdout.splitlines()[-1] == f"{printed}/page.html"
+    assert (tmp_path / folder / "page.html").is_file()
 
 
 WIDE = Table(

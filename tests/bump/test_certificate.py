@@ -200,7 +200,7 @@ def linear_optimizers(draw):
     }
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)
+@settings(max_examples=10)
 @given(linear_optimizers(), st.floats(0.5, 1.5))
 def test_a_long_float_path_ends_at_the_proved_maximum_and_never_exceeds_it(optimizer, distance):
     name, hyperparameters = optimizer
@@ -223,7 +223,7 @@ def test_a_long_float_path_ends_at_the_proved_maximum_and_never_exceeds_it(optim
         ("gd", {"lr": 0.3}, 3, 2, 0.2),
         ("gd", {"lr": 0.25}, 3, 2, 0.0),
         ("momentum", {"lr": 0.3, "momentum": 0.9}, 335, 12, 1.20323),
-        ("adam", ADAM, 37_412, 20, 0.4101842951299659),
+        pytest.param("adam", ADAM, 37_412, 20, 0.4101842951299659, marks=pytest.mark.slow),
         ("adamw", ADAM | {"beta2": 0.99, "weight_decay": 0.01}, None, 901, 0.397177723481),
         ("rmsprop", {"lr": 0.3, "alpha": 0.99, "eps": 0.0}, None, 2, 2.0),
         ("rprop", {"lr": 0.3}, None, 4, 0.1136),
@@ -241,6 +241,7 @@ def test_the_state_of_the_float_implementation_repeats(name, hyperparameters, fi
     assert max(path) - 1.0 == found["h_max"] == path[found["step"]] - 1.0
 
 
+@pytest.mark.slow
 def test_bias_corrections_must_be_exactly_one_before_a_state_counts():
     found = find_recurrence("adam", ADAM, 1.0, implementation("adam", ADAM), 60_000)
     assert 1 - 0.999 ** (found["first_step"] - 1) < 1 == 1 - 0.999 ** found["first_step"]
@@ -270,8 +271,8 @@ def test_once_bias_corrections_are_one_the_step_count_changes_nothing(name):
 @pytest.mark.parametrize(("name", "momentum"), [("nesterov", 0.9), ("momentum", 0.99)])
 def test_no_recurrence_is_claimed_where_none_is_found(name, momentum):
     h = {"lr": 0.3, "momentum": momentum}
-    with pytest.raises(Refusal, match="does not repeat within 5000 steps"):
-        find_recurrence(name, h, 1.0, implementation(name, h), 5000)
+    with pytest.raises(Refusal, match="does not repeat within 2000 steps"):
+        find_recurrence(name, h, 1.0, implementation(name, h), 2000)
 
 
 def test_a_recurrence_is_sought_where_no_interval_proof_is_found():

@@ -119,7 +119,7 @@ def test_what_exact_arithmetic_cannot_settle_is_refused(name, hyperparameters, s
         exact_summit(name, hyperparameters, 1.0, steps)
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(st.integers(1, 500), st.integers(1, 1500))
 def test_gradient_descent_ties_exactly_where_the_rate_divides_the_distance(lr, distance):
     """In thousandths: up to the first multiple of lr at L or beyond, and back and forth from there."""
@@ -130,7 +130,7 @@ def test_gradient_descent_ties_exactly_where_the_rate_divides_the_distance(lr, d
     assert summit.ties == (list(range(landing, landing + 11, 2)) if distance % lr == 0 else [])
 
 
-@settings(deadline=None, max_examples=40, derandomize=True)
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(1, 500), st.integers(0, 99), st.booleans())
 def test_adam_ties_first_exactly_where_the_rate_divides_the_distance(count, lr, beta1, divides):
     """Until the slope turns every step of Adam is lr, whatever its betas (lr in thousandths, beta1 in hundredths)."""
@@ -151,7 +151,7 @@ def rational_optimizers(draw):
     return name, ADAM | {"lr": lr, "beta1": decay} | ({"weight_decay": 0.01} if name == "adamw" else {})
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(rational_optimizers(), st.floats(0.5, 1.5))
 def test_away_from_ties_the_float_path_has_the_same_summit(optimizer, distance):
     name, hyperparameters = optimizer

@@ -54,7 +54,7 @@ def walk_with_kernel(kernel, slopes, values):
 
 
 @pytest.mark.parametrize("name", KERNELS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_every_kernel_walks_as_torch_does(name, data):
     values = {key: data.draw(RANGES[key], key) for key in KERNELS[name].hyperparameters}
@@ -64,7 +64,7 @@ def test_every_kernel_walks_as_torch_does(name, data):
     np.testing.assert_allclose(walked, expected, rtol=1e-12, atol=1e-12 * max(1, np.abs(expected).max()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(lr=RANGES["lr"], beta1=RANGES["beta1"], eps=RANGES["eps"], seed=st.integers(0, 99))
 def test_adam_of_signs_walks_as_torch_does_whatever_beta2(lr, beta1, eps, seed):
     values = {"lr": lr, "beta1": beta1, "beta2": 0.9, "eps": eps}
@@ -75,7 +75,7 @@ def test_adam_of_signs_walks_as_torch_does_whatever_beta2(lr, beta1, eps, seed):
 
 
 @pytest.mark.parametrize("name", ["gd", "momentum", "nesterov", "adam of signs"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_without_slopes_a_walk_ends_where_its_coast_says(name, data):
     kernel = {**KERNELS, "adam of signs": ADAM_OF_SIGNS}[name]

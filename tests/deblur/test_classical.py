@@ -65,7 +65,7 @@ def test_tv_finds_the_minimum_that_a_general_solver_finds():
     assert np.abs(ours.ravel() - found).max() < 0.01
 
 
-@pytest.mark.parametrize("sigma", [1.0, 2.0])
+@pytest.mark.parametrize("sigma", [2.0, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_tv_has_converged_within_two_hundredths_of_a_decibel(sigma, monkeypatch):
     blurred = blur_for_test(DIGITS, sigma, NOISE, 0)
     strength = tune(RIVALS["tv"], DIGITS, sigma, NOISE)
@@ -130,7 +130,10 @@ def test_channels_are_restored_one_by_one_at_any_size_and_sigma(name, sigma):
         assert np.abs(alone - together[:, [channel]]).max() < 1e-4
 
 
-@pytest.mark.parametrize(("sigma", "noise"), [(0.5, 0.05), (1.0, 0.01), (3.0, 0.05)])
+@pytest.mark.parametrize(
+    ("sigma", "noise"),
+    [(1.0, 0.01), *(pytest.param(sigma, 0.05, marks=pytest.mark.slow) for sigma in (0.5, 3.0))],
+)
 @pytest.mark.parametrize("name", RIVALS)
 def test_the_tuned_strength_lies_inside_and_its_neighbours_are_no_better(name, sigma, noise):
     strengths = RIVALS[name].strengths

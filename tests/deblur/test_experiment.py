@@ -1,5 +1,6 @@
 """The whole experiment, on images of the user's own and on a few digits."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,18 +19,21 @@ from bs6207.deblur.parts import APART, SMALLEST_SIDE, divide
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError, DivergenceError
 
+pytestmark = pytest.mark.xdist_group("deblur")  # its tests share what one of them has trained
+
 LEARNED = ("autoencoder", "l1", "l1_disc")
 QUICK = DeblurSettings(
-    data="mnist-5k", epochs=10, train_images=400, batch_size=16, test_images=60, test_sigmas=[1.5], frontier=True
+    data="mnist-5k", epochs=6, train_images=200, batch_size=16, test_images=40, test_sigmas=[1.5], frontier=True
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _hurry():
-    """Referees that learn for a few steps, and few images to follow: what they find is tested elsewhere."""
+    """Referees that learn for a few steps, few images to tune by and to follow: what they find is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, steps in (("DISC_STEPS", 60), ("TWO_SAMPLE_STEPS", 20), ("CLASSIFIER_STEPS", (40, 40))):
+        for name, steps in (("DISC_STEPS", 40), ("TWO_SAMPLE_STEPS", 10), ("CLASSIFIER_STEPS", (30, 30))):
             patch.setattr(referees, name, steps)
+        patch.setattr(study, "TUNING_IMAGES", 20)
         for module in (study, judging):
             patch.setattr(module, "FOLLOWED_IMAGES", 60)
         yield
@@ -74,13 +78,13 @@ def test_the_frontier_runs_from_the_control_to_the_strong_restorer(finished):
     assert result.weights["restorer_l1"].facts["clarity"] == result.metrics["clarity"]["chosen"]
 
 
-def test_the_truth_scores_what_nothing_can_exceed(finished):
-    metrics = finished[0].metrics
+def test_the_truth_scores_what_nothing_can_exceed_and_is_taken_for_clear(trained):
+    metrics = json.loads((trained("deblur") / "metrics.json").read_text())
     clear = metrics["clear"]["1.5"]
-    assert clear["psnr"] == np.inf
+    assert clear["psnr"] is None  # infinite
     assert clear["l1"] == 0
     assert clear["sharpness"] == clear["ssim"] == 1
-    assert clear["heldout_clear"] > max(row["1.5"]["heldout_clear"] for row in metrics["restorers"].values())
+    assert clear["heldout_clear"] > metrics["restorers"]["identity"]["1.5"]["heldout_clear"] + 0.5
     assert clear["plausibility"] == pytest.approx(41, abs=1.5)  # noise of 0.01, halved by clipping where all is black
 
 
@@ -94,11 +98,13 @@ def save_squares(folder, shape):
         Image.fromarray(pixels).save(folder / f"{place}.png")
 
 
-@pytest.mark.parametrize(("shape", "image_shape"), [((20, 24, 3), [3, 20, 24]), ((33, 31), [1, 33, 31])])
+@pytest.mark.parametrize(
+    ("shape", "image_shape"), [((20, 24, 3), [3, 20, 24]), pytest.param((33, 31), [1, 33, 31], marks=pytest.mark.slow)]
+)
 def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, shape, image_shape):
     save_squares(tmp_path, shape)
     settings = DeblurSettings(
-        data=str(tmp_path), epochs=20, batch_size=4, sigma="1.5", test_sigmas=[1.5], test_images=10
+        data=str(tmp_path), epochs=12, batch_size=4, sigma="1.5", test_sigmas=[1.5], test_images=10
     )
     result = run(settings, Watched())
     assert result.settings.data == str(tmp_path)
@@ -112,6 +118,7 @@ def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, sha
         assert any(told in remark for remark in result.remarks)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_is_trained_in_place_of_the_unet_and_draws_digits():
     settings = QUICK.model_copy(update={"arch": "autoencoder", "frontier": False, "train_images": 1000})
     restorers = run(settings, Watched()).metrics["restorers"]

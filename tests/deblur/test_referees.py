@@ -17,6 +17,8 @@ from bs6207.deblur.referees import (
     two_sample_accuracy,
 )
 
+pytestmark = pytest.mark.xdist_group("referees")  # its tests share what one of them has trained
+
 DIGITS = embedded_digits()
 TEST = DIGITS.test.unit_pixels[:500]
 LEARN, OTHERS = (DIGITS.train[part].unit_pixels for part in (slice(1000, 1400), slice(1400, 1800)))
@@ -75,8 +77,8 @@ def test_what_8_bits_cannot_hold_gives_nothing_away(monkeypatch):
 
 def test_the_same_seed_gives_the_same_referees_and_leaves_the_runs_random_numbers_alone(monkeypatch):
     for steps in ("DISC_STEPS", "TWO_SAMPLE_STEPS"):
-        monkeypatch.setattr(referees, steps, 6)
-    monkeypatch.setattr(referees, "CLASSIFIER_STEPS", (6, 6))
+        monkeypatch.setattr(referees, steps, 3)
+    monkeypatch.setattr(referees, "CLASSIFIER_STEPS", (3, 3))
     blurred = blur_for_test(OTHERS, 0.4, 0.0, 0)
 
     def verdicts(seed):

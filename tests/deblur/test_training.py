@@ -22,6 +22,7 @@ from bs6207.deblur.training import (
 from bs6207.errors import DivergenceError
 
 DIGITS = torch.from_numpy(embedded_digits().train.pixels[:320])
+FEW = DIGITS[:96]
 SETTINGS = DeblurSettings(batch_size=32, sigma="1:2", lr=0.002, precision="fp32")
 
 
@@ -90,7 +91,7 @@ def test_the_restorer_learns_and_without_disc_weight_equals_its_control():
         torch.manual_seed(0)
         net = UNet()
         settings = SETTINGS.model_copy(update={"disc_weight": weight, "disc": "frozen"})
-        rows = list(train_restorer(net, DIGITS, 4, 0.002, 0, settings, disc_net))
+        rows = list(train_restorer(net, DIGITS[:160], 4, 0.002, 0, settings, disc_net))
         assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
         nets.append(weights(net))
     assert torch.equal(nets[0], nets[1])  # the same images, blur and noise
@@ -136,7 +137,7 @@ def test_disc_net_learns_on_only_if_it_is_asked_to(disc, loss):
     disc_net, net = DiscNet(), UNet()
     before = weights(disc_net)
     settings = SETTINGS.model_copy(update={"disc": disc, "disc_loss": loss})
-    list(train_restorer(net, DIGITS, 1, 0.002, 0, settings, disc_net))
+    list(train_restorer(net, FEW, 1, 0.002, 0, settings, disc_net))
     assert torch.equal(before, weights(disc_net)) == (disc == "frozen")
 
 
@@ -164,7 +165,7 @@ def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
 def test_weights_stay_in_single_precision(precision):
     net = UNet()
     settings = SETTINGS.model_copy(update={"precision": precision})
-    list(train_restorer(net, DIGITS, 1, 0.002, 0, settings))
+    list(train_restorer(net, FEW, 1, 0.002, 0, settings))
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     assert restore(net, DIGITS[:4] / 255).dtype == torch.float32
 
@@ -177,7 +178,7 @@ def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(disc):
         torch.manual_seed(0)
         net, disc_net = UNet(), DiscNet()
         watch = Watch(lambda: {"sum": weights(net).sum().item()}, progress)
-        rows = list(train_restorer(net, DIGITS, 4, 0.002, 0, settings, disc_net, watch))
+        rows = list(train_restorer(net, FEW, 4, 0.002, 0, settings, disc_net, watch))
         return rows, weights(net), weights(disc_net)
 
     whole, shelf = trained(None), Shelf(2)

@@ -12,7 +12,11 @@ from bs6207.latent.clusterers import CLUSTERERS, EXTRAS, SEES_IMAGES, connected,
 from bs6207.latent.settings import LatentSettings
 from bs6207.metrics.clusters import agreement, sizes
 
-EVERY = [name for name in CLUSTERERS if name not in SEES_IMAGES]  # for the others see test_contrast.py
+EVERY = [  # for those that see images see test_contrast.py; one process imports and compiles UMAP, which takes long
+    pytest.param(name, marks=pytest.mark.xdist_group("umap")) if name == "umap-gmm" else name
+    for name in CLUSTERERS
+    if name not in SEES_IMAGES
+]
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +61,7 @@ def test_every_clusterer_takes_more_clusters_than_there_are_blobs_and_a_single_o
     assert set(CLUSTERERS[name](1, 0).fit(vectors).predict(vectors)) == {0}
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if name != "umap-gmm"])
+@pytest.mark.parametrize("name", [name for name in EVERY if isinstance(name, str)])
 @pytest.mark.parametrize(
     "vectors",
     [

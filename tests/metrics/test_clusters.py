@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score
 
 from bs6207.metrics.clusters import agreement, majority_classes, match_clusters, purity, score_clusters, sizes
 
@@ -45,7 +44,7 @@ def test_the_naming_comes_from_elsewhere_and_is_not_mended_on_the_images_scored(
 def test_no_other_one_to_one_naming_does_better(pairs):
     clusters, labels = (np.array(side) for side in zip(*pairs, strict=True))
     ours = score_clusters(clusters, labels, match_clusters(clusters, labels))["accuracy"]
-    best = max(accuracy_score(labels, np.array(names)[clusters]) for names in permutations(range(4)))
+    best = max((np.array(names)[clusters] == labels).mean() for names in permutations(range(4)))
     assert ours == pytest.approx(best)
 
 
@@ -57,9 +56,7 @@ def test_of_more_clusters_than_classes_the_best_few_are_named_and_the_rest_are_w
     assert len(set(naming.values())) == len(naming)
     ours = score_clusters(clusters, labels, naming)["accuracy"]
     unnamed = 9
-    best = max(
-        accuracy_score(labels, np.array(names)[clusters]) for names in permutations([0, 1, 2, unnamed, unnamed + 1])
-    )
+    best = max((np.array(names)[clusters] == labels).mean() for names in permutations([0, 1, 2, unnamed, unnamed + 1]))
     assert ours == pytest.approx(best)
 
 

@@ -1,76 +1,88 @@
 """What the tests of the page share: runs to show, and a browser that reaches nothing but the file."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from conftest import call
-from playwright.sync_api import sync_playwright
+from report.browsing import Visits, find_browser, running_browser, wait_for_frame, wait_until_ready
 from report.made_runs import made_run
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 
-
-@pytest.fixture(scope="session")
-def outputs(tmp_path_factory):
-    """outputs/ with a run of bump and one of latent as the commands leave them, one of deblur made by hand."""
-    folder = tmp_path_factory.mktemp("page")
-    for line in ("bump --jobs 1", "latent --config quick --dims 2 4 --epochs 3 --train-images 1000 --jobs 1"):
-        done = call(*line.split(), cwd=folder)
-        assert done.returncode == 0, done.stderr
-        assert "bs6207 report makes a page of it" in done.stdout
-    made_run(folder / "outputs/deblur", "deblur")
-    done = call("report", cwd=folder)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "outputs/report.html\n", "")
-    return folder / "outputs"
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Look for the browser before any fixture is made; what a fixture skips, pytest would list test by test."""
+    if "browser" in item.fixturenames:
+        find_browser()
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium, as long as a file of tests needs it; they fail without, as a page nobody opened is not tested."""
-    place = os.environ.get("CHROME") or shutil.which("chromium")
-    if not place or not Path(place).exists():
-        pytest.fail("Chromium is missing: apt-get install -y chromium, or set CHROME to where it is", pytrace=False)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=place, args=FLAGS.split())
+    """A browser, as long as a file of tests needs it: the driver keeps an event loop in the thread of the tests."""
+    with running_browser() as running:
         yield running
-        running.close()
+
+
+@pytest.fixture(scope="module")
+def outputs(browser, shared, trained):
+    """outputs/ with a run of bump and one of latent as the commands leave them, one of deblur made by hand.
+
+    All test processes share it: a test that writes makes itself a copy. It needs `browser`, so that nothing is trained
+    where no browser will show it.
+    """
+
+    def make(folder: Path) -> None:
+        for story in ("bump", "latent"):
+            run = trained(story)
+            assert "bs6207 report makes a page of it" in (run.parents[1] / "stdout").read_text()
+            shutil.copytree(run, folder / "outputs" / story)
+        made_run(folder / "outputs/deblur", "deblur")
+        done = call("report", cwd=folder)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "outputs/report.html\n", "")
+
+    return shared("page", make) / "outputs"
 
 
 @pytest.fixture
 def visit(browser):
     """`visit(file)` opens a page without network; in the end it has asked for nothing and complained of nothing."""
-    asked, said, contexts = [], [], []
+    visits = Visits(browser)
+    yield visits
+    visits.end()
 
-    def inspect(route):
-        if not route.request.url.startswith(("data:", "blob:")) and route.request.url not in allowed:
-            asked.append(route.request.url)
-            route.abort()
-        else:
-            route.continue_()
 
-    allowed = set()
+@pytest.fixture(scope="module")
+def opened(browser, outputs):
+    """The visits of a file of tests to the page of `outputs`, and the page, opened once."""
+    visits = Visits(browser)
+    yield visits, visits(outputs / "report.html")
+    visits.end()
 
-    def visit(file, width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
-        contexts.append(context)
-        allowed.add(Path(file).resolve().as_uri())
-        page = context.new_page()
-        page.route("**/*", inspect)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.goto(Path(file).resolve().as_uri())
-        if options.get("java_script_enabled", True):
-            page.wait_for_selector("html[data-ready]", state="attached")
-        return page
 
-    yield visit
-    for context in contexts:
-        context.close()
-    assert not asked
-    assert not said
+@pytest.fixture
+def shown(opened):
+    """The page of `outputs`, for a test that leaves it as it was; it has asked and complained as little as any."""
+    visits, page = opened
+    yield page
+    wait_for_frame(page)
+    visits.judge()
+
+
+@pytest.fixture
+def page(shown):
+    """The page of `outputs`, for a test that changes it: afterwards it is opened again."""
+    yield shown
+    address = shown.url
+    shown.goto("about:blank")  # as a mere reload keeps where the page was scrolled to
+    shown.goto(address)
+    wait_until_ready(shown)
+
+
+@pytest.fixture(scope="module")
+def unfolded(browser, outputs, request):
+    """The page of `outputs`, opened at the width that is the parameter, and everything in it unfolded."""
+    visits = Visits(browser)
+    page = visits(outputs / "report.html", request.param)
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    yield page
+    visits.end()

@@ -1,4 +1,4 @@
-"""The page in headless Chromium, from its file and without a network, as people use it."""
+"""The page in a headless browser, from its file and without a network, as people use it."""
 
 import base64
 import csv
@@ -10,9 +10,10 @@ import shutil
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import call
+from conftest import arrays
 from PIL import Image
 from playwright.sync_api import expect
+from report.browsing import wait_for_frame
 from report.made_runs import made_run
 
 import bs6207
@@ -20,10 +21,7 @@ from bs6207.bump import threshold
 
 PICTURE = "canvas => canvas.toDataURL()"
 
-
-@pytest.fixture
-def page(visit, outputs):
-    return visit(outputs / "report.html")
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 def explorer(page, kind):
@@ -120,8 +118,8 @@ def test_what_is_refused_goes_and_the_runs_optimizer_comes_back(page):
     assert height.input_value() == before
 
 
-def test_a_figure_grows_where_it_is_clicked_and_shrinks_again(page):
-    button = page.locator("[data-enlarge]").first
+def test_a_figure_grows_where_it_is_clicked_and_shrinks_again(shown):
+    button = shown.locator("[data-enlarge]").first
     narrow = button.locator("img").bounding_box()["width"]
     button.click()
     assert button.locator("img").bounding_box()["width"] > 1.3 * narrow
@@ -145,12 +143,12 @@ def test_a_drag_stays_with_the_picture_it_began_on(page):
     assert shares[-1] == 100
 
 
-def test_the_decoder_in_the_page_is_torchs(page, outputs):
-    root = explorer(page, "plane").element_handle()
-    latents = np.load(outputs / "latent/latents_2.npz")["latents"]
+def test_the_decoder_in_the_page_is_torchs(shown, outputs):
+    root = explorer(shown, "plane").element_handle()
+    latents = arrays(outputs / "latent/latents_2.npz")["latents"]
     low, high = latents.min(0), latents.max(0)
     places = np.random.RandomState(1).uniform(low, high, (40, 2))
-    images = page.evaluate(
+    images = shown.evaluate(
         "([root, places]) => places.map((place) => Array.from(root.decode(place)))", [root, places.tolist()]
     )
     expected = bs6207.latent.load(outputs / "latent", dim=2).decode(places.astype(np.float32)).numpy()
@@ -166,7 +164,7 @@ def test_moving_over_the_plane_changes_the_decoded_image(page, outputs):
     model = bs6207.latent.load(outputs / "latent", dim=2)
     for share in (0.2, 0.5, 0.8):
         page.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
-        page.wait_for_timeout(100)
+        wait_for_frame(page)
         seen.add(decoded.evaluate(PICTURE))
         place, image = page.evaluate("root => [root.place, Array.from(root.image)]", root.element_handle())
         np.testing.assert_allclose(image, model.decode([place]).numpy().ravel(), atol=1e-5)
@@ -175,7 +173,7 @@ def test_moving_over_the_plane_changes_the_decoded_image(page, outputs):
     before, place = decoded.evaluate(PICTURE), page.evaluate("root => root.place", root.element_handle())
     for key in ("ArrowLeft", "ArrowUp", "Shift+ArrowLeft", "Shift+ArrowUp"):
         canvas.press(key)
-    page.wait_for_timeout(100)
+    wait_for_frame(page)
     moved = page.evaluate("root => root.place", root.element_handle())
     assert moved[0] < place[0]
     assert moved[1] > place[1]
@@ -193,7 +191,7 @@ def test_a_test_image_in_the_plane_shows_itself_and_its_digit(page, outputs):
             root.locator(f"[data-range={name}]").evaluate(
                 "(range, value) => { range.value = value; range.dispatchEvent(new Event('input')); }", float(row[name])
             )
-            page.wait_for_timeout(60)
+            wait_for_frame(page)
         assert f"digit {row['digit']}" in root.locator("[data-out=where]").inner_text()
         named = f"digit {row['digit']}, kmeans cluster {row['kmeans']}"
         assert root.locator("[data-out=nearest]").inner_text().startswith(named)
@@ -204,7 +202,6 @@ def test_the_plane_is_recoloured_and_decoded_as_a_whole(page):
     canvas = root.locator("canvas.plane")
     by_digit = canvas.evaluate(PICTURE)
     root.locator("input[value=kmeans]").check()
-    page.wait_for_timeout(50)
     by_cluster = canvas.evaluate(PICTURE)
     assert by_cluster != by_digit
     assert "cluster 0" in root.locator(".legend").inner_text()
@@ -218,19 +215,18 @@ def test_the_slider_over_sizes_changes_images_centroids_and_the_row(page):
     before, centroid = strip.evaluate(PICTURE), root.locator(".centroids canvas").first.evaluate(PICTURE)
     assert chosen.get_attribute("data-dim") == "2"
     root.locator("[data-range=dim]").press("ArrowRight")
-    page.wait_for_timeout(100)
     assert chosen.get_attribute("data-dim") == "4"
     assert strip.evaluate(PICTURE) != before
     assert root.locator(".centroids canvas").first.evaluate(PICTURE) != centroid
     assert root.locator(".centroids li").count() == 10
 
 
-def test_without_weights_the_plane_is_interpolated_between_what_the_run_has_drawn(visit, outputs, tmp_path):
+def test_without_weights_the_plane_is_interpolated_between_what_the_run_has_drawn(visit, outputs, main, tmp_path):
     shutil.copytree(outputs / "latent", tmp_path / "latent")
     (tmp_path / "latent/autoencoder_2_0.safetensors").unlink()
-    assert call("report", "latent", "--out", "page.html", cwd=tmp_path).returncode == 0
+    assert main("report", "latent", "--out", "page.html").returncode == 0
     page = visit(tmp_path / "page.html")
-    kept = np.load(tmp_path / "latent/images.npz")
+    kept = arrays(tmp_path / "latent/images.npz")
     (low, high), side = kept["plane_ends"], len(kept["plane"])
     root = explorer(page, "plane").element_handle()
     decode = "([root, place]) => Array.from(root.decode(place))"
@@ -272,7 +268,7 @@ def test_wipe_clarity_sigma_and_error_map_change_pixels(page):
 
 
 def test_the_wipe_leads_from_the_blurred_image_to_the_restored(page, outputs):
-    root, kept = explorer(page, "deblur"), np.load(outputs / "deblur/examples.npz")
+    root, kept = explorer(page, "deblur"), arrays(outputs / "deblur/examples.npz")
     wipe = root.locator("[data-range=wipe]")
     for key, expected in (("End", kept["blurred"][1, 0, 0]), ("Home", kept["restored"][-1, 1, 0, 0])):
         root.locator("[data-range=clarity]").press("End")
@@ -307,7 +303,7 @@ def test_arrow_keys_move_everything_that_has_the_focus(page):
         slider.press("ArrowLeft")
         if slider.input_value() == before:
             slider.press("ArrowRight")
-        page.wait_for_timeout(40)
+        wait_for_frame(page)
         assert slider.input_value() != before, slider.get_attribute("id")
     optimizers = explorer(page, "bump").locator("[data-choices=optimizer] input")
     optimizers.nth(3).focus()
@@ -316,20 +312,18 @@ def test_arrow_keys_move_everything_that_has_the_focus(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_axe_finds_no_serious_fault(visit, outputs, scheme, width):
-    page = visit(outputs / "report.html", width, color_scheme=scheme)
-    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-    found = Axe().run(page).response["violations"]
+@pytest.mark.parametrize("unfolded", [360, 1280], indirect=True)
+def test_axe_finds_no_serious_fault(unfolded, scheme):
+    unfolded.emulate_media(color_scheme=scheme)
+    expect(unfolded.locator("[data-do=theme]")).to_have_text({"light": "Dark", "dark": "Light"}[scheme])
+    found = Axe().run(unfolded).response["violations"]
     faults = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert not faults
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
-def test_nothing_sticks_out_to_the_side(visit, outputs, width):
-    page = visit(outputs / "report.html", width)
-    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+@pytest.mark.parametrize("unfolded", [360, 768, 1280, 1920], indirect=True)
+def test_nothing_sticks_out_to_the_side(unfolded):
+    assert unfolded.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_toggle_turns_light_to_dark_and_back(visit, outputs):
@@ -342,33 +336,34 @@ def test_the_toggle_turns_light_to_dark_and_back(visit, outputs):
     assert (light != dark, page.evaluate(ground)) == (True, dark)
 
 
-def test_a_download_is_the_file_of_the_run(page, outputs):
+def test_a_download_is_the_file_of_the_run(shown, outputs):
     for name in ("metrics.json", "trajectories.csv", "headline.csv"):
-        with page.expect_download() as waiting:
-            page.locator(f"[data-download='{name}']").first.click()
+        with shown.expect_download() as waiting:
+            shown.locator(f"[data-download='{name}']").first.click()
         assert waiting.value.suggested_filename == name
         with open(waiting.value.path(), "rb") as file:  # noqa: PTH123
             assert file.read() == (outputs / "bump" / name).read_bytes()
 
 
-def test_the_copy_button_copies_the_command(page):
+def test_the_copy_button_copies_the_command(visit, outputs):
+    page = visit(outputs / "report.html")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    button = page.locator("[data-copy]").first
-    button.click()
-    expect(page.locator("#said")).to_have_text(re.compile("^(Copied|Selected)$"))  # a script would be refused, rightly
-    if button.inner_text() == "Copied":
+    said = page.locator("#said")
+    page.locator("[data-copy]").first.click()
+    expect(said).to_have_text(re.compile("^(Copied|Selected)$"))  # a script would be refused, rightly
+    if said.inner_text() == "Copied":
         assert page.evaluate("navigator.clipboard.readText()") == "bs6207 bump --config outputs/bump/config.toml"
     else:
         assert page.evaluate("String(getSelection())") == "bs6207 bump --config outputs/bump/config.toml"
 
 
-def test_on_paper_everything_is_unfolded(page):
-    folded = page.locator("details:not([open])").count()
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert (folded > 10, page.locator("details:not([open])").count()) == (True, 0)
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("details:not([open])").count() == folded
-    assert page.pdf().startswith(b"%PDF")
+def test_on_paper_everything_is_unfolded(shown):
+    folded = shown.locator("details:not([open])").count()
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert (folded > 10, shown.locator("details:not([open])").count()) == (True, 0)
+    shown.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert shown.locator("details:not([open])").count() == folded
+    assert shown.pdf().startswith(b"%PDF")
 
 
 def test_without_javascript_tables_and_figures_are_there(visit, outputs):
@@ -379,12 +374,12 @@ def test_without_javascript_tables_and_figures_are_there(visit, outputs):
     assert not page.locator("[data-explorer]").first.is_visible()
 
 
-def test_runs_side_by_side_show_what_differs(visit, tmp_path):
+def test_runs_side_by_side_show_what_differs(visit, main, tmp_path):
     one, other = (made_run(tmp_path / name, "bump", lr=rate) for name, rate in (("one", 0.3), ("other", 0.2)))
     metrics = json.loads((other / "metrics.json").read_text())
     metrics["optimizers"]["adam"]["h_max"] = 0.25
     (other / "metrics.json").write_text(json.dumps(metrics))
-    assert call("report", str(one), str(other), "--out", "page.html", cwd=tmp_path).returncode == 0
+    assert main("report", str(one), str(other), "--out", "page.html").returncode == 0
     page = visit(tmp_path / "page.html")
     rows = page.locator(".compare tr.differs")
     assert [row.split("\n")[0].split("\t")[0] for row in rows.all_inner_texts()] == ["lr", "adam: h_max"]
@@ -397,7 +392,7 @@ def test_runs_side_by_side_show_what_differs(visit, tmp_path):
 MARKUP = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'\"{{ 7*7 }}"
 
 
-def test_hostile_names_and_labels_stay_text(visit, outputs, tmp_path):
+def test_hostile_names_and_labels_stay_text(visit, outputs, main, tmp_path):
     """In the folder's name, settings, metrics, remarks, tables and class names."""
     name = "<img src=x onerror=alert(1)>"
     shutil.copytree(outputs / "latent", tmp_path / name)
@@ -421,14 +416,15 @@ def test_hostile_names_and_labels_stay_text(visit, outputs, tmp_path):
     metrics["optimizers"][MARKUP] = metrics["optimizers"]["gd"]
     (bump / "metrics.json").write_text(json.dumps(metrics))
     (bump / "env.json").write_text(json.dumps({"argv": ["bs6207", MARKUP], "platform": MARKUP}))
-    done = call("report", name, "javascript:alert(1)", "--out", "page.html", cwd=tmp_path)
+    done = main("report", name, "javascript:alert(1)", "--out", "page.html")
     assert done.returncode == 0, done.stderr
     page = visit(tmp_path / "page.html")
     for root in ("plane", "sizes"):
         for choice in explorer(page, root).locator("input[type=radio]").all():
             choice.check()
     explorer(page, "plane").locator("input[value=digit]").check()
-    page.wait_for_timeout(200)
+    wait_for_frame(page)
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
     assert page.title() == "bs6207: bump, latent"
     assert page.locator("img:not([src^='data:image/webp'])").count() == 0
     assert page.evaluate("document.scripts.length") == 1 + 2 * 2

@@ -8,6 +8,7 @@ import sys
 import zlib
 from base64 import b64decode
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from markupsafe import escape
 from report.made_runs import made_run
 from torch import nn
 
+from bs6207 import cli
 from bs6207.errors import FolderError
 from bs6207.latent.autoencoder import Autoencoder, Recipe
 from bs6207.latent.model import saved
@@ -82,16 +84,16 @@ def test_torch_is_not_needed_to_make_a_page(runs):
     assert not {"torch", "matplotlib", "sklearn", "scipy"} & set(done.stdout.split())
 
 
-def test_the_last_run_of_every_command_is_the_default(bs6207, tmp_path):
+def test_the_last_run_of_every_command_is_the_default(main, tmp_path):
     made_run(tmp_path / "outputs/bump", "bump")
     made_run(tmp_path / "outputs/deblur", "deblur")
     made_run(tmp_path / "outputs/history/bump-20250101T000000Z", "bump")
     (tmp_path / "outputs/latent.partial").mkdir()
-    done = bs6207("report")
+    done = main("report")
     assert (done.returncode, done.stdout, done.stderr) == (0, "outputs/report.html\n", "")
     shown = (tmp_path / "outputs/report.html").read_text()
     assert shown.count('<article class="run"') == 2
-    assert bs6207("report", "outputs/bump").returncode == 0  # an earlier page is replaced
+    assert main("report", "outputs/bump").returncode == 0  # an earlier page is replaced
     assert (tmp_path / "outputs/report.html").read_text() != shown
 
 
@@ -108,14 +110,14 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("line", "words"), REFUSALS, ids=[line for line, _ in REFUSALS])
-def test_what_is_no_run_or_no_page_is_refused_in_one_sentence(bs6207, tmp_path, line, words):
+def test_what_is_no_run_or_no_page_is_refused_in_one_sentence(main, tmp_path, line, words):
     for name in ("half", "broken", "strange", "good"):
         made_run(tmp_path / name, "bump")
     (tmp_path / "half/metrics.json").unlink()
     (tmp_path / "broken/metrics.json").write_text('{"optimizers": ')
     (tmp_path / "strange/metrics.json").write_text('{"optimizers": 3}')
     (tmp_path / "notes.html").write_text("<!doctype html><p>mine")
-    done = bs6207(*line.split())
+    done = main(*line.split())
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert words in done.stderr
     assert (tmp_path / "notes.html").read_text() == "<!doctype html><p>mine"
@@ -139,18 +141,26 @@ def test_a_figure_that_is_no_picture_is_left_out(tmp_path):
     assert [one.name for one in pictures(read_run(str(run)), 500)] == ["trajectory"]
 
 
-def test_the_same_run_given_twice_is_refused(bs6207):
-    assert bs6207("report", "a", "a").returncode == 2
+def test_the_same_run_given_twice_is_refused(main):
+    assert main("report", "a", "a").returncode == 2
 
 
-def test_open_opens_the_page_and_says_where_it_cannot(bs6207, tmp_path):
+def test_open_opens_the_page_and_says_where_it_cannot(main, tmp_path, monkeypatch):
     made_run(tmp_path / "outputs/bump", "bump")
     browser = tmp_path / "browser"
     browser.write_text('#!/bin/sh\necho "$1" > opened\n')
     browser.chmod(0o755)
-    assert bs6207("report", "--open", BROWSER=str(browser)).returncode == 0
+
+    def open_with(**environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delitem(sys.modules, "webbrowser")  # it looks for browsers once
+        monkeypatch.setattr(cli, "webbrowser", import_module("webbrowser"))
+        return main("report", "--open")
+
+    assert open_with(BROWSER=str(browser)).returncode == 0
     assert (tmp_path / "opened").read_text() == (tmp_path / "outputs/report.html").as_uri() + "\n"
-    done = bs6207("report", "--open", BROWSER="/nowhere/at/all", PATH="/nowhere", DISPLAY="", WAYLAND_DISPLAY="")
+    done = open_with(BROWSER="/nowhere/at/all", PATH="/nowhere", DISPLAY="", WAYLAND_DISPLAY="")
     assert "there is no browser to open; open outputs/report.html yourself" in done.stderr
 
 
