@@ -32,7 +32,13 @@ hypothesis.settings.load_profile("project")
 RUNS = {  # the trained fixtures: one short run of every story, which all tests of finished runs read
     "bump": "bump",
     "latent": "latent --config quick --dims 2 4 --epochs 3 --train-images 1000 --jobs 2",
-    "deblur": "deblur --config quick --epochs 4 --train-images 300 --test-images 40 --test-sigmas 1.5 --batch-size 8",
+    "deblur": "deblur --config quick --epochs 4 --train-images 300 --test-images 20 --test-sigmas 1.5 --batch-size 8 "
+    "--jobs 1",
+}
+HURRY = {  # judges that learn for a few steps, and few images to tune by: what they find is tested elsewhere
+    "bs6207.deblur.referees": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 10, "CLASSIFIER_STEPS": [30, 30]},
+    "bs6207.deblur.study": {"TUNING_IMAGES": 20, "FOLLOWED_IMAGES": 60},
+    "bs6207.deblur.judging": {"FOLLOWED_IMAGES": 60},
 }
 
 # Tests that share what is slow to start or to train; a group goes to one worker, the longest first.
@@ -43,14 +49,16 @@ READ_AT_START = ("PYTHON", "LC_", "MPL")  # environment variables that Python or
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: str, cwd: Path, constants: forked.Constants | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run `bs6207` with `arguments` in a process of its own: forked, unless `environment` is read when Python starts.
 
-    On macOS, where libraries do not bear a fork, and on Windows it starts anew too.
+    On macOS, where libraries do not bear a fork, and on Windows it starts anew too, and `constants` keep their values.
     """
     own = {"BS6207_DATA": "", "XDG_CACHE_HOME": str(cwd.with_name(cwd.name + "-cache"))}
     if sys.platform == "linux" and not any(name.startswith(READ_AT_START) for name in environment):
-        return forked.run(arguments, cwd, os.environ | own | environment)
+        return forked.run(arguments, cwd, os.environ | own | environment, constants or {})
     return subprocess.run(
         [sys.executable, "-m", "bs6207", *arguments],
         cwd=cwd,
@@ -170,7 +178,7 @@ def trained(shared) -> Callable[[str], Path]:
     """`trained(story)`: the run folder of that story's run in `RUNS`, to be read and not written."""
 
     def run(line: str, cwd: Path) -> None:
-        done = call(*line.split(), cwd=cwd)
+        done = call(*line.split(), cwd=cwd, constants=HURRY)
         assert done.returncode == 0, done.stderr
         (cwd / "stdout").write_text(done.stdout)
 

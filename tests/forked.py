@@ -16,6 +16,9 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
+
+Constants = Mapping[str, Mapping[str, Any]]  # by module and name
 
 IMPORTED = (
     "bs6207.bump.experiment",
@@ -39,13 +42,16 @@ def server() -> subprocess.Popen[str]:
     return process
 
 
-def run(arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """`bs6207` with these arguments, run to its end."""
+def run(
+    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], constants: Constants
+) -> subprocess.CompletedProcess[str]:
+    """`bs6207` with these arguments, run to its end with other values of some `constants`."""
     asked, answered = server().stdin, server().stdout
     assert asked is not None
     assert answered is not None
     with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
-        print(json.dumps([arguments, str(cwd), {**environment}, [out.name, err.name]]), file=asked, flush=True)
+        line = [arguments, str(cwd), {**environment}, [out.name, err.name], constants]
+        print(json.dumps(line), file=asked, flush=True)
         code = int(answered.readline())
         return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
 
@@ -61,10 +67,15 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def become(arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str]) -> int:
+def become(
+    arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str], constants: Constants
+) -> int:
     """Be the command, to the end; to take the interpreter apart too would cost a second."""
     from bs6207.cli import main
 
+    for module, values in constants.items():
+        for name, value in values.items():
+            setattr(import_module(module), name, value)
     signal.alarm(LIMIT)
     os.chdir(cwd)
     os.environ.clear()

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from bench.kills import instants, kill_and_resume, leave_alone, start
 
+from bs6207.bump import experiment
+
 pytestmark = pytest.mark.xdist_group("processes")
 
+STOPPED = "bs6207: stopped; earlier runs are untouched, run the same command to go on"
 KILLS = 20  # two of every turn; tests/bench/kills.py does hundreds
 SECONDS = 600  # within which the first checkpoint must lie there
 
@@ -39,21 +42,28 @@ def children(process):
     return [child for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_asks_to_stop_has_its_exit_code_and_a_sentence(main, monkeypatch, number, code):
+    monkeypatch.setattr(experiment, "run", lambda *_: signal.raise_signal(number))
+    done = main("bump", "--optimizer", "gd")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"{STOPPED}\n")
+
+
 def test_a_run_that_is_stopped_in_every_way_ends_with_the_bytes_of_one_that_was_left_alone(whole, tmp_path):
-    """SIGTERM, ctrl-C, kill -9 and a damaged file, each with its exit code, while the earlier run stays as it was."""
+    """Ctrl-C, kill -9 and a damaged file, each with its exit code, while the earlier run stays as it was."""
     left_alone = whole("latent")
     (earlier := tmp_path / "latent").mkdir()
     (earlier / "metrics.json").write_text("{}")
     (earlier / "config.toml").write_text("[latent]\n")
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         process = start("latent", tmp_path)
         aside = put_aside(tmp_path, process)
         process.send_signal(number)
         _, told = process.communicate()
         assert process.returncode == code
         assert (earlier / "metrics.json").read_text() == "{}"
-        if number != signal.SIGKILL:
-            assert told.splitlines()[-1].startswith("bs6207: stopped; earlier runs are untouched, run the same command")
+        if number == signal.SIGINT:
+            assert told.splitlines()[-1] == STOPPED
             shutil.rmtree(tmp_path / "latent.partial")
     aside.write_bytes(aside.read_bytes()[:-1])
     again = start("latent", tmp_path)

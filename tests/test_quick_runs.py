@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RUNS, arrays, call
+from conftest import HURRY, RUNS, arrays, call
 from matplotlib.image import imread
 from PIL import Image
 
@@ -57,7 +57,7 @@ def test_the_record_of_a_run_runs_it_again_to_the_same_bytes_in_one_process(trai
     folder, again = trained(name), tmp_path / "again"
     assert tomllib.loads((folder / "config.toml").read_text())[name]
     config = str(folder / "config.toml")
-    done = call(name, "--config", config, "--out", str(again), "--json", "--jobs", "1", cwd=tmp_path)
+    done = call(name, "--config", config, "--out", str(again), "--json", "--jobs", "1", cwd=tmp_path, constants=HURRY)
     assert done.stdout == (folder / "metrics.json").read_text()
     for file in folder.iterdir():
         if file.name not in NOT_REPEATED:

@@ -135,12 +135,12 @@ def test_exact_arithmetic_settles_a_tie(bs6207, tmp_path):
 
 
 def test_other_landscapes_are_scanned(bs6207):
-    line = "bump --optimizer momentum --landscape gaussian --steps 60 --json"
+    line = "bump --optimizer momentum --landscape gaussian --steps 30 --json"
     one = json.loads(bs6207(*line.split()).stdout)["optimizers"]["momentum"]
     assert one["method"] == "scan"
     assert one["intervals"][0][0] == 0
     assert one["certificate"]["kind"] == "steps"
-    line = "bump --optimizer gd --landscape staircase --bumps 2 --steps 60"
+    line = "bump --optimizer gd --landscape staircase --bumps 2 --steps 20"
     assert bs6207(*line.split()).returncode == 0
 
 

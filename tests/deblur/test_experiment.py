@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import Watched
+from conftest import HURRY, Watched
 from PIL import Image
 
 from bs6207.data.sources import loaded
-from bs6207.deblur import judging, referees, study
+from bs6207.deblur import study
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.experiment import run
 from bs6207.deblur.judging import choose
@@ -29,13 +29,10 @@ QUICK = DeblurSettings(
 
 @pytest.fixture(scope="module", autouse=True)
 def _hurry():
-    """Referees that learn for a few steps, few images to tune by and to follow: what they find is tested elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, steps in (("DISC_STEPS", 40), ("TWO_SAMPLE_STEPS", 10), ("CLASSIFIER_STEPS", (30, 30))):
-            patch.setattr(referees, name, steps)
-        patch.setattr(study, "TUNING_IMAGES", 20)
-        for module in (study, judging):
-            patch.setattr(module, "FOLLOWED_IMAGES", 60)
+        for module, values in HURRY.items():
+            for name, value in values.items():
+                patch.setattr(f"{module}.{name}", value)
         yield
 
 
@@ -84,6 +81,7 @@ def test_the_truth_scores_what_nothing_can_exceed_and_is_taken_for_clear(trained
     assert clear["psnr"] is None  # infinite
     assert clear["l1"] == 0
     assert clear["sharpness"] == clear["ssim"] == 1
+    assert clear["digit_accuracy"] > 3 * 0.1  # chance; its classifier has taken few steps
     assert clear["heldout_clear"] > metrics["restorers"]["identity"]["1.5"]["heldout_clear"] + 0.5
     assert clear["plausibility"] == pytest.approx(41, abs=1.5)  # noise of 0.01, halved by clipping where all is black
 
@@ -164,6 +162,17 @@ def test_no_image_is_in_two_parts():
         {image.tobytes() for image in part.pixels} for part in (parts.learn, parts.apart, parts.validation, parts.test)
     ]
     assert sum(map(len, sets)) == len(set().union(*sets))
+
+
+def test_classical_methods_are_tuned_on_training_images_alone(monkeypatch):
+    tuned_on = []
+    monkeypatch.setattr(study, "tune", lambda rival, images, sigma, noise: tuned_on.extend(images) or 0.1)
+    settings = QUICK.model_copy(update={"test_images": 10})
+    study.tune_rival(settings, "wiener", 1.0, Watched())
+    parts = divide(loaded("mnist-5k"), settings)
+    learned = {image.tobytes() for image in parts.learn.unit_pixels}
+    assert tuned_on
+    assert {image.tobytes() for image in tuned_on} <= learned
 
 
 @pytest.mark.parametrize(

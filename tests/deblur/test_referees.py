@@ -40,6 +40,7 @@ def test_the_heldout_disc_takes_clear_digits_for_clear_and_blurred_ones_not(held
         assert heldout_disc.clearness(blur_for_test(TEST, sigma, 0.0, 0)) <= 0.03
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_the_digits_and_describes_them(classifier):
     assert classifier.accuracy(DIGITS.test.unit_pixels, DIGITS.test.labels) >= 0.95
     features = classifier.features(TEST)
@@ -56,7 +57,10 @@ def test_two_sets_of_clear_digits_cannot_be_told_apart():
 
 @pytest.mark.parametrize(
     "change",
-    [lambda images: blur_for_test(images, 0.5, 0.0, 0), lambda images: images * np.float32(0.97)],
+    [
+        lambda images: blur_for_test(images, 0.5, 0.0, 0),
+        pytest.param(lambda images: images * np.float32(0.97), marks=pytest.mark.slow),
+    ],
     ids=["a blur of half a pixel", "3 % less light"],
 )
 def test_small_changes_give_restored_digits_away(change):

@@ -63,6 +63,7 @@ def test_equal_seeds_give_equal_clusters_and_other_seeds_others():
     assert not torch.equal(first, weights(1))
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_digits_name_unseen_ones_better_than_k_means():
     digits = embedded_digits()
     images, labels, half = digits.train.pixels, digits.train.labels, 1500
