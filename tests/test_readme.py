@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bs6207.bump.landscape import START
+from bs6207.bump.settings import BumpSettings
 from bs6207.cli import app
 from bs6207.deblur.answer import NAMES
 from bs6207.options import presets
 
+CHANCE = 0.5  # accuracy of a network that cannot tell two kinds of images apart
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 GALLERY = ROOT / "tests/gallery"
@@ -76,10 +79,19 @@ def test_the_findings_hold_no_row_and_no_number_of_their_own():
     rows = [line for line in findings.splitlines() if re.match(r"\| [\d.]+ \|", line)]
     assert sorted(rows) == sorted(expected_rows())
     bump, latent = METRICS["bump"]["optimizers"], METRICS["latent"]["baselines"]
-    given = {"0", "1", "0.5", "0.3", "0.4", "1.5", "3", "2", "4", "8", "16", "64", "256", "5"}  # settings, not results
+    settings = BumpSettings()
+    given = {f"{value:g}" for value in (START, settings.distance, settings.lr, settings.height, CHANCE)}
+    given |= {f"{float(sigma):g}" for sigma in METRICS["deblur"]["restorers"]["identity"]}
+    given |= {*METRICS["latent"]["cells"]}
+    given |= {str(len(METRICS[name]["cells"]["16"]["seeds"])) for name in ("latent", "best")}
     found = {f"{bump['adam']['h_max']:.16g}", f"{bump['gd']['h_max']:.12g}", f"{bump['momentum']['h_max']:.12g}"}
     found |= {f"{latent[name]['l1']:.4f}" for name in ("black", "median")}
-    found |= {f"{latent['pixels']['clusters']['kmeans']['accuracy']:.3f}"}
+    pixels = latent["pixels"]["clusters"]["kmeans"]["accuracy"]
+    kmeans = {int(dim): cell["clusters"]["kmeans"]["accuracy"] for dim, cell in METRICS["latent"]["cells"].items()}
+    best_dims = sorted(sorted(kmeans, key=kmeans.get)[-2:])
+    alike = sorted(dim for dim in kmeans if dim > max(best_dims))
+    assert all(abs(kmeans[dim] - pixels) < 0.05 for dim in alike)
+    found |= {f"{pixels:.3f}"}
     best = METRICS["best"]["cells"]["16"]["seeds"].values()
     accuracies = sorted(one["clusters"]["best"]["accuracy"] for one in best)
     found |= {f"{accuracy:.4f}" for accuracy in (accuracies[0], accuracies[len(accuracies) // 2], accuracies[-1])}
@@ -90,6 +102,8 @@ def test_the_findings_hold_no_row_and_no_number_of_their_own():
     found |= {f"{METRICS['deblur']['data']['scored']}", f"{max(costs):.2f}"}
     found |= {f"{restorers[name]['3.0']['two_sample']:.2f}" for name in ("l1", "l1_disc")}
     prose = "\n".join(line for line in findings.splitlines() if not line.startswith(("|", "!")))
+    first, last = best_dims
+    assert f"at {first} to {last} numbers; with {alike[0]} and more" in " ".join(prose.split())
     numbers = {number.replace(",", "") for number in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)", prose)}
     assert numbers - given <= found
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from bs6207.data.blur import blur_for_test
 from bs6207.data.sources import embedded_digits
-from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet, new_restorer
+from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import (
     DISC_LOSSES,
@@ -43,11 +43,6 @@ def test_all_that_an_autoencoder_shows_passes_its_bottleneck(shape):
     net.encoder.register_forward_hook(lambda layer, given, numbers: passing.append(numbers))
     net(images)
     assert passing[0].shape == (2, BOTTLENECK)
-
-
-@pytest.mark.parametrize("arch", ["unet", "autoencoder"])
-def test_no_transposed_convolutions(arch):
-    assert not [layer for layer in new_restorer(arch, (1, 28, 28)).modules() if isinstance(layer, nn.ConvTranspose2d)]
 
 
 @pytest.mark.parametrize("epochs", [*range(3, 40), 50, 100, 9999])

@@ -1,6 +1,5 @@
 """Clusters from contrast, small: what they find, what they do not claim, and the parts that make them."""
 
-import inspect
 import math
 
 import numpy as np
@@ -33,11 +32,6 @@ def three_kinds(size, channels, side):
     images[kinds == 1, :, low:high, 1:-1] += 180
     images[kinds == 2, -1, 1:-1, 1:-1] += 180
     return images, kinds
-
-
-def test_nothing_asks_for_labels():
-    assert list(inspect.signature(ContrastiveClusters.fit).parameters) == ["self", "latents", "images"]
-    assert list(inspect.signature(ContrastiveClusters.predict).parameters) == ["self", "latents", "images"]
 
 
 @pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 8)])
