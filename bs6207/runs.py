@@ -378,8 +378,11 @@ def git_commit() -> str | None:
 
 def is_held(lock: Path) -> bool:
     """Whether a process holds a lock file; one that nobody holds is taken for an instant and left as it was."""
+    before = lock.stat()
     try:
         with FileLock(lock, blocking=False):
             return False
     except Timeout:
         return True
+    finally:  # some versions of filelock write to the file
+        os.utime(lock, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -190,7 +190,8 @@ def main(tmp_path: Path, monkeypatch) -> Command:
     """`main(*arguments)`: the command in this process and the test's own folder; for what ends before any work."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(cli.gc, "freeze", lambda: None)  # as if this process ended there
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # as if this process ended there, and
+    monkeypatch.setattr(cli, "STOPPING", [])  # had not been asked to stop before
     monkeypatch.setenv("BS6207_DATA", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.with_name(tmp_path.name + "-cache")))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bs6207.cells import deal, each, name_of
+from bs6207.cells import Ledger, deal, each, name_of
 from bs6207.checkpoints import Checkpoints
 from bs6207.errors import UserError
 from bs6207.experiment import Lost
@@ -170,6 +170,17 @@ def test_a_piece_that_kills_every_process_is_given_up_and_the_others_are_not(dea
     assert "--jobs 1" in outcomes[1].reason
 
 
+def test_a_piece_that_another_worker_of_a_cluster_begins_anew_is_told_and_counted_once(tmp_path):
+    seen = Seen()
+    ledger = Ledger(["one"], Checkpoints(tmp_path), seen, "")
+    for address in ("tcp://a", "tcp://b"):
+        ledger.hear("one", "begin", address)
+        ledger.hear("one", "record", {"epoch": 1})
+        ledger.hear("one", "step", "epoch 1")
+    assert seen.notes == ["a worker died at one; tcp://b begins it anew"]
+    assert (seen.rows, seen.steps) == ([{"epoch": 1}], ["epoch 1"])
+
+
 def test_an_error_in_a_worker_reaches_the_parent_with_its_place(dealt):
     with pytest.raises(TypeError) as caught:
         dealt(2, cube, [1, "two"])
@@ -290,7 +301,7 @@ def inherited(value):
     return gc.get_freeze_count()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process imports for itself")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: elsewhere every process imports for itself")
 def test_processes_do_not_search_what_they_inherited_for_garbage():
     with workers(2) as processes:
         (objects,) = each(processes, inherited, [0])

@@ -4,7 +4,6 @@ import filecmp
 import json
 import os
 import pickle
-import re
 import shutil
 import signal
 import subprocess
@@ -148,7 +147,6 @@ def test_a_worker_that_is_killed_halfway_changes_nothing(site, alone, tmp_path):
     ]
     assert_same(alone, tmp_path / "outputs/latent")
     assert second.poll() is None
-    assert re.search(r"latent: a worker died at [\w.-]+; tcp://127.0.0.1:\d+ begins it anew", said)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ for _ in range(10):
 """
 
 
-@pytest.mark.skipif(not HAS_GLIBC, reason="only glibc is told what to keep")
+@pytest.mark.skipif(not HAS_GLIBC, reason="needs glibc: no other C library is told what to keep")
 def test_what_tensors_leave_is_kept_for_the_next_ones():
     told = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True).stdout
     pages = [int(line) for line in told.split()]

@@ -199,7 +199,7 @@ def test_a_card_whose_driver_is_too_old_is_told_in_the_words_of_torch(monkeypatc
     assert "update the driver" in row.remedy
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a card that works cannot show what a broken one does")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
 def test_a_card_that_cannot_compute_is_broken_and_hides_no_other_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     card = namedtuple("card", ("name", "total_memory"))("Card", 2**30)
@@ -254,7 +254,7 @@ def test_a_flipped_bit_in_the_data_is_broken(mnist):
     assert row.found == f"{file} is not the published file (its SHA-256 differs)"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that refuses root too, as /proc does")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose /proc refuses root too")
 @pytest.mark.parametrize("place", ["/proc", "/proc/nowhere/outputs"])
 def test_an_outputs_folder_that_cannot_be_written_is_broken(place):
     row = rows(doctor.outputs, Path(place))["outputs"]

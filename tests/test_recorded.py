@@ -10,7 +10,7 @@ from bs6207.data.sources import embedded_digits
 from bs6207.latent import training
 from bs6207.latent.autoencoder import Autoencoder, recipe_for
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: a machine with a CUDA device runs them")
 DIGITS = torch.from_numpy(embedded_digits().train.pixels)
 
 

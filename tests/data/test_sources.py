@@ -81,7 +81,7 @@ def test_a_broken_gzip_file_is_named_too(tmp_path, content):
         read_idx(path, 3)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a file that no user may read, root included")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose /proc has a file that not even root may read")
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_file_that_cannot_be_read_is_named(tmp_path, suffix):
     path = tmp_path / f"images{suffix}"
