@@ -47,7 +47,7 @@ def to_onnx(model: Model, clarity: float) -> tuple[bytes, float]:
     """
     network = Clipped(model.network(clarity)).cpu().eval()
     example = torch.zeros(2, model.channels, 3 * STRIDE + 1, 3 * STRIDE + 2)  # no size that might be taken for fixed
-    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    free = {0: "batch", 2: "height", 3: "width"}
     program = torch.onnx.export(
         network,
         (example,),
