@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import distributed
 import pytest
@@ -19,6 +21,7 @@ from conftest import call
 
 from bs6207 import cluster
 from bs6207.errors import UserError
+from bs6207.processes import WorkerError
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -235,6 +238,96 @@ def test_no_number_of_a_job_is_rounded_as_the_training_before_it_wanted(monkeypa
     torch.set_flush_denormal(True)
     outcome, _ = pickle.loads(cluster.do(pickle.dumps(smallest), cluster.MADE_BY, "topic", 0))
     assert outcome.item() > 0
+
+
+def talk(hear):
+    """A job that tells all kinds of news."""
+    hear("step", "one")
+    hear("tell", "half-way")
+    hear("record", {"epoch": 1})
+    return 7
+
+
+def fail(hear):
+    raise ValueError("no")
+
+
+def test_a_worker_tells_at_once_what_is_live_and_with_the_outcome_what_is_kept(monkeypatch):
+    told = []
+    worker = SimpleNamespace(address="tcp://x", log_event=lambda topic, news: told.append(news))
+    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+    outcome, news = pickle.loads(cluster.do(pickle.dumps(talk), cluster.MADE_BY, "topic", 3))
+    assert (outcome, news) == (7, [("step", "one"), ("record", {"epoch": 1})])
+    assert told == [(3, "begin", "tcp://x"), (3, "step", "one"), (3, "tell", "half-way")]
+    with pytest.raises(ValueError, match="no"):
+        cluster.do(pickle.dumps(fail), cluster.MADE_BY, "topic", 4)
+
+
+class Connection:
+    """A client of a scheduler whose workers are of the code `there`; its one job ends as the test wants it."""
+
+    there: ClassVar = {}
+
+    def __init__(self, address, **options):
+        self.future, self.is_open = Future(), True
+        Connection.last = self
+
+    def run(self, function, on_error):
+        return self.there
+
+    def get_executor(self, pure):
+        return self
+
+    def submit(self, *job):
+        return self.future
+
+    def subscribe_topic(self, topic, hear):
+        self.tell = hear
+
+    def close(self, timeout):
+        self.is_open = False
+
+
+ENDS = [  # what a job ends with, and what is made of it
+    (CancelledError(), UserError, "the scheduler at tcp://x is gone; start it again and run the same command"),
+    (distributed.KilledWorker("job", None, 2), WorkerError, "3 workers died in turn"),
+    (ModuleNotFoundError("No module named 'bs6207'"), UserError, "a worker cannot import bs6207"),
+    (ValueError("anything else"), ValueError, "anything else"),
+]
+
+
+@pytest.mark.parametrize(("ending", "kind", "told"), ENDS)
+def test_however_a_job_fails_it_is_told_in_a_sentence(monkeypatch, ending, kind, told):
+    monkeypatch.setattr(distributed, "Client", Connection)
+    ended = cluster.Cluster("tcp://x").submit(talk, lambda kind, what: None)
+    Connection.last.future.set_exception(ending)
+    with pytest.raises(kind, match=told):
+        ended.result()
+
+
+def test_news_of_a_job_are_passed_on_while_it_lasts_and_all_that_is_kept_with_its_outcome(monkeypatch):
+    monkeypatch.setattr(distributed, "Client", Connection)
+    site, heard = cluster.Cluster("tcp://x"), []
+    assert site.remark.startswith("waits for workers; start some with: dask worker tcp://x")
+    ended = site.submit(talk, lambda kind, what: heard.append((kind, what)))
+    Connection.last.tell((0.0, (0, "step", "one")))
+    Connection.last.future.set_result(pickle.dumps((7, [("step", "one"), ("record", {"epoch": 1})])))
+    Connection.last.tell((0.0, (0, "step", "too late")))
+    assert ended.result() == 7
+    assert heard == [("step", "one"), ("anew", None), ("step", "one"), ("record", {"epoch": 1})]
+
+
+def test_a_cluster_of_other_code_is_left_at_once(monkeypatch):
+    monkeypatch.setattr(distributed, "Client", Connection)
+    monkeypatch.setattr(Connection, "there", {"tcp://w": ImportError("no bs6207")})
+    with pytest.raises(UserError, match="the worker tcp://w cannot import bs6207"):
+        cluster.Cluster("tcp://x")
+    assert not Connection.last.is_open
+
+
+def test_a_scheduler_that_wants_certificates_is_told_where_they_are_named():
+    with pytest.raises(UserError, match="tls://x wants certificates; name them in Dask's configuration"):
+        cluster.Cluster("tls://x")
 
 
 def test_no_scheduler_is_told_in_one_sentence_before_anything_is_written(main, monkeypatch, tmp_path):

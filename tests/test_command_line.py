@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,7 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --optimizer nadam --noise 1", "no noisy paths for nadam"),
     ("bump --trials 1e12", "--trials: should be a valid integer"),
     ("bump --trials 1000000000000", "--trials: should be less than or equal to 10000000"),
+    ("bump --scheduler tcp:/x", "is no address; write tcp://HOST:PORT"),
     ("bump --exact --up-slope 0.5", "leave --up-slope at 1"),
     ("bump --optimizer momentum --noise 1 --set nesterov=True", "leave one of them out"),
     ("bump --bumps 3", "goes with --landscape staircase"),
@@ -242,6 +244,14 @@ def test_a_clone_without_the_libraries_can_be_imported_and_says_in_one_sentence_
     assert re.fullmatch(
         r"bs6207: \w+ is not installed; in the folder of pyproject.toml, run: .* pip install \.\n", done.stderr
     )
+
+
+def test_a_library_that_is_missing_is_named_with_the_line_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "typer", None)
+    for name in ("bs6207.cli", "bs6207.options"):
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SystemExit, match=r"bs6207: typer is not installed; .* python -m pip install \."):
+        runpy.run_module("bs6207", run_name="__main__")
 
 
 def test_version_and_module_and_completion(bs6207):
