@@ -71,7 +71,7 @@ def communities(features: Tensor, count: int, seed: int) -> NDArray[np.int64]:
 def merge(features: Tensor, clusters: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Clusters 0 to count - 1, after giving the smallest to the one with the most similar centre, again and again."""
     clusters = np.unique(clusters, return_inverse=True)[1]
-    while (number := clusters.max() + 1) > count:
+    while (number := int(clusters.max()) + 1) > count:
         centre = centres(features, clusters, number)
         smallest = int(np.bincount(clusters).argmin())
         alike = centre @ centre[smallest]

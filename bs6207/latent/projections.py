@@ -34,7 +34,7 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
         _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
         places = centred @ axes[:2].T
         places *= np.sign(places[np.abs(places).argmax(0), [0, 1]])  # of the two directions always the same
-        return places.astype(np.float32), (lengths**2 / max((lengths**2).sum(), TINY))[:2].tolist()
+        return places.astype(np.float32), (lengths**2 / np.maximum((lengths**2).sum(), TINY))[:2].tolist()
 
 
 def umap(latents: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
