@@ -35,6 +35,8 @@ def test_the_first_line_of_the_readme_runs_as_it_stands(tmp_path):
         done = call(*line.removeprefix("bs6207 ").split(), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert {folder.name for folder in (tmp_path / "outputs").iterdir() if folder.name[0] != "."} == {*RUNS}
+    metrics = json.loads((tmp_path / "outputs/latent/metrics.json").read_text())
+    assert all(cell["l1"] < 0.7 * metrics["baselines"]["black"]["l1"] for cell in metrics["cells"].values())
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -87,7 +89,7 @@ def test_latents_leave_the_black_image_and_pca_behind(trained):
     metrics = json.loads((trained("latent") / "metrics.json").read_text())
     assert list(metrics["cells"]) == ["2", "4"]
     for dim, cell in metrics["cells"].items():
-        assert cell["l1"] < metrics["baselines"]["black"]["l1"]
+        assert cell["l1"] < 0.85 * metrics["baselines"]["black"]["l1"]  # after three epochs on a thousand images
         assert cell["l1"] < metrics["baselines"]["pca"][dim]["l1"]
         assert cell["clusters"]["kmeans"]["accuracy"] > 0.2
     assert metrics["baselines"]["pixels"]["clusters"]["kmeans"]["accuracy"] > 0.2
