@@ -33,8 +33,9 @@ RUNS = {  # the trained fixtures: one short run of every story, which all tests 
     "bump": "bump",
     "latent": "latent --config quick --dims 2 4 --epochs 3 --train-images 1000 --jobs 2",
     "deblur": "deblur --config quick --epochs 4 --train-images 300 --test-images 20 --test-sigmas 1.5 --batch-size 8 "
-    "--jobs 1",
+    "--frontier --jobs 1",
 }
+EVERY_STEP = {"bs6207.console": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
 HURRY = {  # judges that learn for a few steps, and few images to tune by: what they find is tested elsewhere
     "bs6207.deblur.referees": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 10, "CLASSIFIER_STEPS": [30, 30]},
     "bs6207.deblur.study": {"TUNING_IMAGES": 20, "FOLLOWED_IMAGES": 60},
@@ -42,7 +43,7 @@ HURRY = {  # judges that learn for a few steps, and few images to tune by: what 
 }
 
 # Tests that share what is slow to start or to train; a group goes to one worker, the longest first.
-GROUPS = ("processes", "deblur", "browser", "cluster", "latent", "umap", "referees", "onnx")
+GROUPS = ("processes", "deblur", "browser", "cluster", "latent", "referees", "onnx")
 
 READ_AT_START = ("PYTHON", "LC_", "MPL")  # environment variables that Python or matplotlib reads as it is imported
 
@@ -50,7 +51,11 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def call(
-    *arguments: str, cwd: Path, constants: forked.Constants | None = None, **environment: str
+    *arguments: str,
+    cwd: Path,
+    constants: forked.Constants | None = None,
+    stop: forked.Stop | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run `bs6207` with `arguments` in a process of its own: forked, unless `environment` is read when Python starts.
 
@@ -58,7 +63,7 @@ def call(
     """
     own = {"BS6207_DATA": "", "XDG_CACHE_HOME": str(cwd.with_name(cwd.name + "-cache"))}
     if sys.platform == "linux" and not any(name.startswith(READ_AT_START) for name in environment):
-        return forked.run(arguments, cwd, os.environ | own | environment, constants or {})
+        return forked.run(arguments, cwd, os.environ | own | environment, constants or {}, stop)
     return subprocess.run(
         [sys.executable, "-m", "bs6207", *arguments],
         cwd=cwd,
@@ -178,9 +183,10 @@ def trained(shared) -> Callable[[str], Path]:
     """`trained(story)`: the run folder of that story's run in `RUNS`, to be read and not written."""
 
     def run(line: str, cwd: Path) -> None:
-        done = call(*line.split(), cwd=cwd, constants=HURRY)
+        done = call(*line.split(), cwd=cwd, constants=HURRY | EVERY_STEP)
         assert done.returncode == 0, done.stderr
         (cwd / "stdout").write_text(done.stdout)
+        (cwd / "stderr").write_text(done.stderr)
 
     return lambda story: shared(story, lambda folder: run(RUNS[story], folder)) / "outputs" / story
 

@@ -11,14 +11,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 Constants = Mapping[str, Mapping[str, Any]]  # by module and name
+
+
+class Stop(NamedTuple):
+    """A signal that a run is sent once its working directory holds a file of this pattern."""
+
+    signal: int
+    pattern: str
+
 
 IMPORTED = (
     "bs6207.bump.experiment",
@@ -43,14 +52,24 @@ def server() -> subprocess.Popen[str]:
 
 
 def run(
-    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], constants: Constants
+    arguments: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    constants: Constants,
+    stop: Stop | None = None,
+    terminal: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`bs6207` with these arguments, run to its end with other values of some `constants`."""
+    """`bs6207` with these arguments, run to its end with other values of some `constants`.
+
+    Args:
+        terminal: a device that gets both streams, which are then empty in what is returned.
+    """
     asked, answered = server().stdin, server().stdout
     assert asked is not None
     assert answered is not None
     with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
-        line = [arguments, str(cwd), {**environment}, [out.name, err.name], constants]
+        streams = [terminal, terminal] if terminal else [out.name, err.name]
+        line = [stop, arguments, str(cwd), {**environment}, streams, constants]
         print(json.dumps(line), file=asked, flush=True)
         code = int(answered.readline())
         return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
@@ -62,9 +81,22 @@ def serve() -> None:
         import_module(name)
     gc.freeze()  # or every fork would soon copy it all
     for line in sys.stdin:
+        stop, *command = json.loads(line)
         if (child := os.fork()) == 0:
-            os._exit(become(*json.loads(line)))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            os._exit(become(*command))
+        status = until(Stop(*stop), Path(command[1]), child) if stop else os.waitpid(child, 0)[1]
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def until(stop: Stop, cwd: Path, child: int) -> int:
+    """Send a child its signal in time; the status it ends with."""
+    while not any(cwd.glob(stop.pattern)):
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.005)
+    os.kill(child, stop.signal)
+    return os.waitpid(child, 0)[1]
 
 
 def become(

@@ -266,7 +266,9 @@ def lives(process):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where /proc tells a process's children")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)], ids=["killed", "interrupted"]
+)
 def test_no_worker_outlives_its_parent(sleepers, number):
     parent, asleep = sleepers
     assert all(lives(worker) for worker in asleep)

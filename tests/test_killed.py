@@ -5,11 +5,13 @@ import shutil
 import signal
 import sys
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 from bench.kills import instants, kill_and_resume, leave_alone, start
+from conftest import call
+from forked import Stop
 
 from bs6207.bump import experiment
 
@@ -49,6 +51,27 @@ def test_a_signal_that_asks_to_stop_has_its_exit_code_and_a_sentence(main, monke
     assert (done.returncode, done.stdout, done.stderr) == (code, "", f"{STOPPED}\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where a process forks to be killed")
+def test_a_killed_run_goes_on_from_what_was_put_aside_and_ends_with_the_same_files(trained, tmp_path):
+    """Ctrl-C, then kill -9; what was put aside last is damaged. One process does what two did in the other run."""
+    record, part = trained("latent") / "config.toml", "again.partial/cells/autoencoder-*.part"
+    run = partial(call, "latent", "--config", str(record), "--out", "again", "--jobs", "1", cwd=tmp_path)
+    interrupted = run(stop=Stop(signal.SIGINT, part))
+    assert (interrupted.returncode, interrupted.stderr.splitlines()[-1]) == (130, STOPPED)
+    (first,) = tmp_path.glob(part)
+    first.unlink()
+    assert run(stop=Stop(signal.SIGKILL, part)).returncode == -signal.SIGKILL
+    first.write_bytes(first.read_bytes()[:-1])
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert "goes on where it was interrupted" in done.stderr
+    assert f"{first.name} is damaged" in done.stderr
+    for file in record.parent.iterdir():
+        if file.name != "env.json":
+            assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.slow
 def test_a_run_that_is_stopped_in_every_way_ends_with_the_bytes_of_one_that_was_left_alone(whole, tmp_path):
     """Ctrl-C, kill -9 and a damaged file, each with its exit code, while the earlier run stays as it was."""
     left_alone = whole("latent")

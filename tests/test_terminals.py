@@ -5,7 +5,10 @@ import pty
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import forked
 import pytest
 from rich.console import Console
 
@@ -32,15 +35,9 @@ LINES = {  # in bash: the exit code, and the run that is written
 }
 
 
-OFTEN = {"all closed", "a full disk"}  # a run in a process of its own is slow
-
-
 @pytest.mark.parametrize(
     ("line", "code", "written"),
-    [
-        pytest.param(*case, id=name, marks=() if name in OFTEN or not case[2] else pytest.mark.slow)
-        for name, case in LINES.items()
-    ],
+    [pytest.param(*case, id=name, marks=pytest.mark.slow if case[2] else ()) for name, case in LINES.items()],
 )
 def test_a_stream_that_takes_nothing_changes_neither_the_run_nor_its_exit_code(tmp_path, line, code, written):
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, capture_output=True, text=True)
@@ -53,26 +50,35 @@ def test_a_stream_that_takes_nothing_changes_neither_the_run_nor_its_exit_code(t
         assert (tmp_path / "outputs/bump/metrics.json").is_file()
 
 
+def on_device(device: str, tmp_path, *arguments: str, **environment: str) -> int:
+    """The exit code of a run whose output goes to a device."""
+    own = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm-256color", "BS6207_DATA": ""}
+    return forked.run(arguments, tmp_path, own | environment, {}, terminal=device).returncode
+
+
+def test_a_disk_that_is_full_fails_the_run_whose_table_it_should_take_and_the_run_is_whole(tmp_path):
+    assert on_device("/dev/full", tmp_path, "bump", "--optimizer", "gd") == 1
+    assert (tmp_path / "outputs/bump/metrics.json").is_file()
+
+
 def on_terminal(tmp_path, *arguments: str, **environment: str) -> tuple[int, str]:
     """The exit code, and what a terminal is sent."""
     parent, child = pty.openpty()
-    running = subprocess.Popen(
-        [sys.executable, "-m", "bs6207", *arguments],
-        cwd=tmp_path,
-        env={"TERM": "xterm-256color"} | {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | environment,
-        stdin=child,
-        stdout=child,
-        stderr=child,
-    )
-    os.close(child)
-    sent = b""
-    try:
-        while more := os.read(parent, 65536):
-            sent += more
-    except OSError:  # how Linux says that the other end is closed
-        pass
+
+    def sent() -> bytes:
+        read = b""
+        with suppress(OSError):  # how Linux says that the other end is closed
+            while more := os.read(parent, 65536):
+                read += more
+        return read
+
+    with ThreadPoolExecutor(1) as reader:
+        sending = reader.submit(sent)
+        code = on_device(os.ttyname(child), tmp_path, *arguments, **environment)
+        os.close(child)
+        read = sending.result().decode()
     os.close(parent)
-    return running.wait(), sent.decode()
+    return code, read
 
 
 def test_a_terminal_gets_colours_and_a_live_bar_unless_it_wants_none(tmp_path):

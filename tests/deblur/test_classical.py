@@ -65,7 +65,8 @@ def test_tv_finds_the_minimum_that_a_general_solver_finds():
     assert np.abs(ours.ravel() - found).max() < 0.01
 
 
-@pytest.mark.parametrize("sigma", [2.0, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sigma", [2.0, 1.0])
 def test_tv_has_converged_within_two_hundredths_of_a_decibel(sigma, monkeypatch):
     blurred = blur_for_test(DIGITS, sigma, NOISE, 0)
     strength = tune(RIVALS["tv"], DIGITS, sigma, NOISE)

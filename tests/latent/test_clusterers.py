@@ -1,5 +1,8 @@
 """Every clusterer, on blobs anybody can tell apart and on vectors that have no clusters at all."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -12,8 +15,8 @@ from bs6207.latent.clusterers import CLUSTERERS, EXTRAS, SEES_IMAGES, connected,
 from bs6207.latent.settings import LatentSettings
 from bs6207.metrics.clusters import agreement, sizes
 
-EVERY = [  # for those that see images see test_contrast.py; one process imports and compiles UMAP, which takes long
-    pytest.param(name, marks=pytest.mark.xdist_group("umap")) if name == "umap-gmm" else name
+EVERY = [  # for those that see images see test_contrast.py; to import UMAP and to compile it takes a minute
+    pytest.param(name, marks=pytest.mark.slow) if name == "umap-gmm" else name
     for name in CLUSTERERS
     if name not in SEES_IMAGES
 ]
@@ -151,6 +154,31 @@ def test_parts_of_a_graph_are_linked_where_they_are_nearest():
         (2, 3),
         (4, 5),
     }
+
+
+class FirstDimensions:
+    """In place of UMAP, which takes a minute to compile: the first dimensions of every vector."""
+
+    def __init__(self, **options):
+        FirstDimensions.options = options
+
+    def fit(self, vectors):
+        self.embedding_ = self.transform(vectors)
+        return self
+
+    def transform(self, vectors):
+        return vectors[:, : self.options["n_components"]]
+
+
+def test_umap_gmm_clusters_what_umap_makes_of_vectors_it_has_seen_and_of_others(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FirstDimensions))
+    vectors, labels = blobs(4, 4, 5)
+    fitted = CLUSTERERS["umap-gmm"](4, 7).fit(vectors)
+    assert agreement([fitted.predict(vectors), labels]) == 1
+    fresh, fresh_labels = blobs(4, 20, 5, seed=1)
+    assert agreement([fitted.predict(fresh), fresh_labels]) == 1
+    expected = {"n_components": 4, "n_neighbors": 15, "min_dist": 0.0, "random_state": 7}
+    assert expected.items() <= FirstDimensions.options.items()  # no more neighbours than there are other vectors
 
 
 def test_parts_that_are_each_others_nearest_are_linked_to_the_rest_too():

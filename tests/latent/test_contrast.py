@@ -34,7 +34,7 @@ def three_kinds(size, channels, side):
     return images, kinds
 
 
-@pytest.mark.parametrize(("channels", "side"), [(3, 32), (1, 8)])
+@pytest.mark.parametrize(("channels", "side"), [pytest.param(3, 32, marks=pytest.mark.slow), (1, 8)])
 def test_three_kinds_of_images_are_found_and_trusted(channels, side):
     images, kinds = three_kinds(400, channels, side)
     latents = codes(images, 4)

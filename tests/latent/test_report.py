@@ -243,7 +243,7 @@ def test_at_most_two_thousand_images_are_projected_whatever_the_seed():
     assert [row["image"] for row in tables[0].rows] == [row["image"] for row in tables[1].rows] == [*range(60)]
 
 
-@pytest.mark.xdist_group("umap")
+@pytest.mark.slow
 def test_umap_is_a_second_model_with_the_same_places_twice():
     latents = made((5,), images=60)[1][0].latents
     one, two = (project(latents, "umap", 3)[0] for _ in range(2))
