@@ -131,7 +131,7 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
     from bs6207.report.folder import read_runs
     from bs6207.report.page import MARK, build
 
-    file = (invocation.out or Path("outputs") / "report.html").expanduser()
+    file = invocation.out or Path("outputs") / "report.html"
     write_again(file, build(read_runs(settings.runs, Path("outputs"))), MARK)
     show(Table((), ()), (), file)
     if settings.open and not webbrowser.open(file.resolve().as_uri()):

@@ -235,7 +235,7 @@ def data_set(name: str) -> Iterator[Check]:
 
 def outputs(outputs: Path, device: str) -> Iterator[Check]:
     with failing_writes(outputs):
-        wanted = outputs.expanduser().resolve()
+        wanted = outputs.resolve()
         place = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
         free = shutil.disk_usage(place).free
         state: State = "ok" if free >= ENOUGH_DISK else "warn" if free >= LITTLE_DISK else "broken"
@@ -265,7 +265,7 @@ def memory(*_: object) -> Iterator[Check]:
 
 
 def runs(outputs: Path, device: str) -> Iterator[Check]:
-    folder = outputs.expanduser().resolve()
+    folder = outputs.resolve()
     with failing_writes(folder):
         locks = {lock: is_held(lock) for lock in sorted(folder.glob(".*.lock"))}
     for lock in (lock for lock, held in locks.items() if held):

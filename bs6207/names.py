@@ -1,11 +1,9 @@
 """Names, as people give them: which a shell offers, and which of files can be used and written down."""
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-Name = TypeVar("Name", str, Path)
 
 
 @dataclass(frozen=True)
@@ -15,9 +13,43 @@ class Offered:
     words: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Located:
+    """In the annotation of a setting: its values are paths, in a configuration file relative to the folder of the file.
+
+    Attributes:
+        names: values that are no paths.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def seen_from(self, folder: Path, value: str) -> str:
+        """The value in a file of that folder, as it is to be read from anywhere."""
+        return value if value in ("", *self.names) or is_at_home(value) else str(folder / value)
+
+
 def is_text(name: str) -> bool:
     """Whether a file's name can be written down: on Linux it may hold bytes that are no UTF-8."""
     return name.encode(errors="ignore").decode() == name
+
+
+def is_at_home(name: str) -> bool:
+    """Whether a name begins with the home folder; in `~backup` and `./~/x` the tilde is a letter like any other."""
+    return name == "~" or name.startswith(("~/", f"~{os.sep}"))
+
+
+def at_home(name: str) -> str:
+    """The name with the home folder in place of `~` or the tilde of `~/...`, unless a file is called so.
+
+    Raises:
+        ValueError: there is no home folder.
+    """
+    if not is_at_home(name) or os.path.lexists(name):
+        return name
+    try:
+        return str(Path(name).expanduser())
+    except RuntimeError:
+        raise ValueError(f"{name!r} leads nowhere, as there is no home folder; set HOME, or write the path") from None
 
 
 def can_be_told(name: str) -> str:
@@ -27,22 +59,23 @@ def can_be_told(name: str) -> str:
     return name
 
 
-def usable(value: Name) -> Name:
-    """Accepts the name of a file or folder, there or not.
+def usable(value: str | Path) -> str:
+    """Accepts the name of a file or folder, there or not, with the home folder for its tilde.
 
     Raises:
         ValueError: it is a flag (`--out --json` has forgotten the folder), has no last part, leads nowhere, or cannot
             be written down.
     """
     text = str(value)
+    name = at_home(text)
     try:
-        place = Path(value).expanduser().resolve()
+        place = Path(name).resolve()
         with suppress(FileNotFoundError, NotADirectoryError):
             place.lstat()
-    except (OSError, RuntimeError, ValueError) as failure:  # too long, a loop of links, no home, a NUL from a TOML file
+    except (OSError, RuntimeError, ValueError) as failure:  # too long, a loop of links, a NUL from a TOML file
         why = getattr(failure, "strerror", None) or str(failure).rstrip(".")
         raise ValueError(f"{text!r} leads nowhere ({why}); give another name") from None
     if text.startswith("-") or not place.name:
         raise ValueError(f"{text!r} is no name; give one")
     can_be_told(text)
-    return value
+    return name

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from bs6207.errors import SettingsError, way_out
 from bs6207.experiment import Settings, Words, complaint, setting, shorten
-from bs6207.names import Offered, usable
+from bs6207.names import Located, Offered, usable
 
 AnyWords = TypeVar("AnyWords", bound=Words)
 
@@ -38,7 +38,7 @@ class Invocation(BaseModel):
     config: Annotated[str, AfterValidator(usable)] | None = setting(
         None, "Settings from a TOML file, or from a preset by its name. Flags win.", panel="Run", metavar="NAME|FILE"
     )
-    out: Annotated[Path, AfterValidator(usable)] | None = setting(
+    out: Annotated[Path, BeforeValidator(usable)] | None = setting(
         None, "The run folder to fill; outputs/COMMAND if not given.", panel="Run", metavar="DIR"
     )
     print_json: bool = setting(False, "Print metrics.json instead of the table.", panel="Run")
@@ -238,7 +238,10 @@ def from_text(info: FieldInfo, raw: Any) -> Any:
 
 
 def read_config(config: str, command: str, settings_type: type[AnyWords]) -> tuple[Path, Mapping[str, Any]]:
-    """The table of one command in a TOML file, or in a preset given by name, and the file it stands in."""
+    """The table of one command in a TOML file, or in a preset given by name, and the file it stands in.
+
+    Paths in it are taken from the folder of the file.
+    """
     file = find_config(config)
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -259,13 +262,24 @@ def read_config(config: str, command: str, settings_type: type[AnyWords]) -> tup
             raise SettingsError(
                 f"{file}: [{command}] has no setting {key!r}; {way_out(key, settings_type.model_fields)}"
             )
-    return file, table
+    return file, {key: located(file.absolute().parent, settings_type, key, value) for key, value in table.items()}
+
+
+def located(folder: Path, settings_type: type[Words], key: str, value: Any) -> Any:
+    """A value in a configuration file of that folder with its paths seen from there, those of a list or a sweep too."""
+    if isinstance(value, list):
+        return [located(folder, settings_type, key, one) for one in value]
+    if isinstance(value, dict):
+        return {name: located(folder, settings_type, name, one) for name, one in value.items()}
+    paths = constraints(settings_type.model_fields[key]) if key in settings_type.model_fields else ()
+    path = next((part for part in paths if isinstance(part, Located)), None)
+    return path.seen_from(folder, value) if path and isinstance(value, str) else value
 
 
 def find_config(config: str) -> Path:
     """The file that `--config` names: a path, or a preset."""
     if Path(config).suffix == ".toml" or "/" in config or "\\" in config:
-        file = Path(config).expanduser()
+        file = Path(config)
         if not file.exists() or file.is_dir():
             raise SettingsError(
                 f"--config: there is no file {config}; give a TOML file, or a preset: {', '.join(presets())}"

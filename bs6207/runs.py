@@ -243,7 +243,7 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
         FolderError: another process fills this folder, it holds something else, or the disk refuses a write.
     """
     with failing_writes(folder):
-        run = Run(command, folder.expanduser().resolve())  # a link stays where it is, and what it points to is filled
+        run = Run(command, folder.resolve())  # a link stays where it is, and what it points to is filled
         if run.folder.exists() and not is_run(run.folder, command) and not is_empty_folder(run.folder):
             raise FolderError(f"{folder} exists and is not a run of bs6207 {command}; choose another --out")
         run.folder.parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,6 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("latent --out --json", "--out: '--json' is no name"),
     ("latent --out /", "--out: '/' is no name"),
     ("latent --out a\udcff", r"--out: 'a\udcff' is not UTF-8; rename the file"),
-    ("restore a.png --model ~nosuchuser/x", "--model: '~nosuchuser/x' leads nowhere"),
     ("latent --epochs 0", "--epochs: should be greater than or equal to 1"),
     ("latent --epochs 1.5", "--epochs: should be a valid integer"),
     ("latent --epochs", "requires an argument"),

@@ -1,6 +1,7 @@
 """List options and the order of precedence, without starting a process."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -8,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from bs6207.axes import axes
+from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import SettingsError
+from bs6207.experiment import Words
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import PACKAGE, command, presets, read_settings, repeated
 
@@ -86,6 +90,31 @@ def test_the_model_cannot_be_changed_and_knows_no_other_keys():
         LatentSettings().dims = [3]
     with pytest.raises(ValueError, match="Extra inputs"):
         LatentSettings(dim=[3])
+
+
+def test_paths_in_a_file_are_taken_from_its_folder(tmp_path, monkeypatch):
+    for place in ("configs/pictures", "configs/~", "configs/mnist", "pictures", "home/pictures"):
+        (tmp_path / place).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def read(table: str, model: type[Words] = LatentSettings, name: str = "latent", **given: str) -> Any:
+        (tmp_path / "configs/my.toml").write_text(f"[{name}]\n{table}", encoding="utf-8")
+        return read_settings(model, name, given, "configs/my.toml")
+
+    places = {"pictures": "configs/pictures", "./~": "configs/~", "../pictures": "pictures", "./mnist": "configs/mnist"}
+    for data, place in (places | {"~/pictures": "home/pictures", str(tmp_path / "home"): "home"}).items():
+        assert read(f"data = '{data}'").data == str(tmp_path / place)
+    assert read("data = 'mnist'").data == "mnist"
+    assert read("epochs = 3", data="pictures").data == str(tmp_path / "pictures")
+    with pytest.raises(SettingsError, match=f"my.toml: data: there is no folder {tmp_path}/configs/nowhere"):
+        read("data = 'nowhere'")
+    swept = axes(read("[latent.sweep]\ndata = ['pictures', 'mnist-5k']\nlr = [0.1, 0.2]"))
+    assert swept["data"] == [str(tmp_path / "configs/pictures"), "mnist-5k"]
+    restored = read("images = ['a.png', '/b.png']\nmodel = 'm'\nonnx = 'o'", RestoreSettings, "restore")
+    assert restored.images == [str(tmp_path / "configs/a.png"), "/b.png"]
+    assert [restored.model, restored.onnx] == [str(tmp_path / "configs" / name) for name in ("m", "o")]
+    assert read("images = ['a.png']", RestoreSettings, "restore").model == "outputs/deblur"
 
 
 def test_a_folder_given_as_config_is_refused(tmp_path: Path):

@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 from pydantic import AfterValidator
 
 from bs6207.errors import DataError, way_out
-from bs6207.names import Offered, is_text
+from bs6207.names import Located, Offered, at_home, is_text
 
 if TYPE_CHECKING:
     from bs6207.data.images import DataSet
@@ -197,9 +197,9 @@ def named_or_found(text: str) -> str:
     if text == "auto" or text in DATASETS:
         return text
     try:
-        path = Path(text).expanduser().resolve()
+        path = Path(at_home(text)).resolve()
         is_folder = path.is_dir()
-    except (OSError, RuntimeError, ValueError) as failure:  # too long, no permission, a loop of links, no home, a NUL
+    except (OSError, RuntimeError, ValueError) as failure:  # too long, no permission, a loop of links, a NUL
         raise ValueError(f"cannot look into {text!r}: {getattr(failure, 'strerror', None) or failure}") from None
     if not is_folder and (text.startswith((".", "~")) or "/" in text or os.sep in text):
         raise ValueError(f"there is no folder {path}; give one with images, or one of auto, {', '.join(DATASETS)}")
@@ -210,7 +210,8 @@ def named_or_found(text: str) -> str:
     return str(path)
 
 
-DataName = Annotated[str, AfterValidator(named_or_found), Offered(("auto", *DATASETS))]
+NAMES = ("auto", *DATASETS)
+DataName = Annotated[str, AfterValidator(named_or_found), Offered(NAMES), Located(NAMES)]
 
 
 def cache_folder() -> Path:
@@ -224,7 +225,8 @@ def folders_with(name: str) -> Iterator[Path]:
     The files of all data sets have the same names; where they are another's, their checksums tell.
     """
     known = PUBLISHED[name]
-    roots = [Path(given)] if (given := os.environ.get(DATA_FOLDER)) else []
+    given = os.environ.get(DATA_FOLDER)
+    roots = [Path(at_home(given))] if given else []
     for root in (*roots, cache_folder()):
         for folder in (root / name, root / known.folder / "raw", root):
             try:

@@ -16,6 +16,7 @@ from bs6207.deblur.networks import UNet
 from bs6207.deblur.tiles import TILE, reach_of, tiles
 from bs6207.errors import FolderError
 from bs6207.experiment import FACTS, Weights
+from bs6207.names import at_home
 
 CONTROL = "restorer_l1"  # trained with L1 alone: clarity 0
 CLEAREST = ("restorer_strong", "restorer_l1_disc")  # clarity 1 is the first of them that a run left
@@ -132,7 +133,7 @@ def saved(state: State, facts: Mapping[str, Any]) -> Weights:
 
 def load(folder: str | Path) -> Model:
     """Read a restorer; `bs6207.deblur.load` says how."""
-    place = Path(folder).expanduser()
+    place = Path(at_home(str(folder)))
     if not (place / f"{CONTROL}.safetensors").exists():
         raise FolderError(
             f"{folder} holds no restorer; run bs6207 deblur first, or give --model, the folder of such a run"

@@ -99,7 +99,7 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
     for name in settings.images:
         progress.tell(name)
         try:
-            picture = pictures.read(Path(name).expanduser())
+            picture = pictures.read(Path(name))
         except DataError as failure:
             done.failed.append({"file": name, "reason": str(failure)})
         else:
@@ -116,7 +116,7 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
 def save_onnx(model: Model, clarity: float, file: str, write: Write) -> Row:
     """Export the network of this clarity, and say how far it is from torch."""
     content, difference = to_onnx(model, clarity)
-    written = write(Path(file).expanduser(), content, "--onnx")
+    written = write(Path(file), content, "--onnx")
     return {"clarity": clarity, "largest_difference": difference, "written": str(written)}
 
 

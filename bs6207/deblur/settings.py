@@ -8,7 +8,7 @@ from bs6207.axes import SweptSettings
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
 from bs6207.experiment import Options, distinct, setting
-from bs6207.names import can_be_told, usable
+from bs6207.names import Located, at_home, can_be_told, usable
 
 TRAINING = "Training"
 DISC = "Discriminator"
@@ -137,10 +137,10 @@ class DeblurSettings(SweptSettings):
 class RestoreSettings(Options):
     """What `bs6207 restore` can be told."""
 
-    images: list[Annotated[str, AfterValidator(can_be_told)]] = setting(
+    images: list[Annotated[str, AfterValidator(can_be_told), AfterValidator(at_home), Located()]] = setting(
         [], "PNG, JPEG, TIFF, BMP, WebP.", panel="Pictures", positional=True, metavar="IMAGE"
     )
-    model: Annotated[str, AfterValidator(usable)] = setting(
+    model: Annotated[str, AfterValidator(usable), Located()] = setting(
         "outputs/deblur", "The folder of a run of bs6207 deblur, whose restorer is used.", metavar="DIR"
     )
     clarity: float | None = setting(
@@ -150,7 +150,7 @@ class RestoreSettings(Options):
         ge=0,
         le=1,
     )
-    onnx: Annotated[str, AfterValidator(usable)] | None = setting(
+    onnx: Annotated[str, AfterValidator(usable), Located()] | None = setting(
         None,
         "Also write the network of this clarity as an ONNX file, for images of any size, and compare it with torch; "
         "needs the extra named onnx.",

@@ -15,6 +15,7 @@ from torch import Tensor
 from bs6207.errors import FolderError
 from bs6207.experiment import FACTS, Weights
 from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Recipe
+from bs6207.names import at_home
 
 
 class Model:
@@ -79,11 +80,12 @@ def file_name(dim: int, seed: int) -> str:
 def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
     """Read an autoencoder; `bs6207.latent.load` says how."""
     pattern = re.compile(r"autoencoder_(\d+)_(\d+)\.safetensors")
-    if not Path(folder).is_dir():
+    place = Path(at_home(str(folder)))
+    if not place.is_dir():
         raise FolderError(f"there is no folder {folder}; give one that bs6207 latent has filled")
     there = sorted(
         (int(match[1]), int(match[2]))
-        for file in Path(folder).glob("*.safetensors")
+        for file in place.glob("*.safetensors")
         if (match := pattern.fullmatch(file.name))
     )
     chosen = [one for one in there if one[0] == dim and seed in (None, one[1])]
@@ -91,7 +93,7 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
         has = ", ".join(f"{size} (seed {number})" for size, number in there) or "none"
         which = f"{dim} numbers" + ("" if seed is None else f" with seed {seed}")
         raise FolderError(f"{folder} holds no autoencoder of {which}; it has {has}")
-    file = Path(folder) / f"{file_name(*chosen[0])}.safetensors"
+    file = place / f"{file_name(*chosen[0])}.safetensors"
     try:
         with safe_open(file, framework="pt") as content:
             facts: dict[str, Any] = json.loads(content.metadata()[FACTS])

@@ -96,7 +96,7 @@ def read_run(name: str) -> RunFolder:
     Raises:
         FolderError: there is none, or it cannot be read.
     """
-    place = Path(name).expanduser()
+    place = Path(name)
     if not place.is_dir():
         raise FolderError(f"there is no folder {name}; give one that bs6207 bump, latent or deblur has filled")
     command = next((command for command in COMMANDS if is_run(place, command)), None)

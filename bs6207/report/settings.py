@@ -5,13 +5,15 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from bs6207.experiment import Words, distinct, setting
-from bs6207.names import can_be_told
+from bs6207.names import at_home, can_be_told
+
+RunName = Annotated[str, AfterValidator(can_be_told), AfterValidator(at_home)]
 
 
 class ReportSettings(Words):
     """Which runs the page shows."""
 
-    runs: Annotated[list[Annotated[str, AfterValidator(can_be_told)]], AfterValidator(distinct)] = setting(
+    runs: Annotated[list[RunName], AfterValidator(distinct)] = setting(
         [],
         "Run folders, those of outputs/history too; several of one command are compared. If none is given, the last "
         "finished run of every command.",
