@@ -2,10 +2,13 @@
 
 import gzip
 import hashlib
+import io
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +18,12 @@ from bs6207.data.memory import require_memory
 from bs6207.errors import DataError
 
 BLOCK = 2**20  # bytes that are read at once
+GZIPPED = b"\x1f\x8b"  # how such a file begins, RFC 1952; an idx file begins with two zeros
+MOST_WRAPPINGS = 2  # a file gzipped by its publisher, and once more on the way
 
 
 def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[np.uint8]:
-    """Read an idx file of unsigned bytes (yann.lecun.com/exdb/mnist), gzipped or not.
+    """Read an idx file of unsigned bytes (yann.lecun.com/exdb/mnist), gzipped, twice or not, whatever its name says.
 
     Args:
         dimensions: of the array: 3 for images, 1 for labels.
@@ -29,7 +34,7 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
     """
     start = bytes((0, 0, 8, dimensions))
     try:
-        with cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file:
+        with unwrapped(path, MOST_WRAPPINGS) as file:
             header = file.read(len(start) + 4 * dimensions)
             shape = tuple(int.from_bytes(header[place : place + 4], "big") for place in range(4, len(header), 4))
             if header[:4] != start or len(header) < len(start) + 4 * dimensions:
@@ -56,10 +61,20 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
     return values.reshape(shape)
 
 
-def fill(values: NDArray[np.uint8], file: BinaryIO) -> int:
+@contextmanager
+def unwrapped(path: Path, most: int) -> Iterator[io.BufferedReader]:
+    """What is in a file that has been gzipped at most so many times, to be read bit by bit."""
+    with path.open("rb") as stored:
+        file = stored
+        while most and file.peek(len(GZIPPED)).startswith(GZIPPED):
+            file, most = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=file, mode="rb"))), most - 1
+        yield file
+
+
+def fill(values: NDArray[np.uint8], file: io.BufferedReader) -> int:
     """Read until an array is full or the file ends; how many bytes that was. They are in memory once."""
     view, place = values.data, 0
-    while count := file.readinto(view[place : place + BLOCK]):  # type: ignore[attr-defined]
+    while count := file.readinto(view[place : place + BLOCK]):
         place += count
     return place
 
@@ -69,9 +84,8 @@ def checksums(path: Path) -> set[str]:
     try:
         with path.open("rb") as stored:
             found = {hashlib.file_digest(stored, "sha256").hexdigest()}
-        if path.suffix == ".gz":
-            with gzip.GzipFile(path) as unpacked:  # bit by bit: a small file may unpack to more than memory holds
-                found.add(hashlib.file_digest(unpacked, "sha256").hexdigest())
+        with unwrapped(path, most=1) as unpacked:
+            found.add(hashlib.file_digest(unpacked, "sha256").hexdigest())
         return found
     except (OSError, EOFError, zlib.error):
         return set()

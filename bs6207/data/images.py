@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class DataSet:
         sha256: of the pixels and labels as read, before the split.
         classes: what the labels stand for, by label; empty where the images have none.
         folder: where a data set of the user's own lies.
+        reading: what was decided as it was read, for metrics.json.
     """
 
     name: str
@@ -66,6 +67,7 @@ class DataSet:
     sha256: str
     classes: tuple[str, ...] = ()
     folder: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def given_as(self) -> str:
@@ -92,6 +94,7 @@ class DataSet:
             "classes": len(self.classes),
             "image_shape": list(self.train.image_shape),
             "sha256": self.sha256,
+            **self.reading,
         }
 
 

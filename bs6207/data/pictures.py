@@ -99,7 +99,8 @@ def opened(file: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
+            # From a stream, or Pillow 13 maps an uncompressed TIFF file with width and height exchanged, if it lies so.
+            with file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 if loses_bits(image):
                     raise DataError(f"{file} has more than 8 bits per channel, and colour or alpha; save it with 8")
                 yield image

@@ -247,9 +247,11 @@ def holds_another(folder: Path, name: str) -> bool:
 
 
 def find_idx(folder: Path, stem: str, only_gzipped: bool = False) -> Path:
-    """The raw file, or else the gzipped one, there or not."""
-    raw = folder / stem
-    return raw if raw.is_file() and not only_gzipped else folder / f"{stem}.gz"
+    """The raw file, or else the gzipped one, there or not; also with a dot in its name, or in a folder of that name."""
+    spelled = (stem, stem.replace("-idx", ".idx"))
+    raw = [] if only_gzipped else [place / name for name in spelled for place in (folder, folder / name)]
+    gzipped = [folder / f"{name}.gz" for name in spelled]
+    return next((file for file in (*raw, *gzipped) if file.is_file()), gzipped[0])
 
 
 def download(name: str, seconds: float) -> Path:

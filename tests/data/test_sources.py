@@ -63,6 +63,15 @@ def test_a_file_larger_than_memory_is_refused_by_its_header(tmp_path):
 
 
 PACKED = gzip.compress(CONTENT, mtime=0)
+
+
+@pytest.mark.parametrize("content", [CONTENT, gzip.compress(gzip.compress(CONTENT))], ids=["not at all", "twice"])
+def test_a_file_called_gz_may_be_gzipped_not_at_all_or_twice(tmp_path, content):
+    path = tmp_path / "images.gz"
+    path.write_bytes(content)
+    assert read_idx(path, 3, SHA256).tolist() == np.arange(12).reshape(SHAPE).tolist()
+
+
 BROKEN_GZIP = {
     "truncated": PACKED[:-9],
     "truncated in its checksum": PACKED[:-2],
@@ -166,6 +175,19 @@ def small(monkeypatch, tmp_path, nowhere):
         monkeypatch.setitem(PUBLISHED, name, replace(PUBLISHED[name], sha256=tuple(checksums)))
 
     return write
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if not PUBLISHED[name].only_gzipped])
+@pytest.mark.parametrize("layout", ["{0}/{0}", "{1}", "{1}/{1}", "{1}.gz"])
+def test_a_data_set_is_found_as_kaggle_packs_it(small, tmp_path, name, layout):
+    small(name, tmp_path / "root")
+    for stem in IDX_FILES:
+        content = (tmp_path / "root" / stem).read_bytes()
+        (tmp_path / "root" / stem).unlink()
+        place = tmp_path / "root" / layout.format(stem, stem.replace("-idx", ".idx"))
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
+    assert len(published(name).train) == 15
 
 
 PLACES = [(name, place) for name, known in PUBLISHED.items() for place in (".", name, f"{known.folder}/raw")]
