@@ -101,10 +101,13 @@ def points(settings: AnySwept) -> dict[tuple[Any, ...], AnySwept]:
         return {}
     plain = settings.model_dump(exclude={"sweep"})
     try:
-        return {
+        every = {
             values: type(settings).model_validate({**plain, **dict(zip(found, values, strict=True))})
             for values in product(*found.values())
         }
     except ValidationError as failure:
         place = next(iter(failure.errors()[0]["loc"]), "")
         raise ValueError(f"--sweep: {place} {complaint(failure)}".replace("  ", " ")) from None
+    for one in every.values():
+        one.model_fields_set.intersection_update((*settings.model_fields_set, *found))
+    return every

@@ -27,7 +27,7 @@ AnyWords = TypeVar("AnyWords", bound=Words)
 
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
 PACKAGE = Path(__file__).parent
-PRESETS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # in a wheel, in a checkout
+PRESETS = tuple(folder.resolve() for folder in (PACKAGE / "configs", PACKAGE.parent / "configs"))  # in a wheel, here
 
 
 class Invocation(BaseModel):
@@ -207,10 +207,13 @@ def read_settings(
 ) -> AnyWords:
     """One checked model: flags first, then the configuration file, then the defaults.
 
+    Its `model_fields_set` names what the user has set: a preset wishes.
+
     Raises:
         SettingsError: naming the flag, or the file and its key, and the way out.
     """
     file, table = read_config(config, command, settings_type) if config is not None else (None, {})
+    wished = set(table) - set(given) if file and file.parent.resolve() in PRESETS else set()
     values = dict(table)
     for field, raw in given.items():
         try:
@@ -218,7 +221,9 @@ def read_settings(
         except ValidationError as failure:
             raise SettingsError(f"{spelling(settings_type, field)}: {complaint(failure)}") from None
     try:
-        return settings_type.model_validate(values)
+        settings = settings_type.model_validate(values)
+        settings.model_fields_set.difference_update(wished)
+        return settings
     except ValidationError as failure:
         place = str(next(iter(failure.errors()[0]["loc"]), ""))
         if place in given or file is None:

@@ -310,7 +310,7 @@ def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(bs6207, tmp_pat
             "latent --config quick --dims 2 --epochs 1 --train-images 100 --skip-probes --jobs 1",
             "hardly better than the median",
         ),
-        ("latent --config quick --train-images 4000", "has 3500 training images, not 4000"),
+        ("latent --config quick --train-images 4000", "has 3500 training images, not 4000; leave out --train-images"),
     ],
 )
 def test_a_run_that_cannot_be_believed_fails_in_one_sentence(bs6207, tmp_path, line, words):

@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bs6207.axes import axes
-from bs6207.deblur.settings import RestoreSettings
-from bs6207.errors import SettingsError
+from bs6207.axes import axes, points
+from bs6207.data.images import DataSet, ImageSet
+from bs6207.data.sources import settings_for
+from bs6207.deblur.settings import DeblurSettings, RestoreSettings
+from bs6207.errors import DataError, SettingsError
 from bs6207.experiment import Words
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import PACKAGE, command, presets, read_settings, repeated
@@ -75,7 +78,6 @@ def test_any_mixture_of_commas_and_spaces_gives_the_list_back(dims, random):
 
 def test_presets_ship_with_the_package_and_all_are_valid_for_every_command():
     from bs6207.bump.settings import BumpSettings
-    from bs6207.deblur.settings import DeblurSettings
 
     assert {"quick", "default", "fast", "assignment"} <= set(presets())
     for preset in presets():
@@ -115,6 +117,28 @@ def test_paths_in_a_file_are_taken_from_its_folder(tmp_path, monkeypatch):
     assert restored.images == [str(tmp_path / "configs/a.png"), "/b.png"]
     assert [restored.model, restored.onnx] == [str(tmp_path / "configs" / name) for name in ("m", "o")]
     assert read("images = ['a.png']", RestoreSettings, "restore").model == "outputs/deblur"
+
+
+def test_a_preset_wishes_and_what_the_user_gives_is_meant(tmp_path):
+    few = ImageSet(np.zeros((20, 1, 3, 4), np.uint8), None)
+    data = DataSet("mine", few, few, few, "")
+    notes: list[str] = []
+
+    def taken(given: dict[str, Any], config: str) -> Any:
+        return settings_for(data, read_settings(DeblurSettings, "deblur", given, config), notes.append)
+
+    assert taken({}, "quick").train_images is None
+    assert notes == ["learns from all 20 training images of mine; the preset asks for 200"]
+    assert taken({"train_images": "100"}, "quick").train_images == 100
+    (tmp_path / "my.toml").write_text("[deblur]\ntrain_images = 150")
+    assert taken({}, str(tmp_path / "my.toml")).train_images == 150
+    swept = points(read_settings(DeblurSettings, "deblur", {"sweep": ["lr=0.1,0.2"]}, "quick"))
+    assert [settings_for(data, one, notes.append).train_images for one in swept.values()] == [None, None]
+    assert len(notes) == 3
+    swept = points(read_settings(DeblurSettings, "deblur", {"sweep": ["train_images=100,200"]}, "quick"))
+    assert [settings_for(data, one, pytest.fail).train_images for one in swept.values()] == [100, 200]
+    with pytest.raises(DataError, match="mine has 20 training images, not 150; leave out --train-images to take all"):
+        data.learn_from(150)
 
 
 def test_a_folder_given_as_config_is_refused(tmp_path: Path):

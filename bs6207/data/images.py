@@ -81,7 +81,9 @@ class DataSet:
             DataError: there are fewer.
         """
         if count is not None and count > len(self.train):
-            raise DataError(f"{self.name} has {len(self.train)} training images, not {count}; lower --train-images")
+            raise DataError(
+                f"{self.name} has {len(self.train)} training images, not {count}; leave out --train-images to take all"
+            )
         return self.train[:count]
 
     def record(self) -> dict[str, Any]:

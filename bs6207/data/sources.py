@@ -8,13 +8,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar
 
 from platformdirs import user_cache_path
 from pydantic import AfterValidator
@@ -118,6 +118,36 @@ def load(name: str, note: Note) -> "DataSet":
         place = f"in {DATA_FOLDER}={given}" if given else "in the cache"
         note(f"all of MNIST is neither {place} nor quick to download; using the 5,000 digits of mnist-5k")
         return embedded_digits()
+
+
+class Trains(Protocol):
+    """Settings of an experiment that learns from images."""
+
+    data: str
+    train_images: int | None
+
+    @property
+    def model_fields_set(self) -> set[str]:
+        """The settings that the user has given."""
+
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self:
+        """The same settings but for some."""
+
+
+AnyTrains = TypeVar("AnyTrains", bound=Trains)
+
+
+def settings_for(data: "DataSet", settings: AnyTrains, note: Note) -> AnyTrains:
+    """The settings as they hold for the data set that they name, wherever they are read again.
+
+    The number of training images in a preset is a wish: where there are fewer, all are taken.
+    """
+    settings = settings.model_copy(update={"data": data.given_as})
+    wished, has = settings.train_images, len(data.train)
+    if wished and wished > has and "train_images" not in settings.model_fields_set:
+        note(f"learns from all {has} training images of {data.name}; the preset asks for {wished}")
+        return settings.model_copy(update={"train_images": None})
+    return settings
 
 
 @lru_cache(maxsize=1)

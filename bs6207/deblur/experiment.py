@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from bs6207 import sweeps
-from bs6207.data.sources import load
+from bs6207.data.sources import load, settings_for
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.judging import (
     CLEAR,
@@ -39,7 +39,7 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
     if settings.sweep:
         return sweeps.run(run, settings, SWEPT, progress, deal)
     data = load(settings.data, progress.note)
-    settings = settings.model_copy(update={"data": data.given_as})
+    settings = settings_for(data, settings, progress.note)
     parts = divide(data, settings)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     rivals = [(name, sigma) for name in RIVALS for sigma in settings.test_sigmas]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bs6207.data.images import ImageSet
-from bs6207.data.sources import load
+from bs6207.data.sources import load, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, in_turn
 from bs6207.latent.pieces import CONSTANTS, Baseline, Cell, Failure, Task
@@ -37,7 +37,7 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         swept = sweeps.Measure("l1", "test L1", "dim", ("vectors", "autoencoder"), "pca", "PCA", "min")
         return sweeps.run(run, settings, swept, progress, deal)
     data = load(settings.data, progress.note)
-    settings = settings.model_copy(update={"data": data.given_as})
+    settings = settings_for(data, settings, progress.note)
     learn = data.learn_from(settings.train_images)
     constants = constant_images(learn)
     clusters = settings.clusters or class_count(learn)
