@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bs6207.deblur.model import Model
 from bs6207.deblur.networks import STRIDE
+from bs6207.deblur.tiles import with_border
 from bs6207.errors import FolderError, SettingsError
 
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
@@ -14,16 +15,18 @@ TOLERANCE = 1e-4  # of a pixel in [0, 1]; an 8-bit step is 4e-3
 CHECKED = ((1, 4 * STRIDE, 7 * STRIDE), (3, 5 * STRIDE + 1, 3 * STRIDE - 1))  # batch, height, width
 
 
-class Clipped(nn.Module):
-    """A restorer whose answer lies in [0, 1], as `Model.restore` gives it."""
+class WholeImage(nn.Module):
+    """A restorer as `Model.restore` applies it: border pixels are repeated, and the answer lies in [0, 1]."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, reach: int):
         super().__init__()
-        self.network = network
+        self.network, self.reach = network, reach
 
     def forward(self, blurred: Tensor) -> Tensor:
         """Restored images, [N, C, H, W]."""
-        return self.network(blurred).clamp(0, 1)
+        height, width = blurred.shape[-2:]
+        restored = self.network(with_border(blurred, self.reach))
+        return restored[..., self.reach : self.reach + height, self.reach : self.reach + width].clamp(0, 1)
 
 
 def require_onnx() -> None:
@@ -40,12 +43,12 @@ def to_onnx(model: Model, clarity: float) -> tuple[bytes, float]:
     """The network at one clarity as the content of an ONNX file, and its largest difference from torch.
 
     Its input `blurred` and its output `restored` are [batch, channels, height, width] in [0, 1], every size free but
-    the channels; padding to the network's grid is part of the graph.
+    the channels; repeating the border, and padding to the network's grid, is part of the graph.
 
     Raises:
         FolderError: on random images of two other sizes it differs from torch by TOLERANCE or more.
     """
-    network = Clipped(model.network(clarity)).cpu().eval()
+    network = WholeImage(model.network(clarity), model.reach).cpu().eval()
     example = torch.zeros(2, model.channels, 3 * STRIDE + 1, 3 * STRIDE + 2)  # no size that might be taken for fixed
     free = {0: "batch", 2: "height", 3: "width"}
     program = torch.onnx.export(

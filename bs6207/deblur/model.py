@@ -57,7 +57,8 @@ class Model:
     def restore(self, images: ArrayLike | Tensor, clarity: float | None = None) -> Tensor:
         """Restored images in [0, 1], float32, of the same shape, where the model is.
 
-        A model of one channel restores the three of a colour image one by one.
+        A model of one channel restores the three of a colour image one by one. Beyond its border an image goes on with
+        its border pixels.
 
         Args:
             images: [N, C, H, W] in [0, 1], of any size, C being 1 or 3.
@@ -76,7 +77,8 @@ class Model:
         restored = torch.empty_like(values)
         height, width = values.shape[2:]
         for tile in tiles(height, width, self.reach):
-            restored[..., *tile.place] = self.apply(network, values[..., *tile.shown])[..., *tile.kept]
+            rows, columns = map(torch.from_numpy, tile.shown)
+            restored[..., *tile.place] = self.apply(network, values[..., rows, columns])[..., *tile.kept]
         return restored
 
     def apply(self, network: nn.Module, part: Tensor) -> Tensor:

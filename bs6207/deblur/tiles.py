@@ -5,20 +5,27 @@ from copy import deepcopy
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
 
 from bs6207.deblur.networks import STRIDE
 
 TILE = 512  # pixels, a multiple of every STRIDE: 100 MB of features at most, and little is computed twice
 
 Window = tuple[slice, slice]  # rows and columns
+Places = NDArray[np.intp]  # along one axis of an image
 
 
 class Tile(NamedTuple):
-    """One part of an image: what the network is shown, which part of its answer is kept, and where that goes."""
+    """One part of an image: what the network is shown, which part of its answer is kept, and where that goes.
 
-    shown: Window
+    `shown` are the rows, [H, 1], and the columns, [1, W], of the pixels to show; with those of the border repeated.
+    """
+
+    shown: tuple[Places, ...]
     kept: Window
     place: Window
 
@@ -26,28 +33,29 @@ class Tile(NamedTuple):
 def tiles(height: int, width: int, reach: int) -> Iterator[Tile]:
     """Tiles whose `place` covers the image once, each shown with `reach` pixels around it.
 
-    What is shown starts at a multiple of STRIDE, as the network's own grid does, and ends at one or where the image
-    ends; so every pixel kept depends on the same pixels in the same way as if the whole image were shown.
+    Beyond the image its border pixels are repeated, so that the network's own padding, zeros, is seen by no pixel that
+    is kept. What is shown starts and ends at a multiple of STRIDE, as the network's own grid does; so every pixel kept
+    depends on the same pixels in the same way as if the whole image were shown.
     """
-    for (rows, kept_rows), (columns, kept_columns) in product(spans(height, reach), spans(width, reach)):
-        yield Tile(
-            (rows, columns),
-            (kept_rows, kept_columns),
-            (moved(kept_rows, rows.start), moved(kept_columns, columns.start)),
-        )
+    for (rows, kept_rows, place_rows), (columns, kept_columns, place_columns) in product(
+        spans(height, reach), spans(width, reach)
+    ):
+        yield Tile(np.ix_(rows, columns), (kept_rows, kept_columns), (place_rows, place_columns))
 
 
-def spans(length: int, reach: int) -> Iterator[tuple[slice, slice]]:
-    """Along one axis: what is shown, and what of that is kept."""
+def spans(length: int, reach: int) -> Iterator[tuple[Places, slice, slice]]:
+    """Along one axis: what is shown, what of that is kept, and where it goes."""
     for start in range(0, length, TILE):
         stop = min(start + TILE, length)
-        shown = slice(max(0, start - reach), min(stop + reach, length))
-        yield shown, slice(start - shown.start, stop - shown.start)
+        shown = np.arange(start - reach, stop + -stop % STRIDE + reach).clip(0, length - 1)
+        yield shown, slice(reach, reach + stop - start), slice(start, stop)
 
 
-def moved(part: slice, by: int) -> slice:
-    """The same slice, `by` further on."""
-    return slice(part.start + by, part.stop + by)
+def with_border(images: Tensor, reach: int) -> Tensor:
+    """Images, [N, C, H, W], as one tile shows them: `reach` pixels more on every side, and then up to STRIDE."""
+    height, width = images.shape[-2:]
+    sides = (reach, reach + -width % STRIDE, reach, reach + -height % STRIDE)
+    return functional.pad(images, sides, mode="replicate")
 
 
 @torch.enable_grad()
