@@ -1,7 +1,6 @@
 """One picture of the user's own: read as it is meant to be seen, and encoded without loss."""
 
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +15,41 @@ from PIL.TiffImagePlugin import TiffImageFile
 from bs6207.errors import DataError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the suffix; others may call programs
-READ_AS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB"}  # Pillow's modes
+READ_AS = {  # Pillow's modes
+    **dict.fromkeys(("1", "L", "LA"), "L"),
+    **dict.fromkeys(("P", "PA", "RGB", "RGBA", "CMYK"), "RGB"),
+}
 PHOTOMETRIC, BLACK_ON_WHITE = 262, 0  # a TIFF file's tag, and its value where zero is white
 SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
+SIXTEEN_BITS_AS_32 = {("I", "PNG"), ("I", "PPM")}  # mode and format: of PNG in Pillow before 11
+SAFE_PIXELS = 89_478_485  # Pillow's bound, a quarter of a gigabyte of RGB: a small file may unpack to far more
+
+# Formats that are not read, told by how a file begins: https://en.wikipedia.org/wiki/List_of_file_signatures.
+SIGNATURES = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"II\xbc\x01": "JPEG XR",
+    b"8BPS": "PSD",
+    b"gimp xcf": "XCF",
+    b"%PDF": "PDF",
+    b"%!PS": "PostScript",
+    b"<svg": "SVG",
+    b"\0\0\1\0": "ICO",
+    b"DDS ": "DDS",
+    b"qoif": "QOI",
+    b"P7\n": "PAM",
+    b"v/1\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"FUJIFILMCCD-RAW": "RAF",
+}
+BRANDS = {  # of the ISO base media format, ISO/IEC 14496-12: pictures coded as frames of a video; generic ones last
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
+    b"crx ": "CR3",
+    **dict.fromkeys((b"mif1", b"msf1"), "HEIF"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,20 +67,23 @@ class Picture:
     profile: bytes | None = None
 
 
-def read(file: Path) -> Picture:
+def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Picture:
     """Read a picture; palettes become RGB, and so does CMYK.
 
+    Args:
+        or_else: what else can be done than to make a picture of more than `most_pixels` smaller.
+
     Raises:
-        DataError: there is none, it is broken, too large, or several in one file.
+        DataError: there is none, it is broken, larger than `most_pixels`, or several in one file.
     """
     if file.is_dir():
         raise DataError(f"{file} is a folder; give the pictures in it, as in {file / '*.png'}")
     if not file.is_file():
         raise DataError(f"there is no file {file}; give a picture")
-    with opened(file) as image:
+    with opened(file, most_pixels, or_else) as image:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with its preview
             raise DataError(f"{file} holds several pictures; save each as a file of its own")
-        is_deep = image.mode in SIXTEEN_BITS or (image.mode, image.format) == ("I", "PNG")  # Pillow before 11
+        is_deep = image.mode in SIXTEEN_BITS or (image.mode, image.format) in SIXTEEN_BITS_AS_32
         if image.mode not in READ_AS and not is_deep:
             raise DataError(f"{file} is stored as {image.mode}; save it with 8 bits per channel, or as grey with 16")
         profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
@@ -87,32 +121,54 @@ def loses_bits(image: Image.Image) -> bool:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Image.Image]:
-    """A picture to read from.
+def opened(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Iterator[Image.Image]:
+    """A picture to read from; `most_pixels` and `or_else` are those of `read`.
 
     Raises:
-        DataError: it is none, or broken, or a bomb: a small file that unpacks to more than memory holds.
+        DataError: it is none, or broken, or larger: a small file may unpack to more than memory holds.
     """
     try:
         if not file.is_file():
             raise DataError(f"{file} is not a file; leave it out")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), pictures_of_any_size():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             # From a stream, or Pillow 13 maps an uncompressed TIFF file with width and height exchanged, if it lies so.
             with file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+                if (pixels := image.width * image.height) > most_pixels:
+                    raise DataError(
+                        f"{file} has {pixels:,} pixels, more than the {most_pixels:,} taken for safe; make it smaller"
+                        f"{or_else}"
+                    )
                 if loses_bits(image):
                     raise DataError(f"{file} has more than 8 bits per channel, and colour or alpha; save it with 8")
                 yield image
     except DataError:
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as failure:
-        (size,) = re.findall(r"(\d+) pixels\)", str(failure))  # the picture itself is not handed out
-        raise DataError(
-            f"{file} has {int(size):,} pixels, more than the {Image.MAX_IMAGE_PIXELS:,} that Pillow takes for safe; "
-            "make it smaller"
-        ) from None
     except UnidentifiedImageError:
-        raise DataError(f"{file} is not an image; leave it out, or save it again") from None
+        if kind := kind_of(file):
+            raise DataError(f"{file} is in the format {kind}, which is not read; save it as PNG or JPEG") from None
+        raise DataError(f"{file} is not an image in {', '.join(FORMATS)}; leave it out, or save it again") from None
     except Exception as failure:  # what Pillow's decoders raise depends on which bytes are broken
         raise DataError(f"cannot read {file}: {failure}; leave it out, or save it again") from None
+
+
+@contextmanager
+def pictures_of_any_size() -> Iterator[None]:
+    """Pillow without its own bound, which is one for the whole process and refuses at twice its value."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def kind_of(file: Path) -> str | None:
+    """Name of the format of a file that is not read, if it is known."""
+    with file.open("rb") as stream:
+        beginning = stream.read(256)
+    if beginning[4:8] == b"ftyp":
+        listed = beginning[8 : int.from_bytes(beginning[:4])]
+        brands = {listed[place : place + 4] for place in range(0, len(listed), 4)}
+        return next((name for brand, name in BRANDS.items() if brand in brands), None)
+    return next((name for signature, name in SIGNATURES.items() if beginning.startswith(signature)), None)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bs6207.data import pictures
-from bs6207.data.pictures import Picture
+from bs6207.data.pictures import SAFE_PIXELS, Picture
 from bs6207.deblur.export import require_onnx, to_onnx
 from bs6207.deblur.model import Model, load
 from bs6207.deblur.plausibility import BEYOND, blur_between, doubts, middle
@@ -99,7 +99,8 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
     for name in settings.images:
         progress.tell(name)
         try:
-            picture = pictures.read(Path(name))
+            most = settings.max_pixels or SAFE_PIXELS
+            picture = pictures.read(Path(name), most, ", or allow more with --max-pixels")
         except DataError as failure:
             done.failed.append({"file": name, "reason": str(failure)})
         else:

@@ -138,7 +138,7 @@ class RestoreSettings(Options):
     """What `bs6207 restore` can be told."""
 
     images: list[Annotated[str, AfterValidator(can_be_told), AfterValidator(at_home), Located()]] = setting(
-        [], "PNG, JPEG, TIFF, BMP, WebP.", panel="Pictures", positional=True, metavar="IMAGE"
+        [], "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM.", panel="Pictures", positional=True, metavar="IMAGE"
     )
     model: Annotated[str, AfterValidator(usable), Located()] = setting(
         "outputs/deblur", "The folder of a run of bs6207 deblur, whose restorer is used.", metavar="DIR"
@@ -149,6 +149,12 @@ class RestoreSettings(Options):
         "sharper it looks, and the lower its PSNR. The run's own choice if not given.",
         ge=0,
         le=1,
+    )
+    max_pixels: int | None = setting(
+        None,
+        "Refuse pictures of more pixels than this, because a small file can unpack to more than memory holds; what "
+        "Pillow takes for safe if not given. Large pictures are restored tile by tile.",
+        ge=1,
     )
     onnx: Annotated[str, AfterValidator(usable), Located()] | None = setting(
         None,

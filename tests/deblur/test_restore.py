@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ def test_every_pixel_is_what_the_model_makes_of_it(model, tmp_path, suffix, pixe
 
 
 def test_sixteen_bits_are_read_and_written_as_sixteen(model, tmp_path):
-    for name in ("my.png", "my.tif"):
+    for name in ("my.png", "my.tif", "my.pgm"):
         Image.fromarray(DEEP).save(tmp_path / name)
         (row,) = restore(model, tmp_path / name).rows
         restored = np.asarray(seen(row["written"]))
@@ -196,6 +197,11 @@ def deep(*shape):
     return RANDOM.randint(0, 65536, shape).astype(np.uint16)
 
 
+def box(brand, path):
+    """The beginning of a file of the ISO base media format, whose major brand is a general one."""
+    path.write_bytes(struct.pack(">I", 24) + b"ftypmif1\0\0\0\0" + brand + b"miaf" + bytes(200))
+
+
 def several(kind):
     more = {"save_all": True, "append_images": [Image.fromarray(~COLOUR)]}
     return lambda path: Image.fromarray(COLOUR).save(path, kind, **more)
@@ -210,6 +216,14 @@ BAD = {  # how it is made, and what the sentence says besides its name
     "truncated": (truncated, "cannot read"),
     "ten gigapixels": (lambda path: bomb(path, 100_000), "has 10,000,000,000 pixels, more than the 89,478,485"),
     "a hundred megapixels": (lambda path: bomb(path, 10_000), "has 100,000,000 pixels, more than the 89,478,485"),
+    **{
+        f"{name} by its {brand.decode()}": (
+            partial(box, brand),
+            f"is in the format {name}, which is not read; save it as PNG",
+        )
+        for name, brand in (("HEIC", b"heic"), ("AVIF", b"avif"), ("HEIF", b"mif1"))
+    },
+    "JPEG XL": (lambda path: path.write_bytes(b"\xff\x0a more"), "is in the format JPEG XL"),
     "floats": (lambda path: Image.fromarray(GREY.astype(np.float32)).save(path, "TIFF"), "is stored as F"),
     **{f"several in a {kind}": (several(kind), "holds several pictures") for kind in ("TIFF", "GIF", "PNG", "WEBP")},
     "colours of 16 bits": (lambda path: png_file(path, deep(5, 7, 3), 2), MORE_BITS),
@@ -233,6 +247,17 @@ def test_a_bad_file_is_told_in_one_sentence_and_costs_no_other(model, tmp_path, 
     assert str(tmp_path / "bad.png") in reason
     assert [row["file"] for row in done.rows] == [str(tmp_path / "good.png")]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_a_picture_of_more_pixels_is_restored_where_that_is_allowed(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # more than twice: Pillow itself refuses
+    Image.fromarray(GREY).save(tmp_path / "my.png")
+    assert restore(model, tmp_path / "my.png", max_pixels=714).rows
+    ((reason),) = restore(model, tmp_path / "my.png", max_pixels=713).failures
+    assert reason.endswith(
+        "has 714 pixels, more than the 713 taken for safe; make it smaller, or allow more with --max-pixels"
+    )
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_a_photo_with_a_preview_in_it_is_one_picture(tmp_path):
