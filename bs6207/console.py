@@ -54,7 +54,7 @@ class ProgressReport:
     def __enter__(self) -> "ProgressReport":
         if self.is_live:
             self.bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),

@@ -12,7 +12,6 @@ import csv
 import errno
 import hashlib
 import io
-import itertools
 import json
 import math
 import os
@@ -186,38 +185,68 @@ def write_whole(file: Path, content: bytes, replace: bool = True) -> bool:
     Returns:
         Whether it was written; without `replace`, a name that is taken, or about to be, is left alone.
     """
-    temporary = file.with_name(f".{file.name}.tmp")
+    temporary = temporary_of(file)
     try:
-        stream = temporary.open("wb" if replace else "xb")
-    except FileExistsError:
+        try:
+            stream = temporary.open("wb" if replace else "xb")
+        except FileExistsError:
+            return False
+        try:
+            with stream:
+                if not replace and is_taken(file):
+                    return False
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as failure:
+        failure.filename = str(file)  # the temporary name tells nobody anything
+        raise
+    return True
+
+
+def temporary_of(file: Path) -> Path:
+    """Temporary name of a file: always the same, and short, as the file's own may be as long as a name can be."""
+    return file.with_name(f".{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}.tmp")
+
+
+def is_taken(file: Path) -> bool:
+    """Whether a name is in use, if only by a link that leads nowhere.
+
+    Raises:
+        OSError: no file can have the name.
+    """
+    try:
+        file.lstat()
+    except FileNotFoundError:
         return False
-    try:
-        with stream:
-            if not replace and os.path.lexists(file):
-                return False
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
     return True
 
 
 def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
     """Write one file under its name or, where that is taken, with -2, -3, ... after it; the name it got.
 
+    A name that becomes too long for the file system by that, or by its suffix, loses letters at the end of its stem.
+
     Raises:
         FolderError: the disk refuses; another `flag` may help.
     """
     with failing_writes(file, flag):
         file.parent.mkdir(parents=True, exist_ok=True)
-        for count in itertools.count(1):
-            free = file if count == 1 else file.with_stem(f"{file.stem}-{count}")
-            if write_whole(free, content, replace=False):
-                sync_folder(file.parent)
-                return free
-    raise AssertionError("numbers do not end")
+        stem, count = file.stem, 1
+        while True:
+            free = file.with_name(f"{stem}{'' if count == 1 else f'-{count}'}{file.suffix}")
+            try:
+                if write_whole(free, content, replace=False):
+                    sync_folder(file.parent)
+                    return free
+                count += 1
+            except OSError as failure:
+                if failure.errno != errno.ENAMETOOLONG or len(stem) == 1:
+                    raise
+                stem = stem[:-1]
 
 
 def write_again(file: Path, content: bytes, kind: bytes, flag: str = "--out") -> None:
@@ -285,6 +314,8 @@ def remedy(failure: OSError, flag: str) -> str:
     """What to do about a refused write."""
     if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"make room and run the same command to go on, or choose another {flag}"
+    if failure.errno == errno.ENAMETOOLONG:
+        return f"choose a shorter {flag}"
     return f"choose another {flag}"
 
 

@@ -76,9 +76,13 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
     Raises:
         DataError: there is none, it is broken, larger than `most_pixels`, or several in one file.
     """
-    if file.is_dir():
+    try:
+        is_folder, is_file = file.is_dir(), file.is_file()
+    except OSError as failure:  # a name that is too long, a folder that may not be entered
+        raise DataError(f"cannot read {file}: {failure.strerror}; give a picture") from None
+    if is_folder:
         raise DataError(f"{file} is a folder; give the pictures in it, as in {file / '*.png'}")
-    if not file.is_file():
+    if not is_file:
         raise DataError(f"there is no file {file}; give a picture")
     with opened(file, most_pixels, or_else) as image:
         if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with its preview
@@ -136,7 +140,7 @@ def opened(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Ite
             with file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
                 if (pixels := image.width * image.height) > most_pixels:
                     raise DataError(
-                        f"{file} has {pixels:,} pixels, more than the {most_pixels:,} taken for safe; make it smaller"
+                        f"{file} has {pixels:,} pixels, more than the {most_pixels:,} that are safe; make it smaller"
                         f"{or_else}"
                     )
                 if loses_bits(image):

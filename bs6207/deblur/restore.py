@@ -16,8 +16,9 @@ from bs6207.deblur.plausibility import BEYOND, blur_between, doubts, middle
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.deblur.tiles import tiles
 from bs6207.devices import choose_device, prepare
-from bs6207.errors import DataError
+from bs6207.errors import DataError, FolderError
 from bs6207.experiment import Progress, Row, Table
+from bs6207.names import is_text
 
 Write = Callable[..., Path]  # of a file, its content and the flag that named it; gives the name it got
 
@@ -99,19 +100,30 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
     for name in settings.images:
         progress.tell(name)
         try:
-            most = settings.max_pixels or SAFE_PIXELS
-            picture = pictures.read(Path(name), most, ", or allow more with --max-pixels")
-        except DataError as failure:
-            done.failed.append({"file": name, "reason": str(failure)})
+            row = restore_file(model, name, clarity, settings.max_pixels or SAFE_PIXELS, folder, write)
+        except (DataError, FolderError) as failure:
+            done.failed.append({"file": name.encode(errors="backslashreplace").decode(), "reason": str(failure)})
         else:
-            restored = restore_picture(model, picture, clarity)
-            written = write(folder / f"{Path(name).stem}.png", pictures.png(restored))
-            row = {"file": name, "written": str(written), **judge(picture, restored, clarity, model.sigma)}
             for remark in row["remarks"]:
                 progress.note(f"{name}: {remark}")
             done.rows.append(row)
         progress.step(name)
     return done
+
+
+def restore_file(model: Model, name: str, clarity: float, most_pixels: int, folder: Path, write: Write) -> Row:
+    """Restore one picture into `folder`; what was measured.
+
+    Raises:
+        DataError: it cannot be read.
+        FolderError: the result cannot be written.
+    """
+    if not is_text(name):
+        raise DataError(f"{name!r} is not UTF-8; rename the file")
+    picture = pictures.read(Path(name), most_pixels, ", or allow more with --max-pixels")
+    restored = restore_picture(model, picture, clarity)
+    written = write(folder / f"{Path(name).stem}.png", pictures.png(restored))
+    return {"file": name, "written": str(written), **judge(picture, restored, clarity, model.sigma)}
 
 
 def save_onnx(model: Model, clarity: float, file: str, write: Write) -> Row:

@@ -8,7 +8,7 @@ from bs6207.axes import SweptSettings
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.devices import PrecisionName
 from bs6207.experiment import Options, distinct, setting
-from bs6207.names import Located, at_home, can_be_told, usable
+from bs6207.names import Located, at_home, usable
 
 TRAINING = "Training"
 DISC = "Discriminator"
@@ -137,7 +137,7 @@ class DeblurSettings(SweptSettings):
 class RestoreSettings(Options):
     """What `bs6207 restore` can be told."""
 
-    images: list[Annotated[str, AfterValidator(can_be_told), AfterValidator(at_home), Located()]] = setting(
+    images: list[Annotated[str, AfterValidator(at_home), Located()]] = setting(
         [], "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM.", panel="Pictures", positional=True, metavar="IMAGE"
     )
     model: Annotated[str, AfterValidator(usable), Located()] = setting(

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
 import zlib
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from bs6207.deblur.restore import run
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.deblur.tiles import TILE
 from bs6207.errors import FolderError, SettingsError
-from bs6207.runs import write_new
+from bs6207.runs import strict_json, temporary_of, write_new
 
 RANDOM = np.random.RandomState(0)
 GREY = RANDOM.randint(0, 256, (21, 34), np.uint8)
@@ -164,9 +166,60 @@ def test_nothing_is_ever_overwritten(model, tmp_path):
 
 
 def test_a_name_that_another_process_is_writing_is_left_to_it(tmp_path):
-    (tmp_path / ".a.png.tmp").write_text("half")
+    temporary_of(tmp_path / "a.png").write_text("half")
     assert write_new(tmp_path / "a.png", b"whole").name == "a-2.png"
-    assert (tmp_path / ".a.png.tmp").read_text() == "half"
+    assert temporary_of(tmp_path / "a.png").read_text() == "half"
+
+
+LONGEST = os.pathconf("/", "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+ODD = (  # names that a file system holds
+    "x" * (LONGEST - 7) + ".png",
+    "y" * (LONGEST - 4) + ".png",
+    "z" * LONGEST,  # and no room for a suffix
+    "字" * ((LONGEST - 4) // 3) + ".png",
+    "~nobody.png",
+    ".png",
+    "[red]x.png",
+    "a\nb.png",
+    "-x.png",
+)
+NO_UTF8 = "a\udcff.png"
+
+
+def test_files_of_any_name_are_restored_or_told_and_cost_no_other(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for file in (*ODD, "good.png"):
+        Image.fromarray(GREY).save(file, "PNG")
+    names: set[str] = set()
+    for _ in range(2):  # in the second round the names are taken
+        done = restore(model, *ODD[:5], NO_UTF8, *ODD[5:], "good.png")
+        assert [row["file"] for row in done.rows] == [*ODD, "good.png"]
+        assert done.failed == [{"file": r"a\udcff.png", "reason": r"'a\udcff.png' is not UTF-8; rename the file"}]
+        json.loads(strict_json(done.metrics).encode())
+        names |= {Path(row["written"]).name for row in done.rows}
+    assert len(names) == 2 * len(done.rows)
+    assert {file.name for file in (tmp_path / "out").iterdir()} == names  # and nothing temporary
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody.png", "a\0b.png"])
+def test_a_name_that_no_file_has_costs_no_other(model, tmp_path, name):
+    Image.fromarray(GREY).save(tmp_path / "good.png")
+    done = restore(model, name, tmp_path / "good.png")
+    assert (len(done.rows), len(done.failed)) == (1, 1)
+    assert "give a picture" in done.failures[0]
+
+
+def test_a_picture_that_cannot_be_written_costs_no_other(model, tmp_path):
+    def write(file, content):
+        if file.name == "bad.png":
+            raise FolderError(f"cannot write {file}: no")
+        return write_new(file, content)
+
+    for name in ("bad.png", "good.png"):
+        Image.fromarray(GREY).save(tmp_path / name)
+    done = restore(model, tmp_path / "bad.png", tmp_path / "good.png", write=write)
+    assert [row["file"] for row in done.rows] == [str(tmp_path / "good.png")]
+    assert done.failed == [{"file": str(tmp_path / "bad.png"), "reason": f"cannot write {tmp_path}/out/bad.png: no"}]
 
 
 def bomb(path, side):
@@ -255,7 +308,7 @@ def test_a_picture_of_more_pixels_is_restored_where_that_is_allowed(model, tmp_p
     assert restore(model, tmp_path / "my.png", max_pixels=714).rows
     ((reason),) = restore(model, tmp_path / "my.png", max_pixels=713).failures
     assert reason.endswith(
-        "has 714 pixels, more than the 713 taken for safe; make it smaller, or allow more with --max-pixels"
+        "has 714 pixels, more than the 713 that are safe; make it smaller, or allow more with --max-pixels"
     )
     assert Image.MAX_IMAGE_PIXELS == 100
 
@@ -437,7 +490,7 @@ def test_a_missing_model_exits_1_with_the_way_out_and_writes_nothing(bs6207, tmp
 def test_a_disk_that_refuses_is_told_with_the_flag_to_change(model, tmp_path):
     Image.fromarray(GREY).save(tmp_path / "my.png")
     (tmp_path / "out").write_text("a file where the folder should be")
-    with pytest.raises(FolderError, match="choose another --out"):
-        restore(model, tmp_path / "my.png")
+    ((reason),) = restore(model, tmp_path / "my.png").failures
+    assert "choose another --out" in reason
     with pytest.raises(FolderError, match="choose another --onnx"):
         restore(model, onnx=str(tmp_path / "out/my.onnx"))
