@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
+from scipy.ndimage import distance_transform_edt
 
 from bs6207.errors import DataError
 
@@ -68,7 +69,7 @@ class Picture:
 
 
 def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Picture:
-    """Read a picture; palettes become RGB, and so does CMYK.
+    """Read a picture; palettes become RGB, and so does CMYK. Hidden pixels take the colour of the nearest visible one.
 
     Args:
         or_else: what else can be done than to make a picture of more than `most_pixels` smaller.
@@ -103,8 +104,24 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
         kind = READ_AS[image.mode] + ("A" if upright.has_transparency_data else "")
         channels = np.atleast_3d(np.asarray(upright.convert(kind))).transpose(2, 0, 1)
     if kind in ("LA", "RGBA"):
-        return Picture(channels[:-1], channels[-1], profile)
+        return Picture(without_hidden(channels[:-1], channels[-1]), channels[-1], profile)
     return Picture(channels, profile=profile)
+
+
+def without_hidden(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels, [C, H, W], where each of alpha 0 has the colour of the nearest visible one; black where none is visible.
+
+    What a file holds there is arbitrary, and a network would spread it into what is visible.
+    """
+    hidden = alpha == 0
+    if not hidden.any():
+        return pixels
+    if hidden.all():
+        return np.zeros_like(pixels)
+    rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    filled = pixels.copy()
+    filled[:, hidden] = pixels[:, rows[hidden], columns[hidden]]
+    return filled
 
 
 def png(picture: Picture) -> bytes:

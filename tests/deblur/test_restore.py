@@ -100,6 +100,7 @@ def test_sixteen_bits_are_read_and_written_as_sixteen(model, tmp_path):
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_alpha_is_written_back_as_it_was(model, tmp_path, mode):
     pixels = RANDOM.randint(0, 256, (9, 12, len(mode)), np.uint8)
+    pixels[..., -1] |= 1  # nothing is hidden
     Image.fromarray(pixels).save(tmp_path / "my.png")
     (row,) = restore(model, tmp_path / "my.png").rows
     restored = np.asarray(seen(row["written"]))
@@ -111,10 +112,93 @@ def test_a_palette_and_its_transparent_colour_are_resolved(model, tmp_path):
     picture = Image.fromarray(COLOUR).quantize(16)
     picture.save(tmp_path / "my.png", transparency=3)
     (row,) = restore(model, tmp_path / "my.png").rows
-    restored = seen(row["written"])
+    restored, hidden = seen(row["written"]), np.asarray(picture) == 3
     assert restored.mode == "RGBA"
-    assert np.array_equal(np.asarray(restored)[..., 3] == 0, np.asarray(picture) == 3)
-    assert np.array_equal(np.asarray(restored)[..., :3], expected(model, np.asarray(picture.convert("RGB"))))
+    assert np.array_equal(np.asarray(restored)[..., 3] == 0, hidden)
+    filled = pictures.without_hidden(np.asarray(picture.convert("RGB")).transpose(2, 0, 1), np.uint8(255) * ~hidden)
+    assert np.array_equal(np.asarray(restored)[..., :3], expected(model, filled.transpose(1, 2, 0)))
+
+
+def test_hidden_pixels_take_the_colour_of_the_nearest_visible_one():
+    alpha = np.uint8([[0, 0, 255, 0, 1, 0, 0]])
+    pixels = np.uint8([[[9, 8, 10, 7, 20, 6, 5]]])
+    assert pictures.without_hidden(pixels, alpha).tolist() in ([[[10] * 4 + [20] * 3]], [[[10] * 3 + [20] * 4]])
+    assert pictures.without_hidden(pixels, 0 * alpha).tolist() == [[[0] * 7]]
+    assert pictures.without_hidden(pixels, alpha | 1) is pixels
+
+
+DISC = np.hypot(*np.mgrid[-10:11, -16:18]) < 9  # what is seen of a sprite
+
+
+def with_alpha(mode, suffix):
+    def save(file, hidden):
+        pixels = np.array(Image.fromarray(COLOUR).convert(mode))
+        pixels[..., :-1][~DISC] = hidden[: len(mode) - 1]
+        pixels[..., -1] = 255 * DISC
+        Image.fromarray(pixels).save(file.with_suffix(suffix), lossless=True, exact=True)
+        return file.with_suffix(suffix)
+
+    return save
+
+
+def with_transparent_colour(mode, suffix):
+    def save(file, hidden):
+        grey = np.asarray(Image.fromarray(COLOUR).convert("L")) // 2
+        if mode == "P":
+            picture = Image.frombytes("P", (34, 21), np.where(DISC, 1 + grey // 32, 0).astype(np.uint8).tobytes())
+            picture.putpalette([*hidden, *range(60, 72)])
+            picture.save(file.with_suffix(suffix), transparency=0)
+        else:
+            picture = Image.composite(
+                Image.fromarray(grey).convert(mode), Image.new(mode, (34, 21), hidden), mask(DISC)
+            )
+            picture.save(file.with_suffix(suffix), transparency=hidden)
+        return file.with_suffix(suffix)
+
+    return save
+
+
+def mask(places):
+    return Image.fromarray(places.astype(np.uint8) * 255)
+
+
+SPRITES = {
+    "RGBA": with_alpha("RGBA", ".png"),
+    "LA": with_alpha("LA", ".png"),
+    "WebP": with_alpha("RGBA", ".webp"),
+    "TIFF": with_alpha("RGBA", ".tif"),
+    "a palette": with_transparent_colour("P", ".png"),
+    "GIF": with_transparent_colour("P", ".gif"),
+    "a transparent colour": with_transparent_colour("RGB", ".png"),
+    "a transparent grey": with_transparent_colour("L", ".png"),
+}
+
+
+HIDDEN = ((200, 200, 200), (0, 255, 0), (255, 240, 230))
+
+
+@pytest.mark.parametrize("name", SPRITES)
+def test_pictures_that_look_alike_are_read_alike(tmp_path, name):
+    colours = (200, 220, 240) if name == "a transparent grey" else HIDDEN
+    files = [SPRITES[name](tmp_path / f"{place}", hidden) for place, hidden in enumerate(colours)]
+    shown = [np.asarray(seen(file).convert("RGBA")) for file in files]
+    assert all(np.array_equal(one[DISC], shown[0][DISC]) for one in shown)
+    assert not np.array_equal(shown[0], shown[2])
+    first, *others = (pictures.read(file) for file in files)
+    assert np.array_equal(first.alpha > 0, DISC)
+    assert all(np.array_equal(one.pixels, first.pixels) for one in others)
+    assert np.array_equal(first.pixels[:, DISC], shown[0][DISC].T[: len(first.pixels)])
+
+
+def test_a_grey_sprite_stays_grey(model, tmp_path):
+    pixels = np.zeros((*DISC.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(DISC, GREY, 0)[..., None] + ~DISC[..., None] * np.uint8([0, 255, 0])
+    pixels[..., 3] = 255 * DISC
+    Image.fromarray(pixels).save(tmp_path / "my.png")
+    (row,) = restore(model, tmp_path / "my.png").rows
+    restored = np.asarray(seen(row["written"]))
+    assert np.array_equal(restored[..., 0], restored[..., 1])
+    assert np.array_equal(restored[..., 0], restored[..., 2])
 
 
 def test_sixteen_bits_of_black_on_white_are_turned_round(tmp_path):
