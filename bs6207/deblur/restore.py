@@ -45,15 +45,16 @@ class Restored:
     @property
     def headline(self) -> Table:
         """One row per picture, for people."""
-        columns = ("picture", "pixels", "sigma", "re-blur PSNR dB", "clarity", "written")
+        columns = ("picture", "pixels", "sigma", "re-blur PSNR dB", "re-blur SNR dB", "clarity", "written")
         return Table(
             columns,
             [
                 {
                     "picture": row["file"],
                     "pixels": f"{row['width']} x {row['height']}",
-                    "sigma": f"{row['sigma']:.2f}",
-                    "re-blur PSNR dB": f"{row['reblur_psnr']:.1f}",
+                    "sigma": "—" if row["sigma"] is None else f"{row['sigma']:.2f}",
+                    "re-blur PSNR dB": "—" if row["reblur_psnr"] is None else f"{row['reblur_psnr']:.1f}",
+                    "re-blur SNR dB": "—" if row["reblur_snr"] is None else f"{row['reblur_snr']:.1f}",
                     "clarity": f"{row['clarity']:g}",
                     "written": Path(row["written"]).name,
                 }
@@ -67,9 +68,10 @@ class Restored:
         sentences = []
         if self.rows:
             sentences.append(
-                "sigma, in pixels, is the Gaussian blur that leads from the result back to the picture, and the "
-                "re-blur PSNR how close it leads, away from the borders; neither says that the result is what was "
-                "there before the blur."
+                "sigma, in pixels, is the Gaussian blur that leads from the result back to the picture: what the "
+                "restorer took away. The re-blur PSNR is how close it leads, measured by the range of pixels, and the "
+                "re-blur SNR by the picture's own contrast; both are of visible pixels, away from the borders. None of "
+                "them says that the result is what was there before the blur."
             )
         if self.onnx:
             sentences.append(
@@ -144,7 +146,8 @@ def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
     restored = np.empty_like(pixels)
     height, width = pixels.shape[1:]
     for tile in tiles(height, width, model.reach):
-        shown = torch.from_numpy(unit(pixels[:, *tile.shown]))[None].to(model.device)
+        rows, columns = tile.shown
+        shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)
         answer = model.apply(network, shown)[0].cpu().numpy()[:, *tile.kept]
         restored[:, *tile.place] = np.round(answer * top)
     return Picture(restored, picture.alpha, picture.profile)
@@ -158,15 +161,19 @@ def unit(pixels: np.ndarray) -> np.ndarray:
 def judge(blurred: Picture, restored: Picture, clarity: float, trained: tuple[float, float]) -> Row:
     """What can be said about one restoration without the truth."""
     before, after = (unit(middle(picture.pixels)) for picture in (blurred, restored))
-    sigma, psnr = blur_between(before, after, BEYOND * trained[1])
     channels, height, width = blurred.pixels.shape
+    visible = np.ones((height, width), bool) if blurred.alpha is None else blurred.alpha > 0
+    found = blur_between(before, after, middle(visible[None])[0], BEYOND * trained[1])
     return {
         "width": width,
         "height": height,
         "channels": channels,
         "bits": 8 * blurred.pixels.itemsize,
         "clarity": clarity,
-        "sigma": sigma,
-        "reblur_psnr": psnr,
-        "remarks": doubts(sigma, psnr, trained),
+        "sigma": found.sigma,
+        "reblur_psnr": found.psnr,
+        "reblur_snr": found.snr,
+        "change": found.change,
+        "judged_pixels": found.judged,
+        "remarks": doubts(found, trained),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from deblur import made_restorers
 from deblur.made_restorers import made
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -22,7 +23,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from bs6207.data import pictures
 from bs6207.deblur import export, plausibility
 from bs6207.deblur.model import load
-from bs6207.deblur.plausibility import blur_between, doubts
+from bs6207.deblur.networks import UNet
+from bs6207.deblur.plausibility import Reblur, blur_between, doubts
 from bs6207.deblur.restore import run
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.deblur.tiles import TILE
@@ -190,6 +192,15 @@ def test_pictures_that_look_alike_are_read_alike(tmp_path, name):
     assert np.array_equal(first.pixels[:, DISC], shown[0][DISC].T[: len(first.pixels)])
 
 
+def test_pictures_that_look_alike_are_restored_and_judged_alike(model, tmp_path):
+    files = [SPRITES["RGBA"](tmp_path / f"{place}", hidden) for place, hidden in enumerate(HIDDEN)]
+    rows = restore(model, *files).rows
+    assert len({(tmp_path / row["written"]).read_bytes() for row in rows}) == 1
+    ours = ("file", "written")
+    assert len({json.dumps({key: row[key] for key in row if key not in ours}) for row in rows}) == 1
+    assert rows[0]["judged_pixels"] == DISC[5:-5, 8:-8].sum()  # a quarter of each side is border
+
+
 def test_a_grey_sprite_stays_grey(model, tmp_path):
     pixels = np.zeros((*DISC.shape, 4), np.uint8)
     pixels[..., :3] = np.where(DISC, GREY, 0)[..., None] + ~DISC[..., None] * np.uint8([0, 255, 0])
@@ -199,6 +210,16 @@ def test_a_grey_sprite_stays_grey(model, tmp_path):
     restored = np.asarray(seen(row["written"]))
     assert np.array_equal(restored[..., 0], restored[..., 1])
     assert np.array_equal(restored[..., 0], restored[..., 2])
+
+
+def test_of_a_picture_without_a_visible_pixel_nothing_is_said(model, tmp_path):
+    Image.fromarray(np.dstack((COLOUR, 0 * GREY))).save(tmp_path / "my.png")
+    done = restore(model, tmp_path / "my.png")
+    (row,) = done.rows
+    assert np.asarray(seen(row["written"]))[..., 3].max() == 0
+    assert [row[key] for key in ("sigma", "reblur_psnr", "reblur_snr", "change")] == [None] * 4
+    assert "no visible pixel" in " ".join(row["remarks"])
+    assert done.headline.rows[0]["sigma"] == "—"
 
 
 def test_sixteen_bits_of_black_on_white_are_turned_round(tmp_path):
@@ -444,57 +465,120 @@ def test_a_picture_of_several_tiles_is_restored_to_the_pixels_of_one_pass(model,
     assert np.abs(restored - 255 * whole[0, 0].numpy()).max() < 0.51  # rounding
 
 
+def everywhere(picture):
+    return np.ones(picture.shape[1:], bool)
+
+
 @pytest.mark.parametrize("sigma", [0.8, 1.7, 3.0])
 @pytest.mark.parametrize("name", ["camera", "astronaut"])
 def test_the_blur_between_two_pictures_is_found(name, sigma):
     clear = np.atleast_3d(getattr(data, name)()).transpose(2, 0, 1)[:, :300, 50:400].astype(np.float32) / 255
     blurred = gaussian_filter(clear, (0, sigma, sigma), mode="constant")  # another border than the search's
     noisy = blurred + RANDOM.normal(0, 0.01, blurred.shape).astype(np.float32)
-    found, psnr = blur_between(noisy, clear, 4.5)
-    assert found == pytest.approx(sigma, abs=0.05)
-    assert psnr == pytest.approx(40, abs=0.3)  # the noise alone: -20 log10(0.01)
+    found = blur_between(noisy, clear, everywhere(clear), 4.5)
+    assert found.sigma == pytest.approx(sigma, abs=0.05)
+    assert found.psnr == pytest.approx(40, abs=0.3)  # the noise alone: -20 log10(0.01)
 
 
 def test_a_picture_that_was_left_as_it_was_shows_no_blur():
     clear = data.camera()[None, :200, :200].astype(np.float32) / 255
-    assert blur_between(clear, clear, 4.5) == (0.0, float("inf"))
+    infinite = float("inf")
+    assert blur_between(clear, clear, everywhere(clear), 4.5) == (0.0, infinite, infinite, 0.0, 164 * 164)
 
 
 def test_the_re_blur_psnr_is_scikit_image_s():
     clear = data.camera()[None, :200, :200].astype(np.float32) / 255
     blurred = np.clip(gaussian_filter(clear, (0, 2, 2)) + RANDOM.normal(0, 0.02, clear.shape), 0, 1).astype(np.float32)
-    sigma, psnr = blur_between(blurred, clear, 4.5)
+    found = blur_between(blurred, clear, everywhere(clear), 4.5)
     inside = slice(18, -18)
-    again = gaussian_filter(clear, (0, sigma, sigma))[:, inside, inside]
-    assert psnr == pytest.approx(peak_signal_noise_ratio(blurred[:, inside, inside], again, data_range=1), abs=0.01)
+    again = gaussian_filter(clear, (0, found.sigma, found.sigma))[:, inside, inside]
+    judged = blurred[:, inside, inside]
+    assert found.psnr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=1), abs=0.01)
+    # 10 log10 of the variance over the mean squared residue: a PSNR whose peak is the standard deviation
+    assert found.snr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=judged.std()), abs=0.01)
+
+
+@pytest.mark.parametrize("channels", [[0, 1, 2], [2]], ids=["every channel", "one channel"])
+def test_the_re_blur_snr_is_of_the_picture_s_own_contrast(channels):
+    clear = np.full((3, 200, 200), 0.5, np.float32)
+    clear[channels] = data.camera()[:200, :200] / 255
+    blurred = gaussian_filter(clear, (0, 2, 2)) + RANDOM.normal(0, 0.02, clear.shape).astype(np.float32)
+    strong = blur_between(blurred, clear, everywhere(clear), 4.5)
+    for low, contrast in ((0.0, 0.04), (0.4, 0.15), (1.0, -0.04)):  # dark, pale, and black on white
+        weak = blur_between(low + contrast * blurred, low + contrast * clear, everywhere(clear), 4.5)
+        assert weak.sigma == pytest.approx(strong.sigma, abs=0.02)
+        assert weak.snr == pytest.approx(strong.snr, abs=0.1)
+        assert weak.psnr == pytest.approx(strong.psnr - 20 * np.log10(abs(contrast)), abs=0.1)
+
+
+@pytest.mark.parametrize("channels", [[0, 1, 2], [2]], ids=["every channel", "one channel"])
+@pytest.mark.parametrize(("low", "high"), [(0, 10), (108, 148), (255, 245)])
+def test_writing_of_little_contrast_that_is_spoilt_is_doubted(model, tmp_path, low, high, channels):
+    writing = gaussian_filter(data.text()[20:84, 20:120] < 90, 1.0, output=float)
+    pixels = np.full((*writing.shape, 3), low, np.uint8)
+    pixels[..., channels] = np.round(low + (high - low) * writing)[..., None]
+    Image.fromarray(pixels).save(tmp_path / "my.png")
+    (row,) = restore(model, tmp_path / "my.png").rows
+    assert row["reblur_snr"] < 10
+    assert "do not trust it" in row["remarks"][-1]
+
+
+def test_what_is_hidden_is_not_judged():
+    clear = np.atleast_3d(data.astronaut()).transpose(2, 0, 1)[:, :120, :150].astype(np.float32) / 255
+    blurred, visible = gaussian_filter(clear, (0, 1.5, 1.5)), np.hypot(*np.mgrid[-60:60, -75:75]) < 50
+    found = blur_between(blurred, clear, visible, 4.5)
+    assert found.sigma == pytest.approx(1.5, abs=0.02)
+    assert blur_between(np.where(visible, blurred, 1 - blurred), clear, visible, 4.5) == found
+    assert found.judged == visible[18:-18, 18:-18].sum()
 
 
 TRAINED = (0.5, 3.0)
-DOUBTS = {  # sigma and re-blur PSNR; what is said
-    "in range": ((1.5, 40.0), []),
-    "the narrowest": ((0.47, 36.0), []),
-    "the widest": ((3.26, 38.0), []),
-    "clear": ((0.41, 34.0), ["less blur"]),
-    "wide": ((3.54, 35.0), ["sigma 3.54 is more blur"]),
-    "as wide as was sought": ((4.498, 35.0), ["it was sought up to there"]),
-    "unlike": ((1.2, 24.0), ["do not trust it"]),
-    "wide and unlike": ((4.5, 20.0), ["more blur", "do not trust it"]),
+DOUBTS = {  # sigma, re-blur PSNR and SNR; what is said
+    "in range": ((1.5, 40.0, 25.0), []),
+    "the narrowest": ((0.47, 40.0, 21.0), []),
+    "the widest": ((3.26, 40.0, 23.0), []),
+    "clear": ((0.41, 40.0, 19.0), ["less blur"]),
+    "wide": ((3.54, 40.0, 20.0), ["sigma 3.54 is more blur"]),
+    "as wide as was sought": ((4.498, 40.0, 20.0), ["it was sought up to there"]),
+    "unlike": ((1.2, 40.0, 9.0), ["do not trust it"]),
+    "wide and unlike": ((4.5, 40.0, 5.0), ["more blur", "do not trust it"]),
+    "unlike, with much contrast": ((1.2, 24.0, 16.0), ["do not trust it"]),
+    "unlike, and nothing leads back": ((0.0, 40.0, 5.0), ["do not trust it"]),
 }
 
 
 @pytest.mark.parametrize(("found", "said"), DOUBTS.values(), ids=DOUBTS)
 def test_what_lies_outside_of_the_training_is_doubted(found, said):
-    sentences = doubts(*found, TRAINED)
+    sentences = doubts(Reblur(*found, change=0.1, judged=1000), TRAINED)
     assert len(sentences) == len(said)
     assert all(words in sentence for words, sentence in zip(said, sentences, strict=True))
 
 
-def test_even_a_restorer_of_any_blur_leaves_nothing_to_restore_in_a_clear_picture():
-    assert "hardly any blur" in doubts(0.2, 50.0, (0.0, 3.0))[0]
+@pytest.mark.parametrize("sigma", [0, 3])
+def test_that_the_restorer_did_nothing_is_not_said_of_the_picture(tmp_path, monkeypatch, sigma):
+    monkeypatch.setattr(made_restorers, "network", lambda seed, channels: UNet(channels))  # untrained, it does nothing
+    folder = made(tmp_path / "model")
+    Image.fromarray(gaussian_filter(data.camera()[:64, :64], sigma)).save(tmp_path / "my.png")
+    ((remark),) = restore(folder, tmp_path / "my.png").rows[0]["remarks"]
+    assert remark.startswith("the restorer changed the picture hardly at all (0.0 of 255 levels")
+    assert "hardly any blur" not in remark
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (24, 30)])
+def test_of_a_picture_of_one_colour_no_blur_is_told(model, tmp_path, size):
+    Image.fromarray(np.full((*size, 3), (250, 0, 3), np.uint8)).save(tmp_path / "my.png")
+    done = restore(model, tmp_path / "my.png")
+    (row,) = done.rows
+    assert [row[key] for key in ("sigma", "reblur_psnr", "reblur_snr")] == [None] * 3
+    ((remark),) = row["remarks"]
+    assert "has one colour, which no blur changes, so there is none to find" in remark
+    assert ("do not trust it" in remark) == (row["change"] > 1 / 255)
+    restored = np.asarray(seen(row["written"])).astype(float)
+    assert row["change"] * 255 == pytest.approx(np.sqrt(((restored - (250, 0, 3)) ** 2).mean()), rel=0.3)
 
 
 def test_every_doubt_is_recorded_and_noted_with_the_file_s_name(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(plausibility, "PLAUSIBLE", np.inf)
+    monkeypatch.setattr(plausibility, "PLAUSIBLE_SNR", np.inf)
     Image.fromarray(GREY).save(tmp_path / "noise.png")
     listener = Listener()
     (row,) = restore(model, tmp_path / "noise.png", listener=listener).rows
