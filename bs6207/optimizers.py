@@ -39,18 +39,14 @@ class Recipe:
         return getattr(torch.optim, self.kind)(parameters, lr=lr, **values)
 
     @property
-    def hyperparameters(self) -> tuple[str, ...]:
-        """The names of all it has."""
-        return ("lr", *self.own)
-
-    def values(self, settings: object) -> dict[str, float]:
-        """The hyperparameters as `settings` has them, or its own where that is None."""
-        chosen = {name: getattr(settings, name) for name in self.hyperparameters}
-        return {name: self.own[name] if value is None else value for name, value in chosen.items()}
+    def defaults(self) -> dict[str, float]:
+        """All its hyperparameters, and what they are if left out."""
+        return {"lr": LR, **self.own}
 
 
 NEWTON_SCHULZ_STEPS = 3  # five, as in torch, take longer and train no better
 
+LR = 0.3  # of the classical exercise
 DECAY = {"weight_decay": 0.0}
 BETAS = {"beta1": 0.9, "beta2": 0.999}
 ADAM = {**BETAS, "eps": 0.0, **DECAY}

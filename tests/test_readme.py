@@ -11,6 +11,7 @@ from bs6207.bump.landscape import START
 from bs6207.bump.settings import BumpSettings
 from bs6207.cli import app
 from bs6207.deblur.answer import NAMES
+from bs6207.optimizers import LR
 from bs6207.options import presets
 
 CHANCE = 0.5  # accuracy of a network that cannot tell two kinds of images apart
@@ -80,7 +81,7 @@ def test_the_findings_hold_no_row_and_no_number_of_their_own():
     assert sorted(rows) == sorted(expected_rows())
     bump, latent = METRICS["bump"]["optimizers"], METRICS["latent"]["baselines"]
     settings = BumpSettings()
-    given = {f"{value:g}" for value in (START, settings.distance, settings.lr, settings.height, CHANCE)}
+    given = {f"{value:g}" for value in (START, settings.distance, LR, settings.height, CHANCE)}
     given |= {f"{float(sigma):g}" for sigma in METRICS["deblur"]["restorers"]["identity"]}
     given |= {*METRICS["latent"]["cells"]}
     given |= {str(len(METRICS[name]["cells"]["16"]["seeds"])) for name in ("latent", "best")}

@@ -5,17 +5,15 @@ with one handling after the other, the simplest first.
 """
 
 import hashlib
-import importlib
 import inspect
 import math
 import re
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -23,11 +21,25 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
 from bs6207.bump.descent import Candidate, Handling, MakeOptimizer, Presentation, descend, quiet
+from bs6207.bump.foreign import keywords, last_line, load, words_of
+from bs6207.bump.hyperparameters import (
+    BETAS,
+    FIELDS,
+    SPELLINGS,
+    kinds_of,
+    named,
+    read_value,
+    require_once,
+    spelled,
+)
 from bs6207.bump.landscape import START
-from bs6207.bump.settings import BETAS, OWN, BumpSettings, is_foreign
+from bs6207.bump.settings import BumpSettings, imported, is_foreign, require_allowed
 from bs6207.errors import SettingsError, way_out
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.optimizers import LR, OPTIMIZERS
 
+NO_KEYWORD = "keyword_that_nobody_takes"
+OURS = ("params", "param_names", "use_muon")  # entries of a group that are no hyperparameters
+CLASS = re.compile(r"[^\s:]+:[A-Za-z_][\w.]*")  # package.module:Class
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
 
 HANDLINGS = [
@@ -47,8 +59,28 @@ REASONS = [  # what the last line of an error matches, and what it means here
         "it differentiates the gradient (a Hessian), and here each slope is a plain number",
     ),
     (r"process group", "it needs several processes"),
+    (
+        r"^(?!.*step\(\)).*missing 1 required .*: '(\w*optim\w*)'$",
+        r"it needs '\1'; add --set \1=package.module:Class, as in --set \1=torch.optim:SGD",
+    ),
     (r"^(?!.*step\(\)).*missing \d+ required .*: (.+)", r"it needs \1; add --set NAME=VALUE"),
 ]
+
+
+class Given(NamedTuple):
+    """What a constructor is given.
+
+    Attributes:
+        make: parameters -> optimizer.
+        passed: its keywords.
+        takes: all keywords that its constructor names.
+        target: the constructor itself, where it takes others too.
+    """
+
+    make: MakeOptimizer
+    passed: dict[str, Any]
+    takes: Mapping[str, inspect.Parameter]
+    target: Callable[..., Any] | None = None
 
 
 class Probe:
@@ -108,22 +140,24 @@ def candidate(name: str, settings: BumpSettings) -> Candidate:
 
     Args:
         name: an entry of `OPTIMIZERS`, or `package.module:Class` for anything that Python can import.
-        settings: the seed, and hyperparameters in fields of their own. A foreign class is given `lr`, and of the
-            others those that are not None, where its constructor takes them; the keywords of `set` go before these.
+        settings: the seed, hyperparameters in fields of their own, and the keywords of `set`. A foreign class is given
+            a step size, and those hyperparameters that are not None, where its constructor takes them.
 
     Raises:
-        SettingsError: it cannot be imported, does not take a keyword, or walks under no handling.
+        SettingsError: it cannot be imported, does not take a keyword or takes another type there, is given something
+            twice, or walks under no handling.
     """
-    find = foreign if is_foreign(name) else from_table
-    make, passed = find(name, settings)
-
+    made = (foreign if is_foreign(name) else from_table)(name, settings)
     walker: Candidate | None = None
     failures: list[tuple[int, bool, BaseException]] = []
     for handling in HANDLINGS:
-        probe, tried = Probe(), Candidate(name, make, passed, settings.seed, handling)
+        probe, tried = Probe(), Candidate(name, made.make, made.passed, settings.seed, handling)
         try:
             with Coarsest() as coarsest:
                 path = descend(tried, probe, PROBE_STEPS, "cpu")
+            tried = examined(tried, made, settings)
+        except SettingsError:
+            raise
         except (Exception, SystemExit) as failure:
             failures.append((len(probe.seen), reason(failure) != last_line(failure), failure))
             continue
@@ -134,9 +168,61 @@ def candidate(name: str, settings: BumpSettings) -> Candidate:
         if is_moved:
             break
     if walker is None:
+        if is_foreign(name):
+            require_parameters(name)
         *_, most_telling = max(failures, key=lambda one: one[:2])  # it came farthest, or as far and is understood
         raise SettingsError(f"{name} cannot walk: {reason(most_telling)}") from most_telling
     return walker
+
+
+def examined(walker: Candidate, made: Given, settings: BumpSettings) -> Candidate:
+    """An optimizer that walks, with what it was given and what it has, read back from it.
+
+    Raises:
+        SettingsError: it takes any keyword and has no use for one that is given.
+    """
+    x = torch.zeros(walker.handling.shape, dtype=walker.handling.dtype, requires_grad=True)
+    with quiet():
+        optimizer = made.make(walker.handling.present(x))
+        unused = unused_keywords(made, optimizer, walker.handling.present(x))
+    check_keywords(walker.name, unused & {*settings.given, *settings.keywords}, made.takes)
+    given = named({key: plain(value) for key, value in made.passed.items() if key not in unused}, made.takes)
+    has = named(read_back(optimizer), made.takes)
+    is_on = {key: value for key, value in has.items() if key in given or value not in (None, False, 0)}
+    return replace(walker, given=given, has=given | is_on)
+
+
+def unused_keywords(made: Given, optimizer: Optimizer, parameters: list[Any]) -> set[str]:
+    """The keywords that end in a **kwargs and are not mentioned in any code that could look there for them."""
+    loose = made.passed.keys() - made.takes.keys()
+    if not loose or made.target is None:
+        return set()
+    with suppress(Exception, SystemExit):
+        made.target(parameters, **made.passed, **{NO_KEYWORD: 0})
+        classes = [one for one in type(optimizer).__mro__ if one not in (Optimizer, object)]
+        mentioned = [words_of(one) for one in (made.target, *classes)]
+        return set() if None in mentioned else loose - set[str]().union(*filter(None, mentioned))
+    return set()  # whoever gets the keywords in the end refuses those it does not know
+
+
+def read_back(optimizer: Optimizer) -> dict[str, Any]:
+    """The hyperparameters of an optimizer's first group, where it has groups."""
+    groups = getattr(optimizer, "param_groups", None)
+    group = groups[0] if isinstance(groups, list) and groups else None
+    return {key: plain(value) for key, value in group.items() if key not in OURS} if isinstance(group, dict) else {}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: what is no number, word, list or table is there by the name of its class."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__qualname__", type(value).__qualname__)
 
 
 def require_candidates(settings: BumpSettings) -> None:
@@ -147,15 +233,15 @@ def require_candidates(settings: BumpSettings) -> None:
     """
     with naming("--optimizer"):
         walkers = [candidate(name, settings) for name in settings.names]
-    for field in OWN:
-        if getattr(settings, field) is not None and not any(has(walker, field) for walker in walkers):
+    for field in settings.given:
+        if not any(field in walker.given for walker in walkers):
             raise SettingsError(f"--{field.replace('_', '-')}: none of {', '.join(settings.names)} has it")
     for axis in settings.axes if settings.sweep else ():
         for end in (axis.low, axis.high):
             for name in settings.names:
                 with naming("--sweep"):
                     walker = candidate(name, settings.model_copy(update={axis.name: end}))
-                if axis.name in ("lr", *OWN) and not has(walker, axis.name):
+                if axis.name in FIELDS and axis.name not in walker.given:
                     raise SettingsError(f"--sweep: {name} has no {axis.name}")
 
 
@@ -171,44 +257,60 @@ def sources(settings: BumpSettings) -> str:
 
 @contextmanager
 def naming(flag: str) -> Iterator[None]:
-    """Put the flag at fault before the sentence about it."""
+    """Put the flag at fault before the sentence about it; an optimizer is not what is at fault in its --set."""
     try:
         yield
     except SettingsError as failure:
+        if flag == "--optimizer" and str(failure).startswith("--set"):
+            raise
         raise SettingsError(f"{flag}: {failure}") from failure
 
 
-def has(walker: Candidate, field: str) -> bool:
-    """Whether a hyperparameter, given in the settings, has reached an optimizer."""
-    return field in walker.hyperparameters or (field in BETAS and "betas" in walker.hyperparameters)
-
-
-def from_table(name: str, settings: BumpSettings) -> tuple[MakeOptimizer, dict[str, Any]]:
+def from_table(name: str, settings: BumpSettings) -> Given:
     """An entry of `OPTIMIZERS` and what it is given."""
-    own, extra = OPTIMIZERS[name].values(settings), settings.extra
-    if extra:
-        torchs = keywords(type(OPTIMIZERS[name]([torch.zeros(1, 1)], lr=1.0)))
-        check_keywords(name, extra, own.keys() | torchs.keys())
-    passed = own | extra
-    return lambda parameters: OPTIMIZERS[name](parameters, **passed), passed
+    recipe, flags, texts = OPTIMIZERS[name], settings.given, settings.keywords
+    own = recipe.defaults
+    takes = keywords(getattr(torch.optim, recipe.kind))[0] | {
+        field: inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
+        for field, value in own.items()
+    }
+    check_keywords(name, texts, takes)
+    require_once(name, flags.keys() & own.keys(), texts, takes)
+    if fixed := texts.keys() & recipe.fixed.keys():
+        raise SettingsError(f"{name} sets {min(fixed)} by itself; leave it out, or name another optimizer")
+    extra = {keyword: read_value(keyword, text, takes[keyword]) for keyword, text in texts.items()}
+    if "betas" in extra and "beta1" in own:
+        if len(extra["betas"]) != len(BETAS):
+            raise SettingsError(f"--set betas must be two numbers, as in betas=(0.9,0.99), not {texts['betas']!r}")
+        extra |= zip(BETAS, extra.pop("betas"), strict=True)
+    for field in extra.keys() & own.keys():
+        try:
+            require_allowed(field, extra[field])
+        except ValueError as failure:
+            raise SettingsError(f"--set {failure}") from None
+    passed = own | {field: value for field, value in flags.items() if field in own} | extra
+    return Given(lambda parameters: recipe(parameters, **passed), passed, takes)
 
 
-def foreign(name: str, settings: BumpSettings) -> tuple[MakeOptimizer, dict[str, Any]]:
+def foreign(name: str, settings: BumpSettings) -> Given:
     """An imported class, or a function that makes optimizers, and what it is given."""
-    target, extra = load(name), settings.extra
-    takes = keywords(target)
-    takes_anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    target, flags, texts = load(name), settings.given, settings.keywords
+    takes, takes_anything = keywords(target)
     if not takes_anything:
-        check_keywords(name, extra, takes)
+        check_keywords(name, texts, takes)
+    require_once(name, flags, texts, takes)
 
-    given = {field: value for field in OWN if (value := getattr(settings, field)) is not None}
-    passed = {field: value for field, value in given.items() if field in takes}
-    if "lr" in takes or takes_anything:
-        passed["lr"] = settings.lr
-    if "betas" in takes and given.keys() & set(BETAS):
-        own = takes["betas"].default if isinstance(takes["betas"].default, tuple) else (0.9, 0.999)
-        passed["betas"] = (given.get("beta1", own[0]), given.get("beta2", own[1]), *own[2:])
-    passed |= extra
+    passed: dict[str, Any] = {}
+    for field, value in ({"lr": LR} | flags).items():
+        keyword = spelled(field, takes) or ("lr" if field == "lr" and takes_anything else None)
+        if keyword == "betas":
+            default = takes["betas"].default
+            betas = [*passed.get("betas", default if isinstance(default, tuple | list) else (0.9, 0.999))]
+            betas[BETAS.index(field)] = value
+            passed["betas"] = tuple(betas)
+        elif keyword is not None:
+            passed[keyword] = value
+    passed |= {keyword: read_any(keyword, text, takes.get(keyword)) for keyword, text in texts.items()}
 
     def make(parameters: list[Any]) -> Optimizer:
         optimizer = target(parameters, **passed)
@@ -216,71 +318,36 @@ def foreign(name: str, settings: BumpSettings) -> tuple[MakeOptimizer, dict[str,
             raise TypeError(f"it makes a {type(optimizer).__name__}, which has no step(); name an optimizer")
         return optimizer
 
-    return make, passed
+    return Given(make, passed, takes, target if takes_anything else None)
 
 
-def load(name: str) -> Callable[..., Any]:
-    """Import what `package.module:Class` names, from the current folder first.
-
-    Raises:
-        SettingsError: there is no such module, it fails, or it has no such class.
-    """
-    module_name, _, dotted = name.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), *dotted.split("."))):
-        raise SettingsError(f"{name!r} names no class; write package.module:Class")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # for good: optimizers may import more when they step
-    try:
-        with quiet():
-            found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as failure:
-        if not f"{module_name}.".startswith(f"{failure.name}."):
-            raise SettingsError(f"{name}: importing {module_name} failed: {last_line(failure)}") from failure
-        raise SettingsError(f"no module {failure.name!r}; install it, or run in the folder it is in") from None
-    except (Exception, SystemExit) as failure:
-        raise SettingsError(f"{name}: importing {module_name} failed: {last_line(failure)}") from failure
-    for attribute in dotted.split("."):
-        if not hasattr(found, attribute):
-            optimizers = [known for known in dir(found) if hasattr(getattr(found, known, None), "step")]
-            hint = way_out(attribute, optimizers) if optimizers else "name a class that has a step method"
-            raise SettingsError(f"no {attribute!r} in {getattr(found, '__name__', found)}; {hint}")
-        found = getattr(found, attribute)
-    try:
-        inspect.signature(found)
-    except (TypeError, ValueError):  # no callable, or one that does not say what it takes
-        raise SettingsError(f"{name} is of type {type(found).__name__}; name a class with a step method") from None
-    return found
+def require_parameters(name: str) -> None:
+    """Raises a SettingsError about a class that is made of a model or of another optimizer, not of parameters."""
+    first = next(iter(inspect.signature(load(name)).parameters), "")
+    if first == "model":
+        raise SettingsError(f"{name} cannot walk: it needs the whole model, not its parameters")
+    if "optim" in first:
+        raise SettingsError(
+            f"{name} is made of another optimizer; write a function into a file, def make(params, lr): "
+            f"return {name.rpartition(':')[2]}(torch.optim.SGD(params, lr)), and give its name, as in mine.py:make"
+        )
 
 
-def keywords(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """What may be passed beside the parameters, through every `**kwargs` that hands on to a base class.
-
-    A `**kwargs` with nothing but torch's own base class behind it takes anything, and is among them. One with another
-    class behind it is taken to hand on all it gets, because many swallow a misspelt keyword in silence.
-    """
-    constructors: list[Callable[..., Any]] = [target]
-    if inspect.isclass(target):
-        constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
-        constructors = [one for one in constructors if one not in (Optimizer.__init__, object.__init__)]
-    taken: dict[str, inspect.Parameter] = {}
-    for place, constructor in enumerate(constructors):
-        parameters = list(inspect.signature(constructor).parameters.values())
-        beside = parameters[2:] if inspect.isclass(target) else parameters[1:]
-        named = {one.name: one for one in beside if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-        rest = {one.name: one for one in beside if one.kind is one.VAR_KEYWORD}
-        taken = named | taken  # the nearest class decides on a default
-        if not rest:
-            break
-        if place == len(constructors) - 1:
-            taken |= rest
-    return taken
+def read_any(keyword: str, text: str, parameter: inspect.Parameter | None) -> Any:
+    """As `read_value`, and package.module:Class is that class where no text is wanted, as in a base_optimizer."""
+    value = read_value(keyword, text, parameter)
+    if not isinstance(value, str) or str in kinds_of(parameter):
+        return value
+    is_class = CLASS.fullmatch(text) or "optim" in keyword.lower()
+    return load(imported(text)) if is_class else value
 
 
 def check_keywords(name: str, given: Iterable[str], taken: Collection[str]) -> None:
     """Raises a SettingsError about the first keyword that optimizer `name` is given and does not take."""
     for keyword in given:
         if keyword not in taken:
-            hint = way_out(keyword, taken) if taken else "it takes none"
+            other = next((spelled(field, taken) for field, ways in SPELLINGS.items() if keyword in ways), None)
+            hint = f"did you mean {other}?" if other else way_out(keyword, taken) if taken else "it takes none"
             raise SettingsError(f"{name} takes no {keyword!r}; {hint}")
 
 
@@ -291,9 +358,3 @@ def reason(failure: BaseException) -> str:
         if match := re.search(pattern, said):
             return match.expand(meaning)
     return said
-
-
-def last_line(failure: BaseException) -> str:
-    """The last line of an error's message, or its kind where it has none."""
-    lines = str(failure).strip().splitlines()
-    return lines[-1] if lines else type(failure).__name__

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -74,6 +74,8 @@ class Candidate:
     Attributes:
         make: parameters, presented as `handling` says -> optimizer.
         hyperparameters: what `make` passes on, by keyword.
+        given: the same as plain data, each hyperparameter also by the name of its flag; has: what the optimizer then
+            has, read back from its first group, but for what is off (0, False or None).
         seed: of every random number of a walk.
         precision: the coarsest floating dtype it computes in; see `candidates.Coarsest` for what that can miss.
         looks_elsewhere: it asks for slopes at points it never stands on, as a line search does; then slopes beyond
@@ -87,6 +89,8 @@ class Candidate:
     handling: Handling = Handling()
     precision: str = "float64"
     looks_elsewhere: bool = False
+    given: dict[str, Any] = field(default_factory=dict)
+    has: dict[str, Any] = field(default_factory=dict)
 
 
 def descend(candidate: Candidate, landscape: Terrain, steps: int, device: str) -> list[float]:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from bs6207.bump import figures
-from bs6207.bump.candidates import candidate, last_line, sources
+from bs6207.bump.candidates import candidate, sources
 from bs6207.bump.certificate import certify
 from bs6207.bump.descent import Candidate, descend
 from bs6207.bump.diagram import PhaseDiagram, draw_tile, find_all, joined
 from bs6207.bump.envelope import Summits
 from bs6207.bump.exact import exact_summit
+from bs6207.bump.foreign import last_line
 from bs6207.bump.intervals import Refusal
 from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Landscape, Triangle
@@ -32,10 +33,11 @@ from bs6207.bump.search import (
     scanned,
 )
 from bs6207.bump.settings import BumpSettings
-from bs6207.bump.telling import headline, remarks
+from bs6207.bump.telling import headline, hyperparameters, remarks
 from bs6207.devices import prepare
 from bs6207.errors import UserError
 from bs6207.experiment import Deal, Drawing, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
+from bs6207.optimizers import LR, OPTIMIZERS
 
 SAME = 1e-9  # units of x; paths nearer to each other than this have not parted
 BAND_POINTS = 257  # distances in one step of L
@@ -134,7 +136,8 @@ def study(walker: Candidate, settings: BumpSettings) -> Study:
         "left_for_good": left_for_good(walk, found, settings),
         "kink": "right",
         "precision": walker.precision,
-        "settings": {"distance": settings.distance, "steps": settings.steps, **walker.hyperparameters},
+        "settings": {"distance": settings.distance, "steps": settings.steps, **walker.has},
+        "given": walker.given,
         "certificate": certificate(walker, found, settings),
     }
     if settings.exact:
@@ -198,8 +201,9 @@ def certificate(walker: Candidate, found: Threshold, settings: BumpSettings) -> 
         return known | {"reason": "heights were scanned: escaping need not be monotone here"}
     if settings.up_slope != 1:
         return known | {"reason": "proofs are for slopes of -1 and +1 only"}
-    if settings.set:
-        return known | {"reason": "no proof covers the keywords of --set"}
+    own = OPTIMIZERS[walker.name].defaults if walker.name in OPTIMIZERS else walker.hyperparameters
+    if unknown := walker.hyperparameters.keys() - own:
+        return known | {"reason": f"no proof covers {min(unknown)}"}
     return certify(walker.name, walker.hyperparameters, settings.distance, settings.steps, walker.make)
 
 
@@ -213,7 +217,7 @@ def exact_answer(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
 
 def band(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
     """h_max over one step of L, from `distance` to `distance` + lr: least, median and greatest."""
-    first, last = settings.distance, settings.distance + settings.lr
+    first, last = settings.distance, settings.distance + walker.given.get("lr", LR)
     distances = np.linspace(first, last, BAND_POINTS, endpoint=False)
     found = find_all(
         walker.name, plain(walker, settings), {"distance": distances}, settings.steps, asker(walker, settings)
@@ -289,7 +293,15 @@ def report(
         "optimizers": found,
         "parity": [parting(pair, found, paths) for pair in combinations(found, 2)],
     }
-    tables = {"trajectories": trajectories}
+    held = [
+        {"optimizer": name, "hyperparameter": key, "value": value}
+        for name, one in found.items()
+        for key, value in hyperparameters(one).items()
+    ]
+    tables = {
+        "trajectories": trajectories,
+        "hyperparameters": Table(("optimizer", "hyperparameter", "value"), held),
+    }
     drawings: dict[str, Drawing] = {
         "trajectory": partial(figures.trajectory, trajectories, found, landscape, passed, settings.height),
         "thresholds": partial(figures.thresholds, found),

@@ -1,55 +1,33 @@
 """What `bs6207 bump` can be told."""
 
-import ast
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
 
+from bs6207.bump.hyperparameters import FIELDS, parse_set
 from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
 from bs6207.bump.sweep import Axis, parse_sweep
 from bs6207.data.memory import memory
 from bs6207.errors import way_out
-from bs6207.experiment import Settings, distinct, setting
+from bs6207.experiment import Settings, complaint, distinct, setting
 from bs6207.names import Offered
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.optimizers import LR, OPTIMIZERS
 
 HYPERPARAMETERS = "Hyperparameters (those left out are the optimizer's own)"
 LANDSCAPE = "Landscape"
 STUDIES = "Further studies"
 
 ALL = "all"
-BETAS = ("beta1", "beta2")
-OWN = ("momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  # left out, they are the optimizer's own
-SWEEPABLE = ("lr", *OWN, "distance", "up_slope")
+SWEEPABLE = (*FIELDS, "distance", "up_slope")
 NOISY = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")  # those with a kernel (kernels.py)
 BUMP_WIDTH, BUMPS = 0.5, 3  # of the Gaussian, in units of x; of the staircase
+FINITE = ConfigDict(allow_inf_nan=False)
 STEP_BYTES, CELL_BYTES = 400, 240  # of memory, by optimizer: a step of a path (370 seen), a cell of a diagram (230)
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a name means a class of the user's or a third party's, package.module:Class."""
+    """Whether a name means a class of the user's or a third party's, package.module:Class or file.py:Class."""
     return ":" in name
-
-
-def parse_set(texts: Sequence[str]) -> dict[str, Any]:
-    """Keywords from KEY=VALUE; a value that is no Python literal is taken as text.
-
-    Raises:
-        ValueError: a text is not of this form, or a key is given twice; the message says what to write instead.
-    """
-    keywords: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier():
-            raise ValueError(f"{text!r} is not KEY=VALUE, as in nesterov=True")
-        if key in keywords:
-            raise ValueError(f"{key} is given twice; give each keyword once")
-        try:
-            keywords[key] = ast.literal_eval(value)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            keywords[key] = value
-    return keywords
 
 
 def check_set(texts: list[str]) -> list[str]:
@@ -65,11 +43,23 @@ def check_sweep(texts: list[str]) -> list[str]:
     return texts
 
 
+def imported(text: str) -> str:
+    """package.module.Class as package.module:Class; anything else as it is."""
+    module, _, attribute = text.rpartition(".")
+    return f"{module}:{attribute}" if ":" not in text and module and attribute.isidentifier() else text
+
+
 def check_optimizer(name: str) -> str:
-    """Accepts the names in `OPTIMIZERS`, `all`, and package.module:Class."""
-    if name not in OPTIMIZERS and name != ALL and not is_foreign(name):
-        raise ValueError(f"no optimizer {name!r}; write package.module:Class, or {way_out(name, [*OPTIMIZERS, ALL])}")
-    return name
+    """Accepts the names in `OPTIMIZERS` and `all`, in any case, and classes that can be imported."""
+    if (plain := name.lower().replace("_", "-")) in (*OPTIMIZERS, ALL):
+        return plain
+    if name.endswith(".py"):
+        raise ValueError(f"{name} is a file; name the class in it, as in {name}:Class")
+    if is_foreign(written := imported(name)):
+        return written
+    torchs = {recipe.kind.lower(): f"torch.optim:{recipe.kind}" for recipe in OPTIMIZERS.values()}
+    hint = f"did you mean {torchs[plain]}?" if plain in torchs else way_out(name, [*OPTIMIZERS, ALL])
+    raise ValueError(f"no optimizer {name!r}; write package.module:Class or file.py:Class, or {hint}")
 
 
 OptimizerName = Annotated[str, AfterValidator(check_optimizer), Offered((*OPTIMIZERS, ALL))]
@@ -80,7 +70,8 @@ class BumpSettings(Settings):
 
     optimizer: Annotated[list[OptimizerName], AfterValidator(distinct)] = setting(
         ["gd", "momentum", "adam"],
-        f"Optimizers to compare: {', '.join(OPTIMIZERS)}; all of these: all; or your own: package.module:Class.",
+        f"Optimizers to compare: {', '.join(OPTIMIZERS)}; all of these: all; or your own: package.module:Class or "
+        "file.py:Class.",
         min_length=1,
         metavar="NAME...",
     )
@@ -100,7 +91,9 @@ class BumpSettings(Settings):
         exclude=True,
     )
 
-    lr: float = setting(0.3, "Step size, in units of x per unit of slope.", panel=HYPERPARAMETERS, gt=0)
+    lr: float | None = setting(
+        None, f"Step size, in units of x per unit of slope; own: {LR}.", panel=HYPERPARAMETERS, gt=0
+    )
     momentum: float | None = setting(
         None, "Decay of the velocity; own: 0.9, rmsprop 0, muon 0.95.", panel=HYPERPARAMETERS, ge=0, lt=1
     )
@@ -194,8 +187,13 @@ class BumpSettings(Settings):
         return list(dict.fromkeys(spelt))
 
     @property
-    def extra(self) -> dict[str, Any]:
-        """The keywords of `set`."""
+    def given(self) -> dict[str, float]:
+        """The hyperparameters that are given by flags of their own."""
+        return {field: value for field in FIELDS if (value := getattr(self, field)) is not None}
+
+    @property
+    def keywords(self) -> dict[str, str]:
+        """The keywords of `set`, as texts."""
         return parse_set(self.set)
 
     @property
@@ -224,7 +222,7 @@ class BumpSettings(Settings):
             raise ValueError("--band, --sweep, --noise, --exact and --scan go with --landscape triangle")
         if self.exact and self.up_slope != 1:
             raise ValueError("--exact is for slopes of -1 and +1; leave --up-slope at 1")
-        if parse_set(self.set) and (self.exact or self.noise):
+        if self.set and (self.exact or self.noise):
             raise ValueError("--exact and --noise know nothing of the keywords of --set; leave one of them out")
         if self.noise and (unknown := [name for name in self.names if name not in NOISY]):
             raise ValueError(f"--noise: no noisy paths for {unknown[0]}; choose from {', '.join(NOISY)}")
@@ -251,9 +249,17 @@ class BumpSettings(Settings):
 
     def check_axis(self, axis: Axis) -> None:
         """Both ends of a swept setting must be values it can take."""
-        info = type(self).model_fields[axis.name]
         for end in (axis.low, axis.high):
             try:
-                TypeAdapter[Any](Annotated[info.annotation, info]).validate_python(end)  # type: ignore[arg-type]
-            except ValidationError as failure:
-                raise ValueError(f"--sweep: {axis.name} {failure.errors()[0]['msg'].lower()}, not {end:g}") from None
+                require_allowed(axis.name, end)
+            except ValueError as failure:
+                raise ValueError(f"--sweep: {failure}") from None
+
+
+def require_allowed(field: str, value: float) -> None:
+    """Raises a ValueError if a setting cannot have that value."""
+    info = BumpSettings.model_fields[field]
+    try:
+        TypeAdapter[Any](Annotated[info.annotation, info], config=FINITE).validate_python(value)  # type: ignore[arg-type]
+    except ValidationError as failure:
+        raise ValueError(f"{field} {complaint(failure)}") from None

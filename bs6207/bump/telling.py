@@ -41,7 +41,14 @@ def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], setti
         f"h_max is the tallest bump escaped, and `at step` where x is largest; the next float above "
         f"h_max is not escaped within {settings.steps} steps."
     ]
+    for field, value in settings.given.items():
+        if without := [name for name, one in found.items() if field not in one["given"]]:
+            flag = f"--{field.replace('_', '-')} {value:g}"
+            sentences.append(f"{flag} does not reach {' and '.join(without)}: no such keyword.")
     if len(found) <= MOST_PATHS:
+        for name, one in found.items():
+            words = [f"{key} {in_words(value)}" for key, value in hyperparameters(one).items()]
+            sentences.append(f"{name} has {', '.join(words) or 'no hyperparameters'}.")
         for name, path in paths.items():
             steps = " ".join(f"{x:.6g}" for x in path[1 : FIRST_STEPS + 1])
             sentences.append(f"{name} over a bump of {settings.height:g}: {steps} ...")
@@ -66,6 +73,18 @@ def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], setti
             f"{name} under noise {settings.noise:g}: {heights}; nine, five and one path in ten escape these."
         )
     return sentences
+
+
+def hyperparameters(one: dict[str, Any]) -> dict[str, Any]:
+    """What one optimizer has."""
+    return {key: value for key, value in one["settings"].items() if key not in ("distance", "steps")}
+
+
+def in_words(value: Any) -> str:
+    """A hyperparameter as a person writes it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def how_long(one: dict[str, Any], settings: BumpSettings) -> str:
@@ -103,7 +122,11 @@ def is_contradicted(one: dict[str, Any], settings: BumpSettings) -> bool:
 
 def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
     """What is particular about one optimizer's answer."""
-    sentences = []
+    sentences = [
+        f"it was given {key} {in_words(value)} and has {in_words(one['settings'][key])}."
+        for key, value in one["given"].items()
+        if one["settings"][key] != value
+    ]
     if one["reason"]:
         sentences.append(f"{one['reason']}.")
     if one["margin"] < TIE:

@@ -23,7 +23,7 @@ ADAM = {"lr": 0.3, "beta1": 0.9, "beta2": 0.999, "eps": 0.0}
 
 
 def implementation(name, hyperparameters):
-    known = OPTIMIZERS[name].hyperparameters
+    known = OPTIMIZERS[name].defaults
     return partial(OPTIMIZERS[name], **{key: value for key, value in hyperparameters.items() if key in known})
 
 
