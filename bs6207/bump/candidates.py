@@ -32,7 +32,7 @@ from bs6207.bump.hyperparameters import (
     require_once,
     spelled,
 )
-from bs6207.bump.landscape import START
+from bs6207.bump.landscape import START, Valley
 from bs6207.bump.settings import BumpSettings, imported, is_foreign, require_allowed
 from bs6207.errors import SettingsError, way_out
 from bs6207.optimizers import LR, OPTIMIZERS
@@ -83,21 +83,19 @@ class Given(NamedTuple):
     target: Callable[..., Any] | None = None
 
 
-class Probe:
+class Probe(Valley):
     """A valley in which no slope is a round number, and which remembers where it was looked at.
 
     Slopes lie between -1 and 1, so nothing that walks on a bump blows up here.
     """
 
     def __init__(self) -> None:
+        super().__init__(bottom=math.sqrt(2), width=1.0, steepest=1.0)
         self.seen: list[float] = []
-
-    def loss(self, x: float) -> float:
-        return math.hypot(1, x - math.sqrt(2))
 
     def slope(self, x: float) -> float:
         self.seen.append(x)
-        return (x - math.sqrt(2)) / self.loss(x)
+        return super().slope(x)
 
 
 class Coarsest(TorchFunctionMode):

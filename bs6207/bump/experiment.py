@@ -1,5 +1,6 @@
 """The bump experiment: a threshold per optimizer, why to believe it, and all paths over one and the same bump."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,17 +13,16 @@ import numpy as np
 from bs6207.bump import figures
 from bs6207.bump.candidates import candidate, sources
 from bs6207.bump.certificate import certify
-from bs6207.bump.descent import Candidate, descend
+from bs6207.bump.descent import Candidate, Terrain, descend
 from bs6207.bump.diagram import PhaseDiagram, draw_tile, find_all, joined
 from bs6207.bump.envelope import Summits
 from bs6207.bump.exact import exact_summit
 from bs6207.bump.foreign import last_line
 from bs6207.bump.intervals import Refusal
 from bs6207.bump.kernels import KERNELS
-from bs6207.bump.landscape import Landscape, Triangle
+from bs6207.bump.landscape import Landscape, Triangle, Valley
 from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.search import (
-    Descend,
     Threshold,
     Unrepeatable,
     find_by_envelope,
@@ -39,7 +39,8 @@ from bs6207.errors import UserError
 from bs6207.experiment import Deal, Drawing, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
 from bs6207.optimizers import LR, OPTIMIZERS
 
-SAME = 1e-9  # units of x; paths nearer to each other than this have not parted
+SAME = 1e-9  # of the step size or of x; paths nearer to each other than this have not parted
+VALLEY_STEPS = 100
 BAND_POINTS = 257  # distances in one step of L
 KERNEL_TILE, TORCH_TILE = 2**16, 2**8  # cells of a diagram to draw at a time, by kernel or through torch; seconds
 MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz file only
@@ -47,10 +48,11 @@ MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz
 
 @dataclass(frozen=True)
 class Study(Storable):
-    """One optimizer: what metrics.json says of it, and its path over the bump of `settings.height`."""
+    """One optimizer: what metrics.json says of it, its path over the bump of `settings.height`, and in the valley."""
 
     metrics: dict[str, Any]
     path: Sequence[float]
+    in_valley: Sequence[float]
 
 
 def run(settings: BumpSettings, progress: Progress, deal: Deal = in_turn) -> Result:
@@ -146,15 +148,25 @@ def study(walker: Candidate, settings: BumpSettings) -> Study:
         metrics["scan"] = scanned(real_height(metrics), settings.scan)
     if settings.band:
         metrics["band"] = band(walker, settings)
-    return Study(metrics, walk(settings.landscape_of(settings.height)))
+    in_valley = walk_of(walker, settings, min(settings.steps, VALLEY_STEPS))(valley(settings))
+    return Study(metrics, walk(settings.landscape_of(settings.height)), in_valley)
 
 
-def walk_of(walker: Candidate, settings: BumpSettings) -> Descend:
+def valley(settings: BumpSettings) -> Valley:
+    """Where the optimizers are compared on slopes from 0 to 4: gradient descent takes some twenty steps to its bottom.
+
+    So gentle, for its step size, that two implementations which only round differently stay together.
+    """
+    width = 10 * (settings.lr or LR)
+    return Valley(bottom=math.pi * width, width=width, steepest=4.0)
+
+
+def walk_of(walker: Candidate, settings: BumpSettings, steps: int | None = None) -> Callable[[Terrain], list[float]]:
     """The path over a landscape; what goes wrong in an optimizer on the way is told in a sentence."""
 
-    def walk(landscape: Landscape) -> list[float]:
+    def walk(landscape: Terrain) -> list[float]:
         try:
-            return descend(walker, landscape, settings.steps, device_of(settings))
+            return descend(walker, landscape, steps or settings.steps, device_of(settings))
         except (Exception, SystemExit) as failure:
             raise UserError(f"{walker.name} fails on its way: {last_line(failure)}") from failure
 
@@ -291,7 +303,7 @@ def report(
     passed = {name: passes(path, landscape) for name, path in paths.items()}
     metrics: dict[str, Any] = {
         "optimizers": found,
-        "parity": [parting(pair, found, paths) for pair in combinations(found, 2)],
+        "parity": [parting(pair, studies, settings) for pair in combinations(found, 2)],
     }
     held = [
         {"optimizer": name, "hyperparameter": key, "value": value}
@@ -341,21 +353,32 @@ def trajectory(name: str, path: Sequence[float], landscape: Landscape) -> list[R
     ]
 
 
-def parting(pair: tuple[str, str], found: dict[str, Any], paths: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Whether two optimizers walk alike over the common bump: the first step at which they are apart, and how far.
+def parting(pair: tuple[str, str], studies: Mapping[str, Study], settings: BumpSettings) -> dict[str, Any]:
+    """Whether two optimizers walk alike, over the common bump and in a valley, where slopes vary.
 
-    `difference` is that at the first step apart, or the greatest if they never part.
+    `landscape` is where they part, and `first_step` the first step at which they are apart; both are None if they never
+    part. `difference` is how far, or the greatest distance if they never part; None where only one of them, that in
+    `not_finite`, has no finite x.
     """
-    apart = [abs(one - other) for one, other in zip(paths[pair[0]], paths[pair[1]], strict=False)]
-    first = next((step for step, distance in enumerate(apart) if distance > SAME), None)
-    heights = [found[name]["h_max"] for name in pair]
-    return {
-        "optimizers": pair,
-        "first_step": first,
-        "difference": max(apart) if first is None else apart[first],
-        "agree": first is None and len(paths[pair[0]]) == len(paths[pair[1]]),
-        "h_max": heights,
+    one, other = (studies[name] for name in pair)
+    walks = {
+        "bump": (one.path, other.path, SAME),
+        "valley": (one.in_valley, other.in_valley, SAME * valley(settings).width),
     }
+    told: dict[str, Any] = {"landscape": None, "first_step": None, "difference": 0.0, "not_finite": None}
+    for landscape, (path, path_of_other, same) in walks.items():
+        apart = [abs(x - y) for x, y in zip(path, path_of_other, strict=False)]
+        first = next((step for step, distance in enumerate(apart) if distance > same * max(1, abs(path[step]))), None)
+        if first is not None:
+            told |= {"landscape": landscape, "first_step": first, "difference": apart[first]}
+            break
+        if len(path) != len(path_of_other):
+            ended = pair[len(path_of_other) < len(path)]
+            told |= {"landscape": landscape, "first_step": len(apart), "difference": None, "not_finite": ended}
+            break
+        told["difference"] = max(told["difference"], *apart)
+    heights = [study.metrics["h_max"] for study in (one, other)]
+    return {"optimizers": pair, **told, "agree": told["landscape"] is None, "h_max": heights}
 
 
 def fingerprints(parity: Sequence[dict[str, Any]]) -> Table:
@@ -363,7 +386,7 @@ def fingerprints(parity: Sequence[dict[str, Any]]) -> Table:
     rows = [
         dict(zip(("one", "other"), pair["optimizers"], strict=True))
         | dict(zip(("h_max_of_one", "h_max_of_other"), pair["h_max"], strict=True))
-        | {key: pair[key] for key in ("first_step", "difference", "agree")}
+        | {key: pair[key] for key in ("landscape", "first_step", "difference", "not_finite", "agree")}
         for pair in parity
     ]
     return Table(tuple(rows[0]), rows)

@@ -139,6 +139,27 @@ class Gaussian:
         return x >= self.crest + 3 * self.width
 
 
+@dataclass
+class Valley:
+    """A smooth valley, whose slopes grow from none at its bottom to `steepest` far away; for telling optimizers apart.
+
+    On triangles most slopes are -1 or +1, and gradient descent walks as the descent by signs does.
+    """
+
+    bottom: float
+    width: float
+    steepest: float
+
+    def loss(self, x: float) -> float:
+        """Height of the landscape at x."""
+        return self.steepest * self.width * math.hypot(1, (x - self.bottom) / self.width)
+
+    def slope(self, x: float) -> float:
+        """Derivative of the loss."""
+        away = (x - self.bottom) / self.width
+        return self.steepest * away / math.hypot(1, away)
+
+
 @dataclass(frozen=True)
 class Staircase:
     """Several equal triangles, each a decline of length `distance` below the one before."""

@@ -54,13 +54,8 @@ def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], setti
             sentences.append(f"{name} over a bump of {settings.height:g}: {steps} ...")
     for name, one in found.items():
         sentences += [f"{name}: {sentence}" for sentence in caveats(one, settings)]
-    sentences += [
-        f"{' and '.join(pair['optimizers'])} part at step {pair['first_step']}, by {pair['difference']:.3g}."
-        if not pair["agree"]
-        else f"{' and '.join(pair['optimizers'])} agree: never more than {pair['difference']:.1g} apart."
-        for pair in metrics["parity"]
-        if len(found) <= MOST_PATHS
-    ]
+    if len(found) <= MOST_PATHS:
+        sentences += map(parting, metrics["parity"])
     for name, plane in metrics.get("phase_diagrams", {}).items():
         over = f"{name} over {plane['rows']['name']} and {plane['columns']['name']}"
         heights = (
@@ -73,6 +68,17 @@ def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], setti
             f"{name} under noise {settings.noise:g}: {heights}; nine, five and one path in ten escape these."
         )
     return sentences
+
+
+def parting(pair: dict[str, Any]) -> str:
+    """Where two optimizers part, in a sentence."""
+    both = " and ".join(pair["optimizers"])
+    if pair["agree"]:
+        return f"{both} agree, over the bump and where slopes vary: never more than {pair['difference']:.1g} apart."
+    ended = pair["not_finite"]
+    how = f"by {pair['difference']:.3g}" if ended is None else f"where x of {ended} is no longer finite"
+    alike = "walk alike over the bump; where slopes vary, they " if pair["landscape"] == "valley" else ""
+    return f"{both} {alike}part at step {pair['first_step']}, {how}."
 
 
 def hyperparameters(one: dict[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,15 @@ import json
 
 import numpy as np
 import pytest
-from conftest import arrays
+from conftest import Watched, arrays
 from PIL import Image
 
-from bs6207.bump.experiment import parting
+from bs6207.bump.candidates import candidate
+from bs6207.bump.descent import descend
+from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, valley
 from bs6207.bump.kernels import KERNELS
-from bs6207.bump.settings import NOISY
+from bs6207.bump.settings import NOISY, BumpSettings
+from bs6207.experiment import in_turn
 
 
 def rows_of(file):
@@ -55,18 +58,64 @@ def test_metrics_compare_every_pair_and_certify_every_answer(folder):
     assert {file.name for file in folder.iterdir()} >= {"trajectory.png", "trajectory.svg", "thresholds.png"}
 
 
+def studied(path, in_valley=(0.0, 1.0, 2.0)):
+    return Study({"h_max": 0.5}, path, in_valley)
+
+
 def test_paths_that_never_part_agree_and_the_first_step_apart_is_named():
-    found = {name: {"h_max": 0.5} for name in "abc"}
-    paths = {"a": [0.0, 1.0, 2.0], "b": [0.0, 1.0 + 1e-12, 2.0], "c": [0.0, 1.0, 2.5]}
-    assert parting(("a", "b"), found, paths)["agree"]
-    assert parting(("a", "b"), found, paths)["difference"] < 1e-11
-    assert parting(("a", "c"), found, paths) == {
+    studies = {
+        "a": studied([0.0, 1.0, 2.0]),
+        "b": studied([0.0, 1.0 + 1e-12, 2.0]),
+        "c": studied([0.0, 1.0, 2.5]),
+        "d": studied([0.0, 1.0, 2.0], [0.0, 1.0, 1.5]),
+        "e": studied([0.0, 1.0]),
+        "f": studied([0.0, 1.0, 2.0], [0.0]),
+    }
+
+    def told(one, other):
+        return parting((one, other), studies, BumpSettings())
+
+    assert told("a", "b")["agree"]
+    assert told("a", "b")["difference"] < 1e-11
+    assert told("a", "c") == {
         "optimizers": ("a", "c"),
+        "landscape": "bump",
         "first_step": 2,
         "difference": 0.5,
+        "not_finite": None,
         "agree": False,
         "h_max": [0.5, 0.5],
     }
+    keys = ("landscape", "first_step", "difference", "not_finite", "agree")
+    assert [told("a", "d")[key] for key in keys] == ["valley", 2, 0.5, None, False]
+    assert [told("a", "e")[key] for key in keys] == ["bump", 2, None, "e", False]
+    assert [told("f", "a")[key] for key in keys] == ["valley", 1, None, "f", False]
+    assert told("e", "e")["agree"]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_implementations_that_round_differently_agree_in_the_valley(name):
+    """The rules on arrays, and torch's."""
+    for lr in (1e-3, 0.3, 7.0):
+        settings = BumpSettings(optimizer=[name], lr=lr)
+        walker, ground = candidate(name, settings), valley(settings)
+        x, memory, path = np.zeros(1), np.zeros((KERNELS[name].memories, 1)), [0.0]
+        for step in range(1, VALLEY_STEPS + 1):
+            KERNELS[name].rule(x, np.array([ground.slope(x.item())]), memory, step, **walker.hyperparameters)
+            path.append(x.item())
+        apart = np.abs(np.subtract(path, descend(walker, ground, VALLEY_STEPS, "cpu")))
+        assert apart.max() < 0.01 * SAME * ground.width
+        assert path[1] > 0.1 * lr
+
+
+def test_what_walks_alike_where_slopes_are_one_is_told_apart(tmp_path, monkeypatch):
+    (tmp_path / "parted.py").write_text(FOREIGN)
+    monkeypatch.chdir(tmp_path)
+    settings = BumpSettings(optimizer=["gd", "parted.py:Signs", "parted.py:Explodes"], steps=60)
+    remarks = run(settings, Watched(), in_turn).remarks
+    parts = "gd and parted.py:Signs walk alike over the bump; where slopes vary, they part at step 1, by "
+    assert any(sentence.startswith(parts) for sentence in remarks)
+    assert "gd and parted.py:Explodes part at step 8, where x of parted.py:Explodes is no longer finite." in remarks
 
 
 def test_two_implementations_of_one_optimizer_agree(bs6207):
@@ -181,6 +230,22 @@ class Chatty(SGD):
     def step(self, closure=None):
         print("to stdout", file=KEPT)
         os.write(1, b"past stdout")
+        return super().step(closure)
+
+
+class Signs(SGD):
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for x in group["params"]:
+                x.grad.sign_()
+        return super().step(closure)
+
+
+class Explodes(SGD):
+    def step(self, closure=None):
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 8:
+            self.param_groups[0]["params"][0].grad.fill_(float("nan"))
         return super().step(closure)
 
 
