@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bs6207.bump.kernels import Array, Kernel, Numbers
 from bs6207.bump.landscape import START, UP_SLOPE
-from bs6207.bump.search import TIE
+from bs6207.bump.search import TIE, lifted
 from bs6207.experiment import Storable
 
 CHUNK = 16_384  # cells stepped together: a dozen arrays of them fit a core's cache
@@ -73,7 +73,8 @@ def find_summits(
                 continue
             found.holds_for_ever[walks["cell"][known]] = True
             over = select(walks, known | (until == steps))
-            over = select(over, (over["best"] > 0) & np.isfinite(over["x"]))
+            by_rounding = lifted(over["step"], over.get("distance", settings["distance"]))
+            over = select(over, (over["best"] > by_rounding) & np.isfinite(over["x"]))
             at = over["cell"]
             found.h_max[at], found.step[at], found.margin[at] = over["best"], over["step"], over["margin"]
             walks = select(walks, ~known)

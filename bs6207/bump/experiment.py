@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import torch
 
 from bs6207.bump import figures
 from bs6207.bump.candidates import candidate, sources
@@ -23,6 +24,7 @@ from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Landscape, Triangle, Valley
 from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.search import (
+    TIE,
     Threshold,
     Unrepeatable,
     find_by_envelope,
@@ -32,7 +34,7 @@ from bs6207.bump.search import (
     passes,
     scanned,
 )
-from bs6207.bump.settings import BumpSettings
+from bs6207.bump.settings import BumpSettings, is_exact_possible
 from bs6207.bump.telling import headline, hyperparameters, remarks
 from bs6207.devices import prepare
 from bs6207.errors import UserError
@@ -41,6 +43,7 @@ from bs6207.optimizers import LR, OPTIMIZERS
 
 SAME = 1e-9  # of the step size or of x; paths nearer to each other than this have not parted
 VALLEY_STEPS = 100
+TRIED_STEPS = 10_000  # in exact arithmetic, before it is advised; half a second
 BAND_POINTS = 257  # distances in one step of L
 KERNEL_TILE, TORCH_TILE = 2**16, 2**8  # cells of a diagram to draw at a time, by kernel or through torch; seconds
 MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz file only
@@ -143,7 +146,9 @@ def study(walker: Candidate, settings: BumpSettings) -> Study:
         "certificate": certificate(walker, found, settings),
     }
     if settings.exact:
-        metrics["exact"] = exact_answer(walker, settings)
+        metrics["exact"] = exact_answer(walker, settings, settings.steps)
+    elif found.margin < TIE and is_exact_possible(settings):
+        metrics["exact_settles"] = "h_max" in exact_answer(walker, settings, min(settings.steps, TRIED_STEPS))
     if settings.scan and found.h_max is not None:
         metrics["scan"] = scanned(real_height(metrics), settings.scan)
     if settings.band:
@@ -185,7 +190,7 @@ def find_threshold(walker: Candidate, settings: BumpSettings) -> Threshold:
     walk = walk_of(walker, settings)
     if settings.landscape == "triangle" and not walker.looks_elsewhere:
         endless = Triangle(settings.distance, float("inf"), settings.up_slope, settings.tail_slope)
-        return find_by_envelope(walk, endless, settings.steps)
+        return find_by_envelope(walk, endless, settings.steps, torch.finfo(walker.handling.dtype).eps)
     return find_by_scan(walk, settings.landscape_of, settings.distance, settings.tallest)
 
 
@@ -219,10 +224,10 @@ def certificate(walker: Candidate, found: Threshold, settings: BumpSettings) -> 
     return certify(walker.name, walker.hyperparameters, settings.distance, settings.steps, walker.make)
 
 
-def exact_answer(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
+def exact_answer(walker: Candidate, settings: BumpSettings, steps: int) -> dict[str, Any]:
     """The summit in rational arithmetic, or the reason why there is none."""
     try:
-        return exact_summit(walker.name, walker.hyperparameters, settings.distance, settings.steps).report()
+        return exact_summit(walker.name, walker.hyperparameters, settings.distance, steps).report()
     except Refusal as refusal:
         return {"reason": str(refusal)}
 

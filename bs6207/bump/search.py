@@ -11,16 +11,19 @@ steep bump can throw x across. There heights are scanned, and every change betwe
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
+from bs6207.bump.kernels import Numbers
 from bs6207.bump.landscape import Landscape, Triangle
 from bs6207.errors import UserError
 
 Descend = Callable[[Landscape], Sequence[float]]
 TIE = 1e-9  # a step nearer to the foot of the bump than this may fall to either side by rounding alone
+EPS = sys.float_info.epsilon
 SCANNED = 200  # heights in a scan
 REFINEMENTS = 3  # further scans, each up to the threshold found so far
 
@@ -55,12 +58,13 @@ class Unrepeatable(UserError):
     """A descent that contradicts another of the same optimizer."""
 
 
-def find_by_envelope(descend: Descend, endless: Triangle, steps: int) -> Threshold:
+def find_by_envelope(descend: Descend, endless: Triangle, steps: int, eps: float = EPS) -> Threshold:
     """Find the tallest bump that `descend` escapes within `steps` steps, exact to one float.
 
     Args:
         descend: gives the path over a landscape; it must see nothing but the slope where it stands.
         endless: the bump that never ends.
+        eps: of the floats that x is kept in.
 
     Raises:
         Unrepeatable: a descent over a real bump contradicts the envelope.
@@ -71,8 +75,9 @@ def find_by_envelope(descend: Descend, endless: Triangle, steps: int) -> Thresho
     if len(path) <= steps:
         reason = f"x is no longer finite after step {len(path) - 1}"
         return Threshold(None, step, margin, "envelope", [], reason)
-    if path[step] <= endless.distance:
-        reason = f"the bump is not reached within {steps} steps"
+    if path[step] - endless.distance <= lifted(step, endless.distance, eps):
+        comes = ", x comes to its foot and no farther" if margin < TIE else ""
+        reason = f"the bump is not reached within {steps} steps{comes}"
         return Threshold(None, step, margin, "envelope", [], reason)
 
     def bump(height: float) -> Triangle:
@@ -86,6 +91,11 @@ def find_by_envelope(descend: Descend, endless: Triangle, steps: int) -> Thresho
                 f"over a bump of {height!r} it does not walk as over a higher one, so it has no threshold"
             )
     return Threshold(bracket, step, margin, "envelope", [(0.0, bracket[0])])
+
+
+def lifted(steps: Numbers, distance: Numbers, eps: float = EPS) -> Numbers:
+    """How far beyond the foot of the bump rounding alone can lift x: by its last digit per step, in units of x."""
+    return steps * eps * distance
 
 
 def find_by_scan(

@@ -10,6 +10,7 @@ from bs6207.experiment import Table
 
 FIRST_STEPS = 10  # of a path that is told
 MOST_PATHS = 3  # optimizers whose first steps are told
+ROUNDED = 1e-30  # of an exact height that is known in decimals only
 
 CERTAINTY = {
     "interval": "ever, proof",
@@ -112,7 +113,7 @@ def proved_heights(one: dict[str, Any]) -> tuple[float, float]:
 def rises_later(one: dict[str, Any], settings: BumpSettings) -> bool:
     """Whether the certificate names a greater maximum at a step that was not simulated."""
     step = one["certificate"].get("step")
-    return step is not None and step > settings.steps and proved_heights(one)[0] > (one["h_max"] or 0.0)
+    return step is not None and step > settings.steps and proved_heights(one)[0] > (one["h_max"] or 0.0) + TIE
 
 
 def is_contradicted(one: dict[str, Any], settings: BumpSettings) -> bool:
@@ -126,6 +127,18 @@ def is_contradicted(one: dict[str, Any], settings: BumpSettings) -> bool:
     return h_max > high + TIE or (h_max < low - TIE and not approached)
 
 
+def exactly(exact: dict[str, Any]) -> str:
+    """What exact arithmetic says of h_max."""
+    if "h_max" not in exact:
+        return f"no exact answer: {exact['reason']}."
+    height = float(exact["decimal"])
+    if height < -ROUNDED:
+        return "in exact arithmetic the bump is not reached."
+    if height <= ROUNDED:
+        return "in exact arithmetic h_max is 0: x comes to the foot of the bump and no farther."
+    return f"in exact arithmetic h_max is {exact['h_max'] if isinstance(exact['h_max'], str) else exact['decimal']}."
+
+
 def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
     """What is particular about one optimizer's answer."""
     sentences = [
@@ -136,7 +149,7 @@ def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
     if one["reason"]:
         sentences.append(f"{one['reason']}.")
     if one["margin"] < TIE:
-        more = "" if "exact" in one else "; --exact may settle it"
+        more = "; --exact may settle it" if one.get("exact_settles") else ""
         sentences.append(
             f"a step lands {one['margin']:.1g} from the foot of the bump, so rounding decides this answer{more}."
         )
@@ -150,14 +163,11 @@ def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
             f"in real arithmetic h_max is {proved:.12g}, proved for ever; rounding made it what it is here."
         )
     elif one["certificate"].get("kind") == "interval" and one["certificate"].get("step", 0) is None:
-        low = one["certificate"]["h_max"][0]
-        sentences.append(f"h_max is only approached; its limit is {float(low):.12g}.")
+        low, _ = proved_heights(one)
+        limit = f"{low:.12g}" if low > TIE else "0, the foot of the bump"
+        sentences.append(f"h_max is only approached; its limit is {limit}.")
     if exact := one.get("exact"):
-        sentences.append(
-            f"in exact arithmetic h_max is {exact['h_max'] if isinstance(exact['h_max'], str) else exact['decimal']}."
-            if "h_max" in exact
-            else f"no exact answer: {exact['reason']}."
-        )
+        sentences.append(exactly(exact))
     if one["h_max"] is not None and one["left_for_good"] != one["h_max"]:
         left = "none" if one["left_for_good"] is None else f"up to {one['left_for_good']:.12g} only"
         sentences.append(f"of the bumps it passes it leaves {left} behind within {settings.steps} steps.")

@@ -79,7 +79,8 @@ function summit(optimizer, p) {
     nearest = Math.min(nearest, Math.abs(x - p.distance));
     if (x > top) [top, step, margin] = [x, count, nearest];
   }
-  return {height: top > p.distance ? top - p.distance : null, step, margin};
+  const lifted = step * Number.EPSILON * p.distance;  // by rounding alone
+  return {height: top - p.distance > lifted ? top - p.distance : null, step, margin};
 }
 
 // In 14 digits, and never more than it is: a bump as high as is shown is escaped.

@@ -10,9 +10,10 @@ from PIL import Image
 
 from bs6207.bump.candidates import candidate
 from bs6207.bump.descent import descend
-from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, valley
+from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, study, valley
 from bs6207.bump.kernels import KERNELS
 from bs6207.bump.settings import NOISY, BumpSettings
+from bs6207.bump.telling import caveats
 from bs6207.experiment import in_turn
 
 
@@ -181,6 +182,24 @@ def test_exact_arithmetic_settles_a_tie(bs6207, tmp_path):
     one = json.loads(done.stdout)["optimizers"]["momentum"]
     assert one["exact"]["h_max"] == "11/40"
     assert one["h_max"] == pytest.approx(0.4, abs=1e-9)  # what float64 makes of it
+
+
+def caveats_of(name, **given):
+    settings = BumpSettings(optimizer=[name], **given)
+    return " ".join(caveats(study(candidate(name, settings), settings).metrics, settings))
+
+
+def test_exact_arithmetic_is_advised_only_where_it_settles_a_tie():
+    ties = {"lr": 0.25, "steps": 50}
+    assert "so rounding decides this answer; --exact may settle it." in caveats_of("adam", **ties)
+    others = {"torch.optim:SGD": {}, "radam": {}, "adam": {"up_slope": 2.0}, "gd": {"set": ["momentum=0"]}}
+    for name, given in others.items():
+        assert "so rounding decides this answer." in caveats_of(name, **ties, **given)
+
+
+def test_what_is_not_reached_or_only_just_is_told_so_in_exact_arithmetic():
+    assert "in exact arithmetic h_max is 0: x comes to the foot" in caveats_of("gd", lr=0.05, steps=50, exact=True)
+    assert "in exact arithmetic the bump is not reached." in caveats_of("gd", lr=0.05, steps=5, exact=True)
 
 
 def test_other_landscapes_are_scanned(bs6207):

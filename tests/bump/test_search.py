@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from bs6207.bump import threshold
 from bs6207.bump.candidates import candidate
 from bs6207.bump.descent import descend
+from bs6207.bump.envelope import find_summits
+from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Gaussian, Triangle
 from bs6207.bump.search import Unrepeatable, bisect, find_by_envelope, find_by_scan, find_intervals, passes, scanned
 from bs6207.bump.settings import BumpSettings
@@ -54,6 +57,17 @@ def test_known_thresholds_and_brute_force_on_either_side(name, given_settings, h
     for height, expected in ((found.h_max - 1e-9, True), (found.h_max + 1e-9, False)):
         bump = Triangle(1.0, height, up_slope)
         assert passes(walk(bump), bump) == expected
+
+
+@pytest.mark.parametrize(("lr", "distance"), [(0.05, 1.4), (0.1, 3.0), (0.2, 1.0), (0.25, 1.0), (0.2, 0.6)])
+def test_a_foot_that_is_reached_but_for_rounding_is_no_height(lr, distance):
+    """In exact arithmetic x stands on the foot of the bump, and on it the slope leads back."""
+    found = threshold("gd", lr=lr, distance=distance, steps=100)
+    assert (found["h_max"], found["bracket"]) == (None, None)
+    assert found["reason"] == "the bump is not reached within 100 steps, x comes to its foot and no farther"
+    assert found["certificate"]["h_max"] == ["0", "0"]
+    assert found["exact_settles"]
+    assert np.isnan(find_summits(KERNELS["gd"], {"lr": lr, "distance": distance, "up_slope": 1.0}, 1, 100).h_max).all()
 
 
 def test_what_python_is_told_of_one_optimizer_is_its_threshold_and_why():
