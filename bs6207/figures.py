@@ -4,7 +4,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from matplotlib import rcParams
+from matplotlib import colormaps, rcParams
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -30,6 +31,13 @@ STYLE: Any = {
     "ytick.labelcolor": INK,
 }
 rcParams.update(STYLE)
+
+
+def colours(count: int) -> list[str]:
+    """Colours that all differ: the palette's where they are enough, otherwise evenly through a rainbow."""
+    if count <= len(PALETTE):
+        return list(PALETTE[:count])
+    return [to_hex(colormaps["turbo"](place / (count - 1))) for place in range(count)]
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], **subplots: Any) -> tuple[Figure, Any]:

@@ -10,7 +10,7 @@ from bs6207.axes import AnySwept, axes, points
 from bs6207.data.sources import load, loaded, require_same
 from bs6207.errors import UserError, together
 from bs6207.experiment import Deal, Experiment, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
-from bs6207.figures import PALETTE, panels
+from bs6207.figures import colours, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -249,9 +249,10 @@ def draw(curves: Table, swept: Mapping[str, Sequence[Any]], measure: Measure) ->
     for place in places[len(swept) :]:
         place.set_axis_off()
     for place, column, (name, values) in zip(places, columns, swept.items(), strict=False):
-        for number, line in enumerate(sorted({row[measure.line] for row in curves.rows})):
+        lines = sorted({row[measure.line] for row in curves.rows})
+        for line, colour in zip(lines, colours(len(lines)), strict=True):
             own = [row for row in curves.rows if row[measure.line] == line]
-            look: Any = {"color": PALETTE[number % len(PALETTE)]}
+            look: Any = {"color": colour}
             runs = [(values.index(row[column]), row[measure.score]) for row in own]
             place.plot(*zip(*runs, strict=True), ".", alpha=0.4, markersize=5, **look)
             label = str(line) if place is places[0] else None

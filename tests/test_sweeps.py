@@ -124,6 +124,23 @@ def test_a_table_in_a_file_is_the_line_of_a_command():
     assert (one.lr, one.arch, one.skip_probes, one.clusters, one.sweep) == (0.02, "mlp", False, 7, [])
 
 
+def test_ranges_are_even_in_difference_or_ratio_and_whole_where_settings_are():
+    settings = LatentSettings(sweep=["lr=1e-4:1e-2:3:log", "dims=2:16:4:log", "seed=0:4:3", "clusterer=kmeans,gmm"])
+    assert axes(settings) == {
+        "lr": [1e-4, 1e-3, 1e-2],
+        "dims": [2, 4, 8, 16],
+        "seed": [0, 2, 4],
+        "clusterer": ["kmeans", "gmm"],
+    }
+    one = points(settings)[1e-3, 8, 4, "gmm"]
+    assert (one.lr, one.dims, one.seed, one.clusterer) == (1e-3, [8], 4, ["gmm"])
+    assert LatentSettings(sweep={"lr": "1e-4:1e-2:3:log"}).sweep == ["lr=1e-4:1e-2:3:log"]
+    assert axes(DeblurSettings(sweep=["sigma=0.5:3,1.5", "noise=0:0.02:3"])) == {
+        "sigma": ["0.5:3", "1.5"],
+        "noise": [0.0, 0.01, 0.02],
+    }
+
+
 def test_without_a_sweep_there_are_no_points():
     assert points(LatentSettings()) == axes(DeblurSettings()) == {}
 
@@ -134,11 +151,24 @@ def test_without_a_sweep_there_are_no_points():
         (["lr=0"], "lr should be greater than 0, not 0.0"),
         (["lr=a"], "lr should be a valid number"),
         (["lr=1,1.0"], "lr has a value twice"),
-        (["lr"], "'lr' is no axis; write KEY=A,B"),
+        (["lr"], "'lr' is no axis; write KEY=A,B,C or KEY=LOW:HIGH:COUNT[:log]"),
         (["lr="], "'lr=' is no axis"),
         (["lr=1", "lr=2"], "lr is swept twice"),
         (["epoch=1"], "'epoch' cannot be swept; did you mean epochs?"),
-        (["dims=2"], "'dims' cannot be swept"),
+        (["dims=2,2"], "dims has a value twice"),
+        (["dims=0"], "dims should be greater than or equal to 1"),
+        (["clusterer=kmens"], "did you mean kmeans?"),
+        (["lr=0.1:1"], "'lr=0.1:1' is no axis; write KEY=A,B,C or KEY=LOW:HIGH:COUNT[:log]"),
+        (["lr=0.1:1:5:lg"], "is no axis"),
+        (["lr=0.1:1:5:"], "is no axis"),
+        (["lr=0:1:5:log"], "LOW must be above 0 with log"),
+        (["lr=1:0.1:5"], "LOW must be less than HIGH"),
+        (["lr=0.1:nan:5"], "both finite"),
+        (["lr=0.1:1:1"], "COUNT must be from 2 to 4096"),
+        (["lr=0.1:1:5000"], "COUNT must be from 2 to 4096"),
+        (["lr=0.1:1:2.5"], "a whole one for COUNT"),
+        (["lr=0.1:one:5"], "write numbers for LOW and HIGH"),
+        (["seeds=1:4:3"], "'seeds=1:4:3' falls between whole numbers; list them, as in seeds=2,4,8"),
         (["jobs=2"], "'jobs' cannot be swept"),
         (["sweep=2"], "'sweep' cannot be swept"),
         (["train-images=100"], "--train-images 100 is fewer than the latent size 200"),

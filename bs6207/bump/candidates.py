@@ -234,8 +234,8 @@ def require_candidates(settings: BumpSettings) -> None:
     for field in settings.given:
         if not any(field in walker.given for walker in walkers):
             raise SettingsError(f"--{field.replace('_', '-')}: none of {', '.join(settings.names)} has it")
-    for axis in settings.axes if settings.sweep else ():
-        for end in (axis.low, axis.high):
+    for axis in settings.axes:
+        for end in (axis.values[0], axis.values[-1]):
             for name in settings.names:
                 with naming("--sweep"):
                     walker = candidate(name, settings.model_copy(update={axis.name: end}))

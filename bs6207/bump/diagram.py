@@ -1,17 +1,17 @@
-"""Phase diagrams: the tallest bump escaped, over a plane of any two settings."""
+"""Phase diagrams: the tallest bump escaped, over a plane of any two settings, or along one."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bs6207.axes import Axis
 from bs6207.bump.envelope import Summits, find_summits
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Array, Kernel
 from bs6207.bump.search import TIE
-from bs6207.bump.sweep import Axis
 from bs6207.experiment import Table
 
 FindSummit = Callable[..., tuple[float | None, int, float]]
@@ -20,19 +20,18 @@ Done = Callable[[int], None]
 
 @dataclass(frozen=True)
 class PhaseDiagram:
-    """The tallest bump one optimizer escapes, over two of its settings.
+    """The tallest bump one optimizer escapes, over two of its settings, or one.
 
     Attributes:
-        rows, columns: the axes.
-        h_max: [rows, columns], units of x; NaN where no bump is reached.
-        step: [rows, columns], the step at which x is largest; 0 where h_max is NaN.
-        margin: [rows, columns], least |x - distance| up to that step; under `TIE`, rounding decides the cell.
-        holds_for_ever: [rows, columns], whether more steps are known to change nothing (see envelope.py).
+        axes: rows and columns, or the only axis; arrays are [rows, columns], or [values].
+        h_max: units of x; NaN where no bump is reached.
+        step: the step at which x is largest; 0 where h_max is NaN.
+        margin: least |x - distance| up to that step; under `TIE`, rounding decides the cell.
+        holds_for_ever: whether more steps are known to change nothing (see envelope.py).
     """
 
     optimizer: str
-    rows: Axis
-    columns: Axis
+    axes: tuple[Axis, ...]
     h_max: Array
     step: NDArray[np.int32]
     margin: Array
@@ -40,15 +39,14 @@ class PhaseDiagram:
 
     @property
     def is_tie(self) -> NDArray[np.bool_]:
-        """[rows, columns], true where rounding decides."""
+        """True where rounding decides."""
         return self.margin < TIE
 
     def metrics(self) -> dict[str, Any]:
         """What metrics.json says of the plane."""
         heights = self.h_max[np.isfinite(self.h_max)]
         return {
-            "rows": asdict(self.rows),
-            "columns": asdict(self.columns),
+            **dict(zip(("rows", "columns"), map(described, self.axes), strict=False)),
             "low": heights.min() if heights.size else None,
             "high": heights.max() if heights.size else None,
             "cells_without_bump": int(self.h_max.size - heights.size),
@@ -62,7 +60,7 @@ class PhaseDiagram:
         np.savez_compressed(
             stream,
             allow_pickle=False,
-            **{self.rows.name: self.rows.values, self.columns.name: self.columns.values},
+            **{axis.name: np.array(axis.values) for axis in self.axes},
             h_max=self.h_max,
             step=self.step,
             margin=self.margin,
@@ -72,43 +70,51 @@ class PhaseDiagram:
 
     def table(self) -> Table:
         """One row per cell, columns fastest; None where no bump is reached."""
-        columns = (self.rows.name, self.columns.name, "h_max", "step", "margin", "holds_for_ever")
-        arrays = (
-            np.repeat(self.rows.values, self.columns.count),
-            np.tile(self.columns.values, self.rows.count),
-            *(one.ravel() for one in (self.h_max, self.step, self.margin, self.holds_for_ever)),
-        )
-        cells = zip(*(one.tolist() for one in arrays), strict=True)
+        found = {key: getattr(self, key).ravel() for key in ("h_max", "step", "margin", "holds_for_ever")}
+        arrays = grid(self.axes) | found
+        columns = tuple(arrays)
+        cells = zip(*(one.tolist() for one in arrays.values()), strict=True)
         rows = [dict(zip(columns, cell, strict=True)) for cell in cells]
         nothing = {"h_max": None, "step": None, "margin": None}
         return Table(columns, [{**row, **nothing} if np.isnan(row["h_max"]) else row for row in rows])
 
 
+def described(axis: Axis) -> dict[str, Any]:
+    """An axis in metrics.json; its values where they are listed."""
+    about = {"name": axis.name, "low": axis.values[0], "high": axis.values[-1], "count": axis.count}
+    return about | {"spacing": axis.spacing} | ({"values": axis.values} if axis.spacing == "list" else {})
+
+
+def grid(axes: Sequence[Axis]) -> dict[str, Array]:
+    """The values of every axis in each cell, [cells], the last axis fastest."""
+    planes = np.meshgrid(*(axis.values for axis in axes), indexing="ij")
+    return {axis.name: plane.ravel() for axis, plane in zip(axes, planes, strict=True)}
+
+
 def draw_tile(
     optimizer: str,
-    rows: Axis,
-    columns: Axis,
+    axes: Sequence[Axis],
     part: slice,
     settings: Mapping[str, float],
     steps: int,
     find_summit: FindSummit,
     done: Done = lambda cells: None,
 ) -> Summits:
-    """Find h_max in the cells of some rows of the plane, columns fastest."""
-    heights = rows.values[part]
-    plane = {rows.name: np.repeat(heights, columns.count), columns.name: np.tile(columns.values, len(heights))}
+    """Find h_max in the cells of some rows of the diagram, the last axis fastest."""
+    first, *rest = axes
+    plane = grid((replace(first, values=first.values[part]), *rest))
     return find_all(optimizer, settings, plane, steps, find_summit, done)
 
 
-def joined(optimizer: str, rows: Axis, columns: Axis, tiles: Sequence[Summits]) -> PhaseDiagram:
+def joined(optimizer: str, axes: tuple[Axis, ...], tiles: Sequence[Summits]) -> PhaseDiagram:
     """The diagram of tiles that follow each other."""
 
     def plane(name: str) -> Any:
-        return np.concatenate([getattr(tile, name) for tile in tiles]).reshape(rows.count, columns.count)
+        return np.concatenate([getattr(tile, name) for tile in tiles]).reshape([axis.count for axis in axes])
 
     margin = plane("margin")
     for_ever = plane("holds_for_ever") & ~(margin < TIE)  # proofs are in real arithmetic
-    return PhaseDiagram(optimizer, rows, columns, plane("h_max"), plane("step"), margin, for_ever)
+    return PhaseDiagram(optimizer, axes, plane("h_max"), plane("step"), margin, for_ever)
 
 
 def find_all(

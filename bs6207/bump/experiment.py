@@ -25,11 +25,13 @@ from bs6207.bump.landscape import Landscape, Triangle, Valley
 from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.search import (
     TIE,
+    Tell,
     Threshold,
     Unrepeatable,
     find_by_envelope,
     find_by_scan,
     find_intervals,
+    in_silence,
     leaves,
     passes,
     scanned,
@@ -60,24 +62,26 @@ class Study(Storable):
 
 def run(settings: BumpSettings, progress: Progress, deal: Deal = in_turn) -> Result:
     """Compare the optimizers of `settings` on the height they escape."""
-    studies = ["threshold"] + ["noise"] * bool(settings.noise)
+    kinds = ["threshold"] + ["noise"] * bool(settings.noise)
     tasks: dict[tuple[Any, ...], Task] = {
-        (study, name): Task(study, name, settings) for study in studies for name in settings.names
+        (kind, name): Task(kind, name, settings) for kind in kinds for name in settings.names
     }
     for name in settings.names:
         for first, last in tiles(name, settings):
             tasks["diagram", name, first] = Task("diagram", name, settings, (first, last))
-    progress.expect(len(settings.names) * (1 + rows_drawn(settings) + batches(settings)))
+    frames = (figures.SHOWN_STEPS + 1) * settings.animate
+    progress.expect(len(settings.names) * (1 + rows_drawn(settings) + batches(settings)) + frames)
     outcomes: dict[tuple[Any, ...], Any] = deal(work, tasks, progress, sources(settings))
     for lost in outcomes.values():
         if isinstance(lost, Lost):
             raise UserError(lost.reason)
     diagrams = [
-        joined(name, *settings.axes, [outcomes["diagram", name, first] for first, _ in tiles(name, settings)])
+        joined(name, settings.axes, [outcomes["diagram", name, first] for first, _ in tiles(name, settings)])
         for name in settings.names * bool(settings.sweep)
     ]
     curves = [outcomes["noise", name] for name in settings.names * bool(settings.noise)]
-    return report({name: outcomes["threshold", name] for name in settings.names}, diagrams, curves, settings)
+    studies = {name: outcomes["threshold", name] for name in settings.names}
+    return report(studies, diagrams, curves, settings, progress)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def work(task: Task, progress: PieceSteps) -> Study | Summits | Survival:
         return tile(walker, task.settings, slice(*task.rows), progress)
     if task.study == "noise":
         return noisy(walker, task.settings, progress)
-    found = study(walker, task.settings)
+    found = study(walker, task.settings, lambda doing: progress.tell(f"{task.name}, {doing}"))
     progress.record({"optimizer": task.name, "h_max": found.metrics["h_max"]})
     progress.step(task.name)
     return found
@@ -108,9 +112,14 @@ def tiles(name: str, settings: BumpSettings) -> list[tuple[int, int]]:
     """The pieces a diagram is drawn in: of each the first row, and the one after the last."""
     if not settings.sweep:
         return []
-    rows, columns = settings.axes
-    height = max(1, (KERNEL_TILE if name in KERNELS else TORCH_TILE) // columns.count)
-    return [(first, min(first + height, rows.count)) for first in range(0, rows.count, height)]
+    rows = settings.axes[0].count
+    height = max(1, (KERNEL_TILE if name in KERNELS else TORCH_TILE) // row_size(settings))
+    return [(first, min(first + height, rows)) for first in range(0, rows, height)]
+
+
+def row_size(settings: BumpSettings) -> int:
+    """Cells in a row of a diagram; one in a curve."""
+    return math.prod(axis.count for axis in settings.axes[1:])
 
 
 def rows_drawn(settings: BumpSettings) -> int:
@@ -123,11 +132,14 @@ def batches(settings: BumpSettings) -> int:
     return -(-settings.trials // CHUNK) if settings.noise else 0
 
 
-def study(walker: Candidate, settings: BumpSettings) -> Study:
-    """Find the threshold of one optimizer and what certifies it, and follow it over the common bump."""
+def study(walker: Candidate, settings: BumpSettings, tell: Tell = in_silence) -> Study:
+    """Find the threshold of one optimizer and what certifies it, and follow it over the common bump.
+
+    `tell` is told what it is at where that takes long.
+    """
     walk = walk_of(walker, settings)
     try:
-        found = find_threshold(walker, settings)
+        found = find_threshold(walker, settings, tell)
     except Unrepeatable as failure:
         raise UserError(f"{walker.name}: {failure}") from failure
     metrics = {
@@ -185,13 +197,13 @@ def real_height(metrics: dict[str, Any]) -> Fraction:
     return proved if abs(proved - h_max) < SAME else h_max
 
 
-def find_threshold(walker: Candidate, settings: BumpSettings) -> Threshold:
+def find_threshold(walker: Candidate, settings: BumpSettings, tell: Tell = in_silence) -> Threshold:
     """The threshold by the envelope where it holds, otherwise by a scan."""
     walk = walk_of(walker, settings)
     if settings.landscape == "triangle" and not walker.looks_elsewhere:
         endless = Triangle(settings.distance, float("inf"), settings.up_slope, settings.tail_slope)
         return find_by_envelope(walk, endless, settings.steps, torch.finfo(walker.handling.dtype).eps)
-    return find_by_scan(walk, settings.landscape_of, settings.distance, settings.tallest)
+    return find_by_scan(walk, settings.landscape_of, settings.distance, settings.tallest, tell)
 
 
 def left_for_good(
@@ -245,18 +257,18 @@ def band(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
 
 
 def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Steps) -> Summits:
-    """h_max over some rows of the two settings of --sweep."""
-    rows, columns = settings.axes
-    cells = 0
+    """h_max over some rows of the settings of --sweep."""
+    cells, row = 0, row_size(settings)
+    over = " and ".join(axis.name for axis in settings.axes)
 
     def done(more: int) -> None:
         nonlocal cells
-        for _ in range((cells + more) // columns.count - cells // columns.count):
-            progress.step(f"{walker.name} over {rows.name} and {columns.name}")
+        for _ in range((cells + more) // row - cells // row):
+            progress.step(f"{walker.name} over {over}")
         cells += more
 
     return draw_tile(
-        walker.name, rows, columns, part, plain(walker, settings), settings.steps, asker(walker, settings), done
+        walker.name, settings.axes, part, plain(walker, settings), settings.steps, asker(walker, settings), done
     )
 
 
@@ -295,7 +307,11 @@ def device_of(settings: BumpSettings) -> str:
 
 
 def report(
-    studies: dict[str, Study], diagrams: list[PhaseDiagram], curves: list[Survival], settings: BumpSettings
+    studies: dict[str, Study],
+    diagrams: list[PhaseDiagram],
+    curves: list[Survival],
+    settings: BumpSettings,
+    progress: Progress,
 ) -> Result:
     """Rows, tables and figures of what was found."""
     landscape = settings.landscape_of(settings.height)
@@ -326,9 +342,13 @@ def report(
     files = {}
     if diagrams:
         metrics["phase_diagrams"] = {one.optimizer: one.metrics() for one in diagrams}
+    if len(settings.axes) == 1:
+        drawings["sweep"] = partial(figures.sweep, diagrams)
     for one in diagrams:
         name = f"phase_diagram_{file_name(one.optimizer)}"
-        drawings[name], files[f"{name}.npz"] = partial(figures.phase_diagram, one), one.npz()
+        files[f"{name}.npz"] = one.npz()
+        if len(settings.axes) > 1:
+            drawings[name] = partial(figures.phase_diagram, one)
         if one.h_max.size <= MOST_ROWS:
             tables[name] = one.table()
     if curves:
@@ -338,7 +358,8 @@ def report(
     if len(found) > 1:
         tables["parity"] = fingerprints(metrics["parity"])
     if settings.animate:
-        files["descent.gif"] = figures.animation(trajectories, landscape, settings.height)
+        drawn = partial(progress.step, "animation")
+        files["descent.gif"] = figures.animation(trajectories, landscape, settings.height, drawn)
     return Result(
         settings=settings,
         metrics=metrics,

@@ -1,24 +1,28 @@
 """Pictures of descents; they draw the rows of trajectories.csv and the numbers of metrics.json."""
 
 import io
-from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Annotation
 from PIL import Image
 
+from bs6207.axes import Axis
 from bs6207.bump.diagram import PhaseDiagram
 from bs6207.bump.landscape import START, Landscape
 from bs6207.bump.noise import CONFIDENCE, Survival
 from bs6207.experiment import Table
-from bs6207.figures import GROUND, INK, MUTED, PALETTE, panels, render
+from bs6207.figures import GROUND, INK, MUTED, PALETTE, colours, panels, render
 
 SHOWN_STEPS = 40  # by then every path has passed or is caught
 FRAME_MILLISECONDS = 200
+BALL, RING, WIDEST = 6.0, 4.0, 24.0  # points: a ball, how much wider each around it is, and all of these together
+NEAR = 0.015  # of the picture; balls that are nearer to each other coincide
+ARROWS = 0.05  # of the picture, from one arrow at its edge to the next
 LABELS = {
     "lr": "learning rate (units of x per unit of slope)",
     "beta1": r"decay of the mean slope, $\beta_1$",
@@ -45,7 +49,7 @@ def trajectory(
     ground = np.array([left, *landscape.kinks, right])
     losses = [landscape.loss(x) for x in ground]
     floor = min(losses) - 0.15
-    for (name, one), (on_loss, over_steps), colour in zip(found.items(), axes, cycle(PALETTE), strict=False):
+    for (name, one), (on_loss, over_steps), colour in zip(found.items(), axes, colours(len(found)), strict=True):
         rows = [row for row in trajectories.rows if row["optimizer"] == name][: SHOWN_STEPS + 1]
         x, loss = [row["x"] for row in rows], [row["loss"] for row in rows]
 
@@ -68,30 +72,73 @@ def trajectory(
     return figure
 
 
-def animation(trajectories: Table, landscape: Landscape, height: float) -> bytes:
-    """The first steps of all paths over the loss, as a GIF: one frame a step."""
-    figure, ((axes,),) = panels(1, 1, (6.4, 3.2))
+def animation(
+    trajectories: Table, landscape: Landscape, height: float, done: Callable[[], None] = lambda: None
+) -> bytes:
+    """The first steps of all paths over the loss, as a GIF: one frame a step, and `done` after each.
+
+    Balls that coincide are rings around each other, under their number; one that has left the picture is an arrow at
+    its edge, and one whose path has ended a cross.
+    """
+    names = list(dict.fromkeys(row["optimizer"] for row in trajectories.rows))
+    paths = {name: [row for row in trajectories.rows if row["optimizer"] == name] for name in names}
+    figure, ((axes,),) = panels(1, 1, (8.0, max(3.2, 0.18 * len(names))))
     left, right = START - 0.1, landscape.kinks[-1] + max(0.8, height)
     ground = np.array([left, *landscape.kinks, right])
     losses = [landscape.loss(x) for x in ground]
-    floor = min(losses) - 0.15
-    axes.fill_between(ground, losses, floor, color=GROUND, linewidth=0)
+    bottom, top = min(losses) - 0.15, max(losses) + 0.2
+    axes.fill_between(ground, losses, bottom, color=GROUND, linewidth=0)
     axes.plot(ground, losses, color=INK, linewidth=1)
-    axes.set(xlim=(left, right), ylim=(floor, max(losses) + 0.2), xlabel="x", ylabel="loss")
-    names = list(dict.fromkeys(row["optimizer"] for row in trajectories.rows))
-    paths = {name: [row for row in trajectories.rows if row["optimizer"] == name] for name in names}
-    balls = [axes.plot([], [], "o", color=c, label=n)[0] for n, c in zip(names, cycle(PALETTE), strict=False)]
-    axes.legend(loc="upper right")
-    frames = []
+    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x", ylabel="loss")
+    look: Any = {"marker": "o", "markeredgewidth": 0, "linestyle": "", "clip_on": False}
+    looks = zip(names, colours(len(names)), strict=True)
+    balls = {name: axes.plot([], [], label=name, color=colour, **look)[0] for name, colour in looks}
+    figure.legend(loc="outside right upper", fontsize=8)
+    frames: list[Image.Image] = []
+    numbers: list[Annotation] = []
     for step in range(SHOWN_STEPS + 1):
-        for ball, path in zip(balls, paths.values(), strict=True):
+        for number in numbers:
+            number.remove()
+        numbers = []
+        gone = {left: 0, right: 0}
+        standing: dict[str, tuple[float, float]] = {}
+        for name, path in paths.items():
             row = path[min(step, len(path) - 1)]
-            ball.set_data([row["x"]], [row["loss"]])
+            x = min(max(row["x"], left), right)
+            if x == row["x"]:
+                standing[name] = (x, row["loss"])
+                balls[name].set_marker("o" if step < len(path) else "X")
+            else:
+                gone[x] += 1
+                loss = top - ARROWS * gone[x] * (top - bottom)
+                balls[name].set(data=([x], [loss]), marker=">" if x == right else "<", markersize=BALL)
+        for group in together(standing, (right - left, top - bottom)):
+            x, loss = standing[group[0]]
+            for place, name in enumerate(group):
+                ring = (len(group) - 1 - place) * min(RING, WIDEST / len(group))
+                balls[name].set(data=([x], [loss]), markersize=BALL + ring, zorder=3 + place)
+            if len(group) > 1:
+                above = {"xytext": (0, (BALL + WIDEST) / 2 + 3), "textcoords": "offset points"}
+                numbers.append(axes.annotate(str(len(group)), (x, loss), ha="center", fontsize=8, **above))
         axes.set_title(f"step {step}")
         frames.append(Image.open(io.BytesIO(render(figure, "png"))).convert("P", palette=Image.Palette.ADAPTIVE))
+        done()
     stream = io.BytesIO()
     frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
     return stream.getvalue()
+
+
+def together(places: Mapping[str, tuple[float, float]], size: tuple[float, float]) -> list[list[str]]:
+    """The names of balls that lie on each other in a picture of some size, and those that lie alone."""
+    groups: list[list[str]] = []
+    for name, place in places.items():
+        for group in groups:
+            if all(abs(a - b) < NEAR * side for a, b, side in zip(places[group[0]], place, size, strict=True)):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return groups
 
 
 def thresholds(found: Mapping[str, Any]) -> Figure:
@@ -99,7 +146,7 @@ def thresholds(found: Mapping[str, Any]) -> Figure:
     figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(found)))
     names = list(found)
     heights = [one["h_max"] or 0.0 for one in found.values()]
-    bars = axes.barh(names, heights, color=list(islice(cycle(PALETTE), len(names))), height=0.6)
+    bars = axes.barh(names, heights, color=colours(len(names)), height=0.6)
     axes.bar_label(
         bars, ["none" if one["h_max"] is None else f"{one['h_max']:.6g}" for one in found.values()], padding=4
     )
@@ -115,13 +162,15 @@ def phase_diagram(diagram: PhaseDiagram) -> Figure:
     Coloured apart where rounding decides, dotted where more steps might raise it, plain where no bump is reached.
     """
     figure, ((axes,),) = panels(1, 1, (6.4, 4.6))
-    x, y, h_max = diagram.columns.values, diagram.rows.values, np.ma.masked_invalid(diagram.h_max)
+    rows, columns = diagram.axes
+    x, y, h_max = columns.values, rows.values, np.ma.masked_invalid(diagram.h_max)
+    borders = edges(columns), edges(rows)
     notes = []
     axes.set_facecolor(GROUND)
     if h_max.count():
         low, high = h_max.min(), np.percentile(h_max.compressed(), 100 - OUTLIERS)
         clipped = "max" if h_max.max() > high else "neither"
-        mesh = axes.pcolormesh(x, y, h_max, cmap="viridis", vmin=low, vmax=high, shading="nearest", rasterized=True)
+        mesh = axes.pcolormesh(*borders, h_max, cmap="viridis", vmin=low, vmax=high, rasterized=True)
         bar = figure.colorbar(mesh, ax=axes, extend=clipped, pad=0.02)
         bar.set_label("tallest bump escaped, $h_{max}$ (units of x)")
         bar.outline.set_visible(False)
@@ -132,22 +181,50 @@ def phase_diagram(diagram: PhaseDiagram) -> Figure:
         notes.append(Patch(facecolor=GROUND, edgecolor=MUTED, label="no bump reached"))
     if diagram.is_tie.any():
         ties = np.ma.masked_equal(diagram.is_tie, False)
-        axes.pcolormesh(x, y, ties, cmap=ListedColormap([TIE_COLOUR]), shading="nearest", rasterized=True)
+        axes.pcolormesh(*borders, ties, cmap=ListedColormap([TIE_COLOUR]), rasterized=True)
         notes.append(Patch(color=TIE_COLOUR, label="rounding decides"))
     if diagram.holds_for_ever.any() and not diagram.holds_for_ever.all():
         axes.contourf(x, y, ~diagram.holds_for_ever, levels=[0.5, 1.5], colors="none", hatches=["...."])
         notes.append(Patch(facecolor="none", edgecolor=MUTED, hatch="....", label="more steps might raise it"))
     if notes:
         figure.legend(handles=notes, loc="outside lower right", ncols=len(notes))
-    axes.set(xlabel=LABELS.get(diagram.columns.name, diagram.columns.name), title=diagram.optimizer)
-    axes.set_ylabel(LABELS.get(diagram.rows.name, diagram.rows.name))
+    axes.set(xscale=scale(columns), yscale=scale(rows), title=diagram.optimizer)
+    axes.set(xlabel=LABELS.get(columns.name, columns.name), ylabel=LABELS.get(rows.name, rows.name))
+    return figure
+
+
+def scale(axis: Axis) -> str:
+    """The scale on which the values of an axis stand evenly."""
+    return "log" if axis.spacing == "log" else "linear"
+
+
+def edges(axis: Axis) -> np.ndarray:
+    """Where the cells of an axis end, [count + 1]: half-way between its values, on its scale."""
+    values = np.log(axis.values) if axis.spacing == "log" else np.array(axis.values)
+    between = (values[1:] + values[:-1]) / 2
+    ends = np.array([2 * values[0] - between[0], *between, 2 * values[-1] - between[-1]])
+    return np.exp(ends) if axis.spacing == "log" else ends
+
+
+def sweep(diagrams: Sequence[PhaseDiagram]) -> Figure:
+    """h_max of every optimizer along the only axis of a sweep; crosses where rounding decides, gaps without a bump."""
+    figure, ((axes,),) = panels(1, 1, (6.4, 3.8))
+    (axis,) = diagrams[0].axes
+    for diagram, colour in zip(diagrams, colours(len(diagrams)), strict=True):
+        axes.plot(axis.values, diagram.h_max, ".-", color=colour, linewidth=1.2, markersize=3, label=diagram.optimizer)
+        ties = np.where(diagram.is_tie, diagram.h_max, np.nan)
+        axes.plot(axis.values, ties, "x", color=colour, markersize=7)
+    axes.set(xscale=scale(axis), xlabel=LABELS.get(axis.name, axis.name))
+    axes.set_ylabel("tallest bump escaped, $h_{max}$ (units of x)")
+    axes.set_ylim(bottom=0)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
 def survival(curves: Sequence[Survival]) -> Figure:
     """The chance to escape over the height of the bump, with its band, and h50 as a dot, one curve each."""
     figure, ((axes,),) = panels(1, 1, (6.0, 3.8))
-    for curve, colour in zip(curves, PALETTE * len(curves), strict=False):
+    for curve, colour in zip(curves, colours(len(curves)), strict=True):
         height = np.concatenate([[0.0], curve.height, curve.height[-1:]])  # and none escapes a taller one
         chance = np.concatenate([curve.chance[:1], curve.chance, [0.0]])
         (half,) = (one for one in curve.quantiles if one.chance == 0.5)

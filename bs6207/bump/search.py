@@ -22,10 +22,15 @@ from bs6207.bump.landscape import Landscape, Triangle
 from bs6207.errors import UserError
 
 Descend = Callable[[Landscape], Sequence[float]]
+Tell = Callable[[str], None]
 TIE = 1e-9  # a step nearer to the foot of the bump than this may fall to either side by rounding alone
 EPS = sys.float_info.epsilon
 SCANNED = 200  # heights in a scan
 REFINEMENTS = 3  # further scans, each up to the threshold found so far
+
+
+def in_silence(doing: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +104,19 @@ def lifted(steps: Numbers, distance: Numbers, eps: float = EPS) -> Numbers:
 
 
 def find_by_scan(
-    descend: Descend, landscape_of: Callable[[float], Landscape], distance: float, tallest: float
+    descend: Descend,
+    landscape_of: Callable[[float], Landscape],
+    distance: float,
+    tallest: float,
+    tell: Tell = in_silence,
 ) -> Threshold:
     """Find every interval of heights up to `tallest` that `descend` escapes, as far as a scan sees them."""
+    tried = 0
 
     def escapes(height: float) -> bool:
+        nonlocal tried
+        tried += 1
+        tell(f"height {tried} of {SCANNED}" if tried <= SCANNED else f"height {tried}, to narrow them down")
         return passes(descend(landscape_of(height)), landscape_of(height))
 
     intervals = find_intervals(escapes, tallest)

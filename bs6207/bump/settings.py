@@ -1,12 +1,15 @@
 """What `bs6207 bump` can be told."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
+from bs6207.axes import Axis, Sweep, read_axes
 from bs6207.bump.hyperparameters import FIELDS, parse_set
 from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
-from bs6207.bump.sweep import Axis, parse_sweep
 from bs6207.data.memory import memory
 from bs6207.errors import way_out
 from bs6207.experiment import Settings, complaint, distinct, setting
@@ -18,6 +21,7 @@ LANDSCAPE = "Landscape"
 STUDIES = "Further studies"
 
 ALL = "all"
+MOST_AXES = 2
 SWEEPABLE = (*FIELDS, "distance", "up_slope")
 NOISY = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")  # those with a kernel (kernels.py)
 BUMP_WIDTH, BUMPS = 0.5, 3  # of the Gaussian, in units of x; of the staircase
@@ -36,10 +40,23 @@ def check_set(texts: list[str]) -> list[str]:
     return texts
 
 
+def read_sweep(texts: Sequence[str]) -> tuple[Axis, ...]:
+    """The axes of a diagram, one or two, with rising values; none without texts.
+
+    Raises:
+        ValueError: they cannot be read; the message says what to write instead.
+    """
+    found = read_axes(texts, dict.fromkeys(SWEEPABLE, FiniteFloat))
+    if len(found) > MOST_AXES:
+        raise ValueError(f"a sweep has one axis or two, not {len(found)}; write lr=0.01:1:512 beta1=0:0.99:512")
+    if alone := next((axis for axis in found if axis.count == 1), None):
+        raise ValueError(f"{alone.name} has one value only; give it as --{alone.name.replace('_', '-')}, or several")
+    return tuple(replace(axis, values=tuple(sorted(axis.values))) for axis in found)
+
+
 def check_sweep(texts: list[str]) -> list[str]:
-    """Accepts what `parse_sweep` reads, or nothing."""
-    if texts:
-        parse_sweep(texts, SWEEPABLE)
+    """Accepts what `read_sweep` reads."""
+    read_sweep(texts)
     return texts
 
 
@@ -165,11 +182,11 @@ class BumpSettings(Settings):
     )
 
     band: bool = setting(False, "Also h_max over one step of L, because one L is one phase.", panel=STUDIES)
-    sweep: Annotated[list[str], AfterValidator(check_sweep)] = setting(
+    sweep: Annotated[Sweep, AfterValidator(check_sweep)] = setting(
         [],
-        f"h_max over two settings, as in lr=0.01:1:512 beta1=0:0.99:512; any of {', '.join(SWEEPABLE)}.",
+        f"h_max over one setting or two, as in lr=0.01:1:512:log beta1=0,0.5,0.9; any of {', '.join(SWEEPABLE)}.",
         panel=STUDIES,
-        metavar="KEY=LOW:HIGH:COUNT...",
+        metavar="KEY=LOW:HIGH:COUNT[:log]|A,B,C...",
     )
     noise: float = setting(
         0.0, "Standard deviation of noise on every slope: how often is a bump escaped?", panel=STUDIES, ge=0, le=1e6
@@ -197,9 +214,9 @@ class BumpSettings(Settings):
         return parse_set(self.set)
 
     @property
-    def axes(self) -> tuple[Axis, Axis]:
-        """Rows and columns of the phase diagram."""
-        return parse_sweep(self.sweep, SWEEPABLE)
+    def axes(self) -> tuple[Axis, ...]:
+        """Rows and columns of the phase diagram, or the one axis of a curve; none without a sweep."""
+        return read_sweep(self.sweep)
 
     def landscape_of(self, height: float) -> Landscape:
         """The landscape of these settings with a bump of some height."""
@@ -226,9 +243,8 @@ class BumpSettings(Settings):
             raise ValueError("--noise knows nothing of the keywords of --set; leave one of them out")
         if self.noise and (unknown := [name for name in self.names if name not in NOISY]):
             raise ValueError(f"--noise: no noisy paths for {unknown[0]}; choose from {', '.join(NOISY)}")
-        if self.sweep:
-            for axis in self.axes:
-                self.check_axis(axis)
+        for axis in self.axes:
+            self.check_axis(axis)
         self.check_memory()
         return self
 
@@ -237,8 +253,7 @@ class BumpSettings(Settings):
         count = len(self.names)
         values = {"--steps": (self.steps, STEP_BYTES)}
         if self.sweep:
-            rows, columns = self.axes
-            values["--sweep"] = (rows.count * columns.count, CELL_BYTES)
+            values["--sweep"] = (prod(axis.count for axis in self.axes), CELL_BYTES)
         has = memory()
         for flag, (how_many, size) in values.items():
             if has is not None and (needed := count * how_many * size) > has:
@@ -249,7 +264,7 @@ class BumpSettings(Settings):
 
     def check_axis(self, axis: Axis) -> None:
         """Both ends of a swept setting must be values it can take."""
-        for end in (axis.low, axis.high):
+        for end in (axis.values[0], axis.values[-1]):
             try:
                 require_allowed(axis.name, end)
             except ValueError as failure:

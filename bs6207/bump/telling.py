@@ -58,11 +58,12 @@ def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], setti
     if len(found) <= MOST_PATHS:
         sentences += map(parting, metrics["parity"])
     for name, plane in metrics.get("phase_diagrams", {}).items():
-        over = f"{name} over {plane['rows']['name']} and {plane['columns']['name']}"
+        over = f"{name} over {' and '.join(plane[key]['name'] for key in ('rows', 'columns') if key in plane)}"
         heights = (
             "no bump is reached" if plane["high"] is None else f"h_max from {plane['low']:.4g} to {plane['high']:.4g}"
         )
-        sentences.append(f"{over}: {heights}, in phase_diagram_*.png and .npz.")
+        figure = "phase_diagram_*.png" if "columns" in plane else "sweep.png"
+        sentences.append(f"{over}: {heights}, in {figure} and phase_diagram_*.npz.")
     for name, curve in metrics.get("noise", {}).items():
         heights = ", ".join(f"{key} {curve[key]['height']:.4g}" for key in ("h90", "h50", "h10"))
         sentences.append(

@@ -123,6 +123,7 @@ CAPTIONS: dict[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]] 
     ("latent", "walks"): ("Straight lines between the latents of two test images, decoded", errors),
     ("latent", "scores"): ("Test L1 and cluster accuracy over the latent size, beside PCA and raw pixels", errors),
     ("latent", "probes"): ("What else can be read off the latents", accuracies),
+    ("bump", "sweep"): ("The tallest bump that each optimizer escapes, along the setting swept", heights),
     ("latent", "sweep"): ("Test L1 of every run of the sweep, by each setting swept", swept_runs),
     ("deblur", "sweep"): ("PSNR of every run of the sweep, by each setting swept", swept_runs),
     ("latent", "loss_curves"): ("Validation L1 over the epochs, above the constant images", errors),

@@ -1,6 +1,7 @@
 """The bump command from settings to files."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -8,13 +9,20 @@ import pytest
 from conftest import Watched, arrays
 from PIL import Image
 
+from bs6207.bump import figures
 from bs6207.bump.candidates import candidate
 from bs6207.bump.descent import descend
-from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, study, valley
+from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, study, trajectory, valley
 from bs6207.bump.kernels import KERNELS
+from bs6207.bump.search import find_by_scan
 from bs6207.bump.settings import NOISY, BumpSettings
 from bs6207.bump.telling import caveats
-from bs6207.experiment import in_turn
+from bs6207.experiment import Table, in_turn
+from bs6207.figures import render
+
+blank = io.BytesIO()
+Image.new("RGB", (2, 2)).save(blank, "PNG")
+EMPTY = blank.getvalue()
 
 
 def rows_of(file):
@@ -147,6 +155,15 @@ def test_a_sweep_writes_its_plane_as_csv_npz_and_figure(bs6207, tmp_path):
     assert (folder / "phase_diagram_adam.png").is_file()
 
 
+def test_a_sweep_over_one_setting_is_a_curve(tmp_path):
+    settings = BumpSettings(optimizer=["gd", "adam"], sweep=["lr=0.1,0.2,0.4"], steps=40)
+    result = run(settings, Watched(), in_turn)
+    assert {"sweep", "trajectory", "thresholds"} == {*result.figures}
+    assert render(result.figures["sweep"](), "png")
+    assert [row["lr"] for row in result.tables["phase_diagram_adam"].rows] == [0.1, 0.2, 0.4]
+    assert any(line.startswith("adam over lr: h_max from ") and "in sweep.png" in line for line in result.remarks)
+
+
 def test_a_sweep_without_kernel_goes_through_torch(bs6207, tmp_path):
     done = bs6207("bump", "--optimizer", "nadam", "--sweep", "lr=0.1:0.3:2", "beta1=0.5:0.9:2", "--steps", "50")
     assert done.returncode == 0, done.stderr
@@ -212,10 +229,61 @@ def test_other_landscapes_are_scanned(bs6207):
     assert bs6207(*line.split()).returncode == 0
 
 
-def test_the_animation_moves(bs6207, tmp_path):
-    assert bs6207("bump", "--optimizer", "gd", "adam", "--animate").returncode == 0
-    with Image.open(tmp_path / "outputs/bump/descent.gif") as picture:
+def frames_of(paths):
+    """What a frame a step shows of optimizers: the data, marker and size of each ball, and the numbers of rings."""
+    landscape = BumpSettings().landscape_of(0.4)
+    rows = [row for name, path in paths.items() for row in trajectory(name, path, landscape)]
+    shown, seen = [], []
+
+    def look(figure, kind):
+        (axes,) = figure.axes
+        balls = {line.get_label(): line for line in axes.get_lines() if line.get_label() in paths}
+        looks = {
+            name: (*ball.get_xydata()[0], ball.get_marker(), ball.get_markersize()) for name, ball in balls.items()
+        }
+        shown.append((looks, [text.get_text() for text in axes.texts]))
+        seen.append(figure)
+        return EMPTY
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(figures, "render", look)
+        figures.animation(Table(tuple(rows[0]), rows), landscape, 0.4)
+    return shown, seen[0]
+
+
+def test_balls_that_coincide_are_rings_and_those_that_left_or_ended_are_marked():
+    paths = {"a": [0.0, 0.5, 9.0], "b": [0.0, 0.5, -9.0], "c": [0.0, 1.2], "d": [0.0, 1.2001, 8.0]}
+    shown, figure = frames_of(paths)
+    first, second, last = (places for places, _ in shown[:3])
+    assert [numbers for _, numbers in shown[:3]] == [["4"], ["2", "2"], []]
+    assert len({size for *_, size in first.values()}) == 4
+    assert {marker for *_, marker, _ in second.values()} == {"o"}
+    assert [last[name][2] for name in paths] == [">", "<", "X", ">"]
+    assert last["a"][1] != last["d"][1]
+    legend, (axes,) = figure.legends[0], figure.axes
+    figure.draw_without_rendering()
+    assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+
+
+def test_many_optimizers_have_colours_of_their_own():
+    names = [f"optimizer {number}" for number in range(19)]
+    _, figure = frames_of({name: [0.0, 0.3] for name in names})
+    assert len({line.get_color() for line in figure.axes[0].get_lines() if line.get_label() in names}) == 19
+
+
+def test_the_animation_moves_and_tells_how_far_it_is():
+    seen = Watched()
+    result = run(BumpSettings(optimizer=["gd", "adam"], animate=True, steps=40), seen, in_turn)
+    assert seen.steps == seen.expected == 2 + 41
+    with Image.open(io.BytesIO(result.files["descent.gif"])) as picture:
         assert picture.n_frames > 20
+
+
+def test_a_scan_tells_how_far_it_is():
+    told = []
+    find_by_scan(lambda landscape: [0.0], BumpSettings().landscape_of, 1.0, 20.0, told.append)
+    assert told[:2] == ["height 1 of 200", "height 2 of 200"]
+    assert told[199:201] == ["height 200 of 200", "height 201, to narrow them down"]
 
 
 def test_what_rises_after_the_steps_is_not_called_a_rounding(bs6207):
