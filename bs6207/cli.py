@@ -41,6 +41,7 @@ LATER = {
     "latent": ("bs6207.latent.study", "bs6207.latent.figures", "sklearn.cluster"),
     "deblur": ("torch._dynamo",),
 }
+MOST_LETTERS = 20  # that are told to have no font
 STOPPING: list[int] = []  # the signals that have asked this process to end
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
@@ -156,7 +157,12 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
             progress.note(there.remark)
         result = experiment(settings, progress, partial(deal, there or processes, Checkpoints(run.cells)))
         with failing_writes(folder):
-            run.write_result(result, partial(each, processes))
+            boxes = run.write_result(result, partial(each, processes))
+        if boxes:
+            progress.note(
+                f"no installed font has {boxes[:MOST_LETTERS]}, so figures show boxes; install one that has, such as "
+                "Noto Sans of that script"
+            )
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:

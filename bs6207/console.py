@@ -26,6 +26,7 @@ from rich.text import Text
 
 from bs6207.errors import UserError
 from bs6207.experiment import Row, Table
+from bs6207.names import legible
 
 UNBOUNDED = 10_000  # letters, where the width of a table is asked for
 PLAIN_INTERVAL = 10.0  # seconds between two lines of progress where there is no terminal
@@ -95,7 +96,7 @@ class ProgressReport:
     def note(self, sentence: str) -> None:
         """Tell something that changes how the result is read."""
         if self.bar:
-            self.console.print(f"{self.command}: {sentence}", markup=False, soft_wrap=True)
+            self.console.print(f"{self.command}: {legible(sentence)}", markup=False, soft_wrap=True)
         elif not self.quiet:
             say(f"{self.command}: {sentence}")
 
@@ -120,7 +121,7 @@ def is_plain() -> bool:
 def say(sentence: str) -> None:
     """One plain line on stderr."""
     with reader_may_leave(sys.stderr):
-        print(sentence, file=sys.stderr)
+        print(legible(sentence), file=sys.stderr)
 
 
 def show(headline: Table, remarks: Sequence[str], folder: Any, prose: bool = False) -> None:

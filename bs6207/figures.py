@@ -1,13 +1,22 @@
-"""The house style of every figure: sizes, colours and how a figure becomes bytes."""
+"""The house style of every figure: sizes, colours, fonts and how a figure becomes bytes."""
 
 import io
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from matplotlib import colormaps, rcParams
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from rich.cells import cell_len
+
+from bs6207.names import legible
 
 # Okabe and Ito's palette, told apart by colour-blind readers too (jfly.uni-koeln.de/color).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -25,6 +34,7 @@ STYLE: Any = {
     "font.size": 9,
     "legend.frameon": False,
     "svg.hashsalt": "bs6207",  # the same figure, the same bytes
+    "text.parse_math": False,  # names may hold dollars; what is ours is written in Unicode
     "xtick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.color": MUTED,
@@ -46,19 +56,89 @@ def panels(rows: int, columns: int, size: tuple[float, float], **subplots: Any) 
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
 
 
-def drawn(draw: Callable[[], Figure]) -> dict[str, bytes]:
-    """A figure as files, by their ending."""
+def clipped(name: str, most: int = 14) -> str:
+    """A name that fits into `most` columns of narrow letters; of a longer one both ends, as many begin alike."""
+    text = legible(name)
+    if cell_len(text) <= most:
+        return text
+    head, tail = text[:most], text[-most:]
+    while cell_len(head) > most // 2:
+        head = head[:-1]
+    while cell_len(tail) > (most - 1) // 2:
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
+def legend_of(names: Sequence[str], handles: Sequence[Any], place: Axes | Figure, **look: Any) -> None:
+    """A legend with every name; matplotlib would leave out those that begin with an underscore."""
+    legend = place.legend(handles, [" "] * len(handles), **look)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
+
+
+def drawn(draw: Callable[[], Figure]) -> tuple[dict[str, bytes], str]:
+    """A figure as files, by their ending, and the letters on it for which there is no font."""
     figure = draw()
-    return {kind: render(figure, kind) for kind in ("png", "svg")}
+    files = {kind: render(figure, kind) for kind in ("png", "svg")}
+    return files, "".join(sorted({letter for text in texts(figure) for letter in fonts_for(text.get_text())[1]}))
 
 
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as a `png` or `svg` file; the same figure gives the same bytes."""
-    if layout := figure.get_layout_engine():
-        layout.execute(figure)
-        figure.set_layout_engine(None)  # or savefig draws it once more in vain, for every file
-    for axes in figure.axes:  # the last digits of a layout differ by process, and SVG names its clips after all digits
-        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(PLACES)))
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `drawn` tells of those that stay so
+        if layout := figure.get_layout_engine():
+            layout.execute(figure)  # from now on the ticks have their texts
+            if dress(figure):
+                layout.execute(figure)
+            figure.set_layout_engine(None)  # or savefig draws it once more in vain, for every file
+        for axes in figure.axes:  # a layout's last digits differ by process, and SVG names its clips after all digits
+            axes.set_position(Bbox(axes.get_position(original=True).get_points().round(PLACES)))
+        figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return stream.getvalue()
+
+
+def texts(figure: Figure) -> list[Text]:
+    """All texts of a figure."""
+    return [text for text in figure.findobj(Text) if isinstance(text, Text)]
+
+
+def dress(figure: Figure) -> bool:
+    """Give texts the installed fonts that have what the default font lacks; whether there were such texts."""
+    foreign = [(text, families) for text in texts(figure) if (families := fonts_for(text.get_text())[0])]
+    for text, families in foreign:
+        text.set_fontfamily([*text.get_fontfamily(), *families])
+    return bool(foreign)
+
+
+def fonts_for(text: str) -> tuple[tuple[str, ...], str]:
+    """The families that have letters of a text which the default font lacks, and the letters that none has."""
+    foreign = frozenset(text) - own_letters()
+    return installed_fonts(foreign) if foreign else ((), "")
+
+
+@cache
+def own_letters() -> frozenset[str]:
+    """What needs no glyph, and what the default font has one for."""
+    return frozenset("\n") | {chr(code) for code in FT2Font(findfont(FontProperties())).get_charmap()}
+
+
+@cache
+def installed_fonts(letters: frozenset[str]) -> tuple[tuple[str, ...], str]:
+    """As few installed families as have these letters, and the letters that none has."""
+    having: dict[str, frozenset[str]] = {}
+    for entry in fontManager.ttflist:
+        if entry.style == "normal" and entry.name not in having:
+            try:
+                font = FT2Font(entry.fname)
+            except (OSError, RuntimeError):  # removed, or broken, since matplotlib made its list
+                continue
+            having[entry.name] = frozenset(letter for letter in letters if font.get_char_index(ord(letter)))
+    families, missing = [], letters
+    while missing and (name := max(sorted(having), key=lambda name: len(having[name] & missing))):
+        if not having[name] & missing:
+            break
+        families.append(name)
+        missing -= having[name]
+    return tuple(families), "".join(sorted(missing))

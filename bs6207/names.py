@@ -1,9 +1,13 @@
 """Names, as people give them: which a shell offers, and which of files can be used and written down."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # without which some scripts are misspelt
+MOST_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,25 @@ class Located:
     def seen_from(self, folder: Path, value: str) -> str:
         """The value in a file of that folder, as it is to be read from anywhere."""
         return value if value in ("", *self.names) or is_at_home(value) else str(folder / value)
+
+
+def legible(text: str) -> str:
+    """The text in one line, without letters that would move a cursor or turn others around."""
+    return "".join(
+        letter
+        if letter.isprintable() or letter in JOINERS
+        else " "
+        if letter.isspace()
+        else "\N{REPLACEMENT CHARACTER}"
+        for letter in text
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = [legible(name) for name in names[:MOST_LISTED]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def is_text(name: str) -> bool:

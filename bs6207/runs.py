@@ -117,8 +117,8 @@ class Run:
         }
         self.write("env.json", strict_json(environment).encode())
 
-    def write_result(self, result: Result, each: Each = map) -> None:
-        """Write all that an experiment found.
+    def write_result(self, result: Result, each: Each = map) -> str:
+        """Write all that an experiment found; the letters on its figures for which no font is installed.
 
         Args:
             each: a `map`, which may have several figures drawn at once, and while this process does other things.
@@ -136,12 +136,15 @@ class Run:
             self.write(f"{name}.safetensors", save(tensors, {FACTS: strict_json(weights.facts, indent=None)}))
         for name, content in result.files.items():
             self.write(name, content)
-        for name, files in zip(result.figures, files_of_figures, strict=True):
+        boxes = ""
+        for name, (files, without_font) in zip(result.figures, files_of_figures, strict=True):
+            boxes += without_font
             for kind, content in files.items():
                 self.write(f"{name}.{kind}", content)
         self.write_settings(result.settings)
         self.write("metrics.json", strict_json(result.metrics).encode())
         self.write_environment(result.settings, round(time.time() - self.started, 3))
+        return "".join(sorted(set(boxes)))
 
     def retire(self, folder: Path) -> Path:
         """Move a folder into the history, under the time it was last written; nothing is ever deleted."""

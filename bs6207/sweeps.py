@@ -10,7 +10,7 @@ from bs6207.axes import AnySwept, axes, points
 from bs6207.data.sources import load, loaded, require_same
 from bs6207.errors import UserError, together
 from bs6207.experiment import Deal, Experiment, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
-from bs6207.figures import colours, panels
+from bs6207.figures import clipped, colours, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -259,7 +259,7 @@ def draw(curves: Table, swept: Mapping[str, Sequence[Any]], measure: Measure) ->
             place.plot(*middle(own, column, values, measure.score), "_-", markersize=8, label=label, **look)
             place.plot(*middle(own, column, values, measure.beside_score), "_--", alpha=0.6, linewidth=1, **look)
         place.set(xlim=(-0.4, len(values) - 0.6), xlabel=name)
-        place.set_xticks(range(len(values)), [str(value) for value in values])
+        place.set_xticks(range(len(values)), [clipped(str(value)) for value in values])
     grid[0, 0].set_ylabel(measure.label)
     title = f"{measure.line}\ndashed: {measure.beside_label}"
     figure.legend(title=title, loc="outside right upper", fontsize=8, title_fontsize=8)

@@ -16,8 +16,9 @@ from bs6207.bump.diagram import PhaseDiagram
 from bs6207.bump.landscape import START, Landscape
 from bs6207.bump.noise import CONFIDENCE, Survival
 from bs6207.experiment import Table
-from bs6207.figures import GROUND, INK, MUTED, PALETTE, colours, panels, render
+from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, legend_of, panels, render
 
+MOST_LETTERS = 36  # of an optimizer's name beside what else stands there
 SHOWN_STEPS = 40  # by then every path has passed or is caught
 FRAME_MILLISECONDS = 200
 BALL, RING, WIDEST = 6.0, 4.0, 24.0  # points: a ball, how much wider each around it is, and all of these together
@@ -25,9 +26,9 @@ NEAR = 0.015  # of the picture; balls that are nearer to each other coincide
 ARROWS = 0.05  # of the picture, from one arrow at its edge to the next
 LABELS = {
     "lr": "learning rate (units of x per unit of slope)",
-    "beta1": r"decay of the mean slope, $\beta_1$",
-    "beta2": r"decay of the mean squared slope, $\beta_2$",
-    "eps": r"$\epsilon$ (units of slope)",
+    "beta1": "decay of the mean slope, β₁",
+    "beta2": "decay of the mean squared slope, β₂",
+    "eps": "ε (units of slope)",
     "momentum": "momentum",
     "dampening": "dampening",
     "weight_decay": "weight decay (per unit of x)",
@@ -58,8 +59,8 @@ def trajectory(
         on_loss.plot(x, loss, color=colour, linewidth=0.6, alpha=0.5)
         on_loss.scatter(x, loss, s=14, color=colour, zorder=3)
         on_loss.set(xlim=(left, right), ylim=(floor, max(losses) + 0.1), ylabel="loss")
-        h_max = "no threshold" if one["h_max"] is None else f"$h_{{max}}$ = {one['h_max']:.6g}"
-        on_loss.set_title(f"{name}: {h_max}", color=colour, weight="bold")
+        h_max = "no threshold" if one["h_max"] is None else f"h_max = {one['h_max']:.6g}"
+        on_loss.set_title(f"{clipped(name, MOST_LETTERS)}: {h_max}", color=colour, weight="bold")
 
         over_steps.axhspan(first, last, color=GROUND, linewidth=0)
         over_steps.axhline(landscape.crest, color=MUTED, linewidth=0.8, linestyle="--")
@@ -92,8 +93,9 @@ def animation(
     axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x", ylabel="loss")
     look: Any = {"marker": "o", "markeredgewidth": 0, "linestyle": "", "clip_on": False}
     looks = zip(names, colours(len(names)), strict=True)
-    balls = {name: axes.plot([], [], label=name, color=colour, **look)[0] for name, colour in looks}
-    figure.legend(loc="outside right upper", fontsize=8)
+    balls = {name: axes.plot([], [], color=colour, **look)[0] for name, colour in looks}
+    called = [clipped(name, MOST_LETTERS) for name in names]
+    legend_of(called, [*balls.values()], figure, loc="outside right upper", fontsize=8)
     frames: list[Image.Image] = []
     numbers: list[Annotation] = []
     for step in range(SHOWN_STEPS + 1):
@@ -144,15 +146,15 @@ def together(places: Mapping[str, tuple[float, float]], size: tuple[float, float
 def thresholds(found: Mapping[str, Any]) -> Figure:
     """The tallest bump of each optimizer, as bars."""
     figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(found)))
-    names = list(found)
-    heights = [one["h_max"] or 0.0 for one in found.values()]
-    bars = axes.barh(names, heights, color=colours(len(names)), height=0.6)
+    places, heights = range(len(found)), [one["h_max"] or 0.0 for one in found.values()]
+    bars = axes.barh(places, heights, color=colours(len(found)), height=0.6)
+    axes.set_yticks(places, [clipped(name, MOST_LETTERS) for name in found])
     axes.bar_label(
         bars, ["none" if one["h_max"] is None else f"{one['h_max']:.6g}" for one in found.values()], padding=4
     )
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2 * max(heights) or 1)
-    axes.set_xlabel("tallest bump escaped, $h_{max}$ (units of x)")
+    axes.set_xlabel("tallest bump escaped, h_max (units of x)")
     return figure
 
 
@@ -169,10 +171,10 @@ def phase_diagram(diagram: PhaseDiagram) -> Figure:
     axes.set_facecolor(GROUND)
     if h_max.count():
         low, high = h_max.min(), np.percentile(h_max.compressed(), 100 - OUTLIERS)
-        clipped = "max" if h_max.max() > high else "neither"
+        extend = "max" if h_max.max() > high else "neither"
         mesh = axes.pcolormesh(*borders, h_max, cmap="viridis", vmin=low, vmax=high, rasterized=True)
-        bar = figure.colorbar(mesh, ax=axes, extend=clipped, pad=0.02)
-        bar.set_label("tallest bump escaped, $h_{max}$ (units of x)")
+        bar = figure.colorbar(mesh, ax=axes, extend=extend, pad=0.02)
+        bar.set_label("tallest bump escaped, h_max (units of x)")
         bar.outline.set_visible(False)
         if high > low:
             lines = axes.contour(x, y, h_max, levels=CONTOURS, colors="white", linewidths=0.6, alpha=0.8)
@@ -188,7 +190,7 @@ def phase_diagram(diagram: PhaseDiagram) -> Figure:
         notes.append(Patch(facecolor="none", edgecolor=MUTED, hatch="....", label="more steps might raise it"))
     if notes:
         figure.legend(handles=notes, loc="outside lower right", ncols=len(notes))
-    axes.set(xscale=scale(columns), yscale=scale(rows), title=diagram.optimizer)
+    axes.set(xscale=scale(columns), yscale=scale(rows), title=clipped(diagram.optimizer, MOST_LETTERS))
     axes.set(xlabel=LABELS.get(columns.name, columns.name), ylabel=LABELS.get(rows.name, rows.name))
     return figure
 
@@ -210,32 +212,35 @@ def sweep(diagrams: Sequence[PhaseDiagram]) -> Figure:
     """h_max of every optimizer along the only axis of a sweep; crosses where rounding decides, gaps without a bump."""
     figure, ((axes,),) = panels(1, 1, (6.4, 3.8))
     (axis,) = diagrams[0].axes
+    lines: list[Any] = []
     for diagram, colour in zip(diagrams, colours(len(diagrams)), strict=True):
-        axes.plot(axis.values, diagram.h_max, ".-", color=colour, linewidth=1.2, markersize=3, label=diagram.optimizer)
+        lines += axes.plot(axis.values, diagram.h_max, ".-", color=colour, linewidth=1.2, markersize=3)
         ties = np.where(diagram.is_tie, diagram.h_max, np.nan)
         axes.plot(axis.values, ties, "x", color=colour, markersize=7)
     axes.set(xscale=scale(axis), xlabel=LABELS.get(axis.name, axis.name))
-    axes.set_ylabel("tallest bump escaped, $h_{max}$ (units of x)")
+    axes.set_ylabel("tallest bump escaped, h_max (units of x)")
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside right upper", fontsize=8)
+    called = [clipped(diagram.optimizer, MOST_LETTERS) for diagram in diagrams]
+    legend_of(called, lines, figure, loc="outside right upper", fontsize=8)
     return figure
 
 
 def survival(curves: Sequence[Survival]) -> Figure:
     """The chance to escape over the height of the bump, with its band, and h50 as a dot, one curve each."""
     figure, ((axes,),) = panels(1, 1, (6.0, 3.8))
+    called, lines = list[str](), list[Any]()
     for curve, colour in zip(curves, colours(len(curves)), strict=True):
         height = np.concatenate([[0.0], curve.height, curve.height[-1:]])  # and none escapes a taller one
         chance = np.concatenate([curve.chance[:1], curve.chance, [0.0]])
         (half,) = (one for one in curve.quantiles if one.chance == 0.5)
-        label = f"{curve.optimizer}, noise {curve.noise:g}: $h_{{50}}$ = {half.height:.3g}"
+        called.append(f"{clipped(curve.optimizer, MOST_LETTERS)}, noise {curve.noise:g}: h₅₀ = {half.height:.3g}")
         axes.fill_between(curve.height, curve.lower, curve.upper, color=colour, alpha=0.25, linewidth=0)
-        axes.plot(height, chance, color=colour, linewidth=1.4, label=label)
+        lines += axes.plot(height, chance, color=colour, linewidth=1.4)
         axes.errorbar(
             half.height, 0.5, xerr=[[half.height - half.lower], [half.upper - half.height]], fmt="o", color=colour
         )
     axes.axhline(0.5, color=MUTED, linewidth=0.6, linestyle=":")
     axes.set(xlabel="height of the bump (units of x)", ylabel="chance to escape", xlim=(0, None), ylim=(0, 1.02))
     axes.set_title(f"{curves[0].trials:,} paths each; bands hold {CONFIDENCE:.0%} at each height", color=MUTED)
-    axes.legend(loc="best")
+    legend_of(called, lines, axes, loc="best")
     return figure

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 from bs6207.deblur.answer import NAMES
@@ -18,6 +19,7 @@ from bs6207.figures import GROUND, INK, MUTED, PALETTE, panels
 
 Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
 
+SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 COLOURS = {
     "clear": INK,
     "identity": MUTED,
@@ -77,7 +79,7 @@ def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typ
                 is_error = made.ndim == 3
                 show(axis, strip_of(part), *((ERRORS, scale) if is_error else ("gray", Normalize(0, 1))))
             line[0].set_ylabel(label, rotation=0, ha="right", va="center", size=7)
-        heads = (f"$\\sigma$ = {sigma:g} pixels, first test images", "worst of L1")
+        heads = (f"{SIGMA} = {sigma:g} pixels, first test images", "worst of L1")
         for axis, head in zip(places[0], heads, strict=False):  # without worst cases, no head for them
             axis.set_title(head, size=7, pad=3)
     bar = figure.colorbar(axes[-1, -1].images[0], cax=figure.add_subplot(gridded[-2:, -1]))
@@ -136,7 +138,7 @@ def psnr_over_sigma(curve: Table, scores: Table, trained: tuple[float, float]) -
         draw_line(axes, curve.rows, name, f"{MARKERS[name]}-", linewidth=1.6, markersize=4)
     for name in RIVALS:
         draw_line(axes, scores.rows, name, f"{MARKERS[name]}:", linewidth=0.8, markersize=6, markerfacecolor="white")
-    axes.set(xlabel="$\\sigma$ of the blur (pixels)", ylabel="PSNR (dB)")
+    axes.set(xlabel=f"{SIGMA} of the blur (pixels)", ylabel="PSNR (dB)")
     figure.legend(loc="outside right center", fontsize=8)
     return figure
 
@@ -177,6 +179,9 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
         label, scale, more_is_better = JUDGES[key]
         for place, sigma in zip(line, sigmas, strict=True):
             place.set_yscale(scale)
+            if scale == "log":
+                place.yaxis.set_major_formatter(LogFormatter())
+                place.yaxis.set_minor_formatter(LogFormatter())
             place.axhline(clear[sigma][key], color=INK, linewidth=0.8, linestyle="--", label="clear images")
             draw_restorers(place, [row for row in scores.rows if row["sigma"] == sigma], key)
         if not more_is_better:
@@ -189,7 +194,7 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
             draw_restorers(place, ours, "heldout_clear")
         axes[-1, 0].set_ylabel("the same share, close up,\nby clarity from 0 to 1")
     for place, sigma in zip(axes[0], sigmas, strict=True):
-        place.set_title(f"$\\sigma$ = {sigma:g} pixels")
+        place.set_title(f"{SIGMA} = {sigma:g} pixels")
     for place in axes[-1]:
         place.set_xlabel("PSNR (dB)")
     named = {name: handle for handle, name in zip(*axes[0, -1].get_legend_handles_labels(), strict=True)}
@@ -256,7 +261,7 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
             axis.tick_params(axis="y", length=0)
             axis.spines["left"].set_visible(False)
             if column == 0:
-                axis.set_ylabel(f"$\\sigma$ = {sigma:g} pixels")
+                axis.set_ylabel(f"{SIGMA} = {sigma:g} pixels")
         axes[0, column].set_title(title)
         axes[0, column].text(1.01, 1.02, "> 0", size=8, color=MUTED, transform=axes[0, column].transAxes)
         axes[-1, column].set_xlabel("score; right of 0 is taken for clear")

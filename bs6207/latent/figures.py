@@ -16,9 +16,9 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from bs6207.experiment import Row, Table
-from bs6207.figures import INK, MUTED, PALETTE, panels
+from bs6207.figures import INK, MUTED, PALETTE, clipped, legend_of, panels
 from bs6207.latent.answer import numbers
-from bs6207.latent.classes import clipped, noun
+from bs6207.latent.classes import noun
 
 FLOORS = {"black": (0, (1, 1)), "median": "-.", "mean": (0, (6, 3))}  # constant images, and their lines
 MOST_DIMS = 8  # latent sizes in a figure of images or points: more are too small to see
@@ -47,7 +47,7 @@ def scatter(latents: Table, names: Sequence[str]) -> Figure:
             colour = look[name][0]
             axes.text(x, y, clipped(name, 8), color=colour, weight="bold", ha="center", va="center", path_effects=HALO)
     name_classes(figure, names)
-    axes.set(xlabel="$z_1$", ylabel="$z_2$")
+    axes.set(xlabel="z₁", ylabel="z₂")
     axes.set_title(f"{len(latents.rows):,} test images in a latent of two numbers")
     return figure
 
@@ -84,7 +84,7 @@ def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) 
     axes.imshow(canvas, extent=(left, right, below, above), aspect="auto", interpolation="antialiased")
     if small.shape[1] < 3:
         name_classes(figure, names)
-    axes.set(xlabel="$z_1$", ylabel="$z_2$")
+    axes.set(xlabel="z₁", ylabel="z₂")
     axes.set_title(f"{len(chosen):,} of {len(latents.rows):,} test images; the lower left corner is the image's place")
     return figure
 
@@ -334,7 +334,7 @@ def probes(metrics: Mapping[str, Any]) -> Figure:
         axes.set(ylabel=label)
         mark_dims(axes, [*cells])
         if not drawn:
-            axes.set_title("no labels" if axes is line[0] else "too few images", color=MUTED)
+            axes.set_title("no classes to tell apart" if axes is line[0] else "too few images", color=MUTED)
     line[2].plot(
         sorted(cells), sorted(cells), color=MUTED, linewidth=0.8, linestyle="--", label="numbers in the latent"
     )
@@ -406,15 +406,17 @@ def name_classes(figure: Figure, names: Sequence[str]) -> None:
     """A legend of the classes beside the figure, of the first fifty if there are more."""
     if not names:
         return
+    called = [clipped(name) for name in names[:MOST_NAMED]]
     handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, markersize=4.5, label=clipped(name))
-        for name, (colour, marker) in islice(looks(names).items(), MOST_NAMED)
+        Line2D([], [], linestyle="", marker=marker, color=colour, markersize=4.5)
+        for colour, marker in islice(looks(names).values(), MOST_NAMED)
     ]
     if len(names) > MOST_NAMED:
-        handles.append(Line2D([], [], linestyle="", label=f"and {len(names) - MOST_NAMED} more"))
+        called.append(f"and {len(names) - MOST_NAMED} more")
+        handles.append(Line2D([], [], linestyle=""))
     columns = -(-len(handles) // max(8, int(6 * figure.get_figheight()) - 3))  # six lines an inch
     figure.set_figwidth(figure.get_figwidth() + columns)  # inches
-    figure.legend(handles=handles, title=noun(names), loc="outside right center", fontsize=7, ncols=columns)
+    legend_of(called, handles, figure, title=noun(names), loc="outside right center", fontsize=7, ncols=columns)
 
 
 def caption(figure: Figure, *parts: str) -> None:

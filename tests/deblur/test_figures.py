@@ -8,7 +8,7 @@ from bs6207.deblur.answer import NAMES
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.conditions import CONDITIONS
 from bs6207.experiment import Table
-from bs6207.figures import render
+from bs6207.figures import render, texts
 
 RESTORERS = [*NAMES]
 ALWAYS = [name for name in RESTORERS if name != "autoencoder"]
@@ -306,3 +306,4 @@ def test_whatever_the_images_and_sigmas_are_figures_keep_to_their_size(sigmas, s
     ):
         assert max(figure.get_size_inches()) < 17
         assert render(figure, "svg")
+        assert not [text for text in texts(figure) if "$" in text.get_text()], "mathematics, which is not parsed"

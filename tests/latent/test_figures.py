@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from latent.made_cells import made
 
-from bs6207.figures import render
+from bs6207.figures import render, texts
 from bs6207.latent import figures
 from bs6207.latent.classes import DIGITS
 from bs6207.latent.figures import MOST_DIMS, apart, few_of, looks, montage
@@ -150,6 +150,7 @@ def test_whatever_the_images_are_figures_keep_to_their_size(shape):
         width, height = figure.get_size_inches()
         assert max(width, height) < 20, name
         assert render(figure, "png"), name
+        assert not [text for text in texts(figure) if "$" in text.get_text()], "mathematics, which is not parsed"
 
 
 def test_more_than_eight_sizes_are_thinned_out_and_the_title_says_which():
