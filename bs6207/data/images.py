@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,10 +94,26 @@ class DataSet:
             "validation": len(self.validation),
             "test": len(self.test),
             "classes": len(self.classes),
+            "class_names": list(self.classes),
             "image_shape": list(self.train.image_shape),
             "sha256": self.sha256,
             **self.reading,
         }
+
+
+def on_one_side(learn: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
+    """The classes that only the training images show, or only the test images, as metrics.json names them.
+
+    Args:
+        learn: the training images, all of them or the first.
+        classes: the names, by label.
+    """
+    if learn.labels is None or test.labels is None:
+        return {"only_in_train": [], "only_in_test": [], "images_of_only_in_test": 0}
+    learned, tested = (np.bincount(part.labels, minlength=len(classes)) for part in (learn, test))
+    places = {"only_in_train": (learned > 0) & (tested == 0), "only_in_test": (learned == 0) & (tested > 0)}
+    listed = {key: [classes[label] for label in np.flatnonzero(chosen)] for key, chosen in places.items()}
+    return {**listed, "images_of_only_in_test": int(tested[learned == 0].sum())}
 
 
 def shuffled(images: ImageSet) -> ImageSet:

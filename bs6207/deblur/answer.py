@@ -8,6 +8,7 @@ from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.judging import IDENTITY
 from bs6207.deblur.settings import STRONG, DeblurSettings
 from bs6207.experiment import Row
+from bs6207.names import legible, listed
 
 LEARNED = ("autoencoder", "l1", "l1_disc")
 NAMES = {  # what the restorers are called where people read
@@ -28,9 +29,9 @@ def remarks(metrics: Mapping[str, Any], settings: DeblurSettings) -> list[str]:
     clear = next(iter(metrics["clear"].values()))  # the same at every sigma
     seeds = "one seed" if settings.seeds == 1 else f"medians of {settings.seeds} seeds"
     return [
-        f"Scores on {data['scored']} test images of {data['name']}, {seeds}, after learning from {data['train']}. "
-        f"L1 and L1 + disc are {training_of(settings)}; classical methods are told the true kernel and tuned for it. "
-        f"The blur is scipy's, noise {settings.noise:g}, 8 bits.",
+        f"Scores on {data['scored']} test images of {legible(data['name'])}, {seeds}, after learning from "
+        f"{data['train']}. L1 and L1 + disc are {training_of(settings)}; classical methods are told the true kernel "
+        f"and tuned for it. The blur is scipy's, noise {settings.noise:g}, 8 bits.",
         "L1 is the control: as many steps as L1 + disc, without disc_net. Sharpness 1 is as sharp as the truth. "
         "`held-out` is the share taken for clear by a disc that trained nobody "
         f"({clear['heldout_clear']:.2f} of clear images); `two-sample` is how often a new network tells restored "
@@ -39,6 +40,7 @@ def remarks(metrics: Mapping[str, Any], settings: DeblurSettings) -> list[str]:
         *rival_sentences(metrics["restorers"], settings),
         *harm_sentences(metrics),
         *judge_sentences(metrics),
+        *class_sentences(metrics),
         *clarity_sentences(metrics, settings),
     ]
 
@@ -53,16 +55,20 @@ def disc_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> Iter
     """What disc_net adds, at every blur."""
     for sigma in sorted(settings.test_sigmas):
         without, with_disc = (metrics["restorers"][name][str(sigma)] for name in ("l1", "l1_disc"))
-        told = (
-            ""
-            if without["two_sample"] is None
-            else f", two-sample from {without['two_sample']:.2f} to {with_disc['two_sample']:.2f}"
-        )
-        yield (
-            f"At sigma {sigma:g} disc_net changes PSNR by {with_disc['psnr'] - without['psnr']:+z.2f} dB, L1 by "
-            f"{with_disc['l1'] / without['l1'] - 1:+z.1%}, sharpness from {without['sharpness']:.3f} "
-            f"to {with_disc['sharpness']:.3f}{told}."
-        )
+        changes = [*changes_of(without, with_disc)] or ["nothing that is measured: both are as the truth"]
+        yield f"At sigma {sigma:g} disc_net changes {', '.join(changes)}."
+
+
+def changes_of(without: Row, with_disc: Row) -> Iterator[str]:
+    """What changes from one row of scores to another, as far as both have a number."""
+    if math.isfinite(gain := with_disc["psnr"] - without["psnr"]):  # infinite, of what is perfect
+        yield f"PSNR by {gain:+z.2f} dB"
+    if without["l1"]:
+        yield f"L1 by {with_disc['l1'] / without['l1'] - 1:+z.1%}"
+    for key, name, digits in (("sharpness", "sharpness", 3), ("two_sample", "two-sample", 2)):
+        before, after = without[key], with_disc[key]
+        if before is not None and math.isfinite(before):  # not of images without edges, not of too few
+            yield f"{name} from {before:.{digits}f} to {after:.{digits}f}"
 
 
 def best_rival(restorers: Mapping[str, Mapping[str, Row]], sigma: str) -> str:
@@ -110,17 +116,32 @@ def judge_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def class_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The classes that the classifier cannot know."""
+    data = metrics["data"]
+    if data["only_in_test"] and next(iter(metrics["clear"].values()))["digit_accuracy"] is not None:
+        yield (
+            f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
+            f"{data['scored']} test images count as wrong in every accuracy on restored images."
+        )
+
+
 def clarity_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> Iterator[str]:
     """What there is between the two restorers."""
     if not settings.disc_weight:
         yield "With a disc weight of 0, L1 + disc is L1 again."
     if settings.frontier:
         control, *_, strong = metrics["frontier"]
-        yield (
-            f"On the frontier, from clarity 0, L1, to 1, {STRONG:g} times the disc weight, PSNR goes from "
-            f"{control['psnr']:.2f} to {strong['psnr']:.2f} dB and sharpness from {control['sharpness']:.3f} to "
-            f"{strong['sharpness']:.3f}, means over the blurs; frontier.csv and perception.png have the way."
-        )
+        moves = [
+            f"{name} from {control[key]:.{digits}f} to {strong[key]:.{digits}f}{unit}"
+            for key, name, digits, unit in (("psnr", "PSNR goes", 2, " dB"), ("sharpness", "sharpness", 3, ""))
+            if math.isfinite(control[key] + strong[key])
+        ]
+        if moves:
+            yield (
+                f"On the frontier, from clarity 0, L1, to 1, {STRONG:g} times the disc weight, {' and '.join(moves)}, "
+                "means over the blurs; frontier.csv and perception.png have the way."
+            )
     if settings.arch == "unet":  # the other is of no use to bs6207 restore
         clarity = metrics["clarity"]
         score = next(row["heldout_score"] for row in clarity["validation"] if row["weight"] == clarity["chosen"])

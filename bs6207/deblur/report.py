@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from functools import partial
+from math import isnan
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bs6207.data.images import DataSet, npz
+from bs6207.data.images import DataSet, npz, on_one_side
 from bs6207.deblur import figures
 from bs6207.deblur.answer import LEARNED, NAMES, best_rival, remarks
 from bs6207.deblur.classical import RIVALS
@@ -55,7 +56,9 @@ def report(
         "clarity": {"chosen": line.clarity, "clear_score": line.clear_score, "validation": line.choices},
         "disc_net": {"validation_accuracy": last(history, "disc_net", settings.seed)["validation_accuracy"]},
         "stages": settings.stages,
-        "data": data.record() | {"train": len(parts.learn), "apart": len(parts.apart), "scored": len(parts.test)},
+        "data": data.record()
+        | {"train": len(parts.learn), "apart": len(parts.apart), "scored": len(parts.test)}
+        | on_one_side(parts.whole, parts.test, data.classes),
     }
     if settings.frontier:
         metrics["frontier"] = frontier(line)
@@ -178,7 +181,7 @@ def headline(restorers: Mapping[str, Mapping[str, Row]], settings: DeblurSetting
                         "restorer": NAMES[name],
                         "PSNR dB": f"{row['psnr']:.2f}",
                         "L1": f"{row['l1']:.4f}",
-                        "sharpness": f"{row['sharpness']:.3f}",
+                        "sharpness": "" if isnan(row["sharpness"]) else f"{row['sharpness']:.3f}",
                         "held-out": f"{row['heldout_clear']:.2f}",
                         "two-sample": "" if row["two_sample"] is None else f"{row['two_sample']:.2f}",
                     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from bs6207.latent.classes import noun
 from bs6207.latent.clusterers import SEES_IMAGES
+from bs6207.names import legible, listed
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,13 @@ def standings(metrics: Mapping[str, Any], clusterer: str) -> list[Standing]:
 
 
 def answer(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequence[str]) -> str:
-    """Which latent size clusters best, by what score, with what spread, and whether it beats what takes no training."""
+    """Which latent size clusters best, by what score, with what spread, and whether it beats what takes no training.
+
+    Args:
+        names: of the classes that clusters are scored against; none where they are not.
+    """
     if not names:
-        return without_labels(metrics, clusterers)
+        return without_scores(metrics, clusterers)
     best, *others = sorted((standings(metrics, name) for name in clusterers), key=lambda ranks: -ranks[0].accuracy)
     top = best[0]
     which = f"A latent of {numbers(top.dim)} clusters best:" if len(best) > 1 else f"At {numbers(top.dim)},"
@@ -115,13 +120,13 @@ def chosen(cell: Mapping[str, Any], clusterer: str) -> dict[str, Any]:
     }
 
 
-def without_labels(metrics: Mapping[str, Any], clusterers: Sequence[str]) -> str:
-    """What can be said of clusters nobody has named."""
+def without_scores(metrics: Mapping[str, Any], clusterers: Sequence[str]) -> str:
+    """What can be said of clusters that are not held against classes."""
     cells = metrics["cells"]
     best = min(cells, key=lambda dim: cells[dim]["l1"])
     sentences = [
-        "The images have no labels, so no size can be said to cluster best; "
-        f"{numbers(best)} reconstruct best (L1 {cells[best]['l1']:.4f})."
+        f"Clusters have no accuracy, NMI or ARI, because {metrics['unscored']}; so no size can be said to cluster "
+        f"best, and {numbers(best)} reconstruct best (L1 {cells[best]['l1']:.4f})."
     ]
     agreements = {dim: cell["agreement"][clusterers[0]] for dim, cell in cells.items()}
     known = {dim: value for dim, value in agreements.items() if value is not None}
@@ -140,15 +145,17 @@ def remarks(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequen
     most = max(len(cell["seeds"]) for cell in cells.values())
     seeds = "one seed" if most == 1 else f"medians of {most} seeds ± their standard deviation"
     sentences = [
-        f"Scores on {data['test']:,} test images of {data['name']}, after learning from {data['train']:,} others; "
-        f"{seeds}. L1 is the mean absolute error per pixel in [0, 1]; the median and the black image are what it "
-        "costs to learn nothing."
+        f"Scores on {data['test']:,} test images of {legible(data['name'])}, after learning from {data['train']:,} "
+        f"others; {seeds}. L1 is the mean absolute error per pixel in [0, 1]; the median and the black image are what "
+        "it costs to learn nothing."
     ]
     if names:
         sentences.append(
             "Accuracy: clusters are fitted without labels, named one to one on the training images (Hungarian method) "
-            f"and scored on the test images; chance is about {1 / len(names):.2g}."
+            f"and scored on the test images; chance is about {metrics['chance']['random']:.2g}, and one cluster for "
+            f"all images would reach {metrics['chance']['one']:.2g}."
         )
+        sentences += on_one_side(data)
     sentences += [
         f"{name} learns from the images and takes from the latents only which of them are neighbours: its result is "
         "not the latents' own."
@@ -163,6 +170,17 @@ def remarks(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequen
         *on_trust(cells),
         metrics["answer"],
     ]
+
+
+def on_one_side(data: Mapping[str, Any]) -> Iterator[str]:
+    """The classes that only the training images show, or only the test images."""
+    if data["only_in_test"]:
+        yield (
+            f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
+            f"{data['test']:,} test images count as wrong in whatever cluster they are."
+        )
+    if data["only_in_train"]:
+        yield f"No test image shows {listed(data['only_in_train'])}: clusters named after them are not tested."
 
 
 def on_failures(failed: Sequence[Mapping[str, Any]]) -> Iterator[str]:

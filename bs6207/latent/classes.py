@@ -1,8 +1,10 @@
-"""What the labels of a data set stand for, and what to call one."""
+"""What the labels of a data set stand for, what to call one, and whether there is anything to tell apart."""
 
 from collections.abc import Sequence
 
-from bs6207.data.images import DataSet
+import numpy as np
+
+from bs6207.data.images import DataSet, ImageSet
 
 DIGITS = tuple("0123456789")
 
@@ -17,6 +19,11 @@ def noun(names: Sequence[str]) -> str:
     return "digit" if tuple(names) == DIGITS else "class"
 
 
-def clipped(name: str, most: int = 14) -> str:
-    """A name that fits beside a figure."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+def unscored(learn: ImageSet, test: ImageSet) -> str | None:
+    """Why clusters and probes cannot be scored against the classes; None where they can be."""
+    for kind, images in (("training", learn), ("test", test)):
+        if images.labels is None:
+            return "the images have no labels"
+        if len(np.unique(images.labels)) < 2:
+            return f"all {kind} images are of one class"
+    return None

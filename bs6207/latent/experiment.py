@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from bs6207.data.images import ImageSet
+from bs6207.data.images import ImageSet, on_one_side
 from bs6207.data.sources import load, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, in_turn
+from bs6207.latent.classes import unscored
 from bs6207.latent.pieces import CONSTANTS, Baseline, Cell, Failure, Task
 from bs6207.latent.scores import Search, constant_images, score_constants
 from bs6207.latent.settings import LatentSettings
-from bs6207.metrics.clusters import agreement
+from bs6207.metrics.clusters import agreement, chance
 from bs6207.metrics.seeds import over_seeds
 
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
@@ -68,7 +69,9 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
                 for dim in settings.dims
             },
         },
-        "data": data.record() | {"train": len(learn)},
+        "data": data.record() | {"train": len(learn)} | on_one_side(learn, data.test, data.classes),
+        "unscored": unscored(learn, data.test),
+        "chance": guessed(learn, data.test, clusters),
         "failed": [{"dim": one.dim, "seed": one.seed, "reason": one.reason} for one in failures],
     }
     from bs6207.latent.report import report
@@ -143,6 +146,13 @@ def class_count(images: ImageSet) -> int:
     if images.labels is None:
         raise DataError("images without labels do not say how many clusters to look for; give --clusters")
     return len(np.unique(images.labels))
+
+
+def guessed(learn: ImageSet, test: ImageSet, clusters: int) -> dict[str, float] | None:
+    """The accuracy of clusters that know nothing; None where none is scored."""
+    if learn.labels is None or test.labels is None or unscored(learn, test):
+        return None
+    return chance(clusters, learn.labels, test.labels)
 
 
 def agreements(cells: Sequence[Cell]) -> dict[str, float | None]:

@@ -44,13 +44,13 @@ def probe(
 
     Returns:
         knn, linear: accuracies in [0, 1] of the vote of the 5 nearest training vectors, and of multinomial logistic
-            regression on standardised vectors; left out without labels.
+            regression on standardised vectors; None without labels.
         trustworthiness, continuity: in [0, 1], higher is better, about 0.5 by chance. Trustworthiness falls with those
             of the 5 nearest in the latent that are far in pixels, continuity with those of the 5 nearest in pixels
             that are far in the latent (Venna and Kaski 2001). None of fewer than 11 images.
         intrinsic_dimension: see `intrinsic_dimension`.
     """
-    scores: dict[str, float | None] = {}
+    scores: dict[str, float | None] = {"knn": None, "linear": None}
     with threadpool_limits(1):
         if train_labels is not None and test_labels is not None:
             chosen = drawn(len(train_vectors), TRAIN_MOST)

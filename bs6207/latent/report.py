@@ -24,12 +24,13 @@ PLANE_PIXELS = 1_000_000  # of all test images that the page shows in the plane
 def report(metrics: dict[str, Any], cells: Sequence[Cell], data: DataSet, settings: LatentSettings) -> Result:
     """Tables, figures and sentences of the finished cells; what is drawn is the first seed of each latent size."""
     names, clusterers = class_names(data), settings.clusterer
+    scored = () if metrics["unscored"] else names  # the classes that clusters are scored against
     first = {dim: next(cell for cell in cells if cell.dim == dim) for dim in metrics["cells"]}
     wide = {dim: cell for dim, cell in first.items() if dim > 2}
     chosen = drawn(len(data.test))
     planes = {dim: project(cell.latents[chosen], settings.projection, cell.seed) for dim, cell in wide.items()}
     metrics = metrics | {
-        "answer": answer(metrics, clusterers, names),
+        "answer": answer(metrics, clusterers, scored),
         "projections": {"method": settings.projection, "shares": {dim: shares for dim, (_, shares) in planes.items()}},
     }
 
@@ -58,8 +59,8 @@ def report(metrics: dict[str, Any], cells: Sequence[Cell], data: DataSet, settin
     return Result(
         settings=settings,
         metrics=metrics,
-        headline=headline(metrics, clusterers, names),
-        remarks=remarks(metrics, clusterers, names),
+        headline=headline(metrics, clusterers, scored),
+        remarks=remarks(metrics, clusterers, scored),
         tables=tables,
         figures=dict(drawings(metrics, tables, images, first, data, clusterers, names)),
         files=files,
@@ -101,7 +102,7 @@ def drawings(
     yield "reconstructions", partial(figures.reconstructions, images["originals"], restored, l1, captions)
     walks = {dim: images[f"walks_{dim}"] for dim in first}
     yield "walks", partial(figures.walks, walks, images["walk_starts"], images["walk_ends"])
-    yield "scores", partial(figures.scores, metrics, clusterers if names else ())
+    yield "scores", partial(figures.scores, metrics, () if metrics["unscored"] else clusterers)
     if any(cell["probes"] for cell in metrics["cells"].values()):
         yield "probes", partial(figures.probes, metrics)
     yield "loss_curves", partial(figures.loss_curves, tables["history"], metrics["baselines"])
@@ -252,7 +253,7 @@ def plane_arrays(latents: NDArray[np.float32], plane: NDArray[np.float32], data:
 
 
 def arrays(cell: Cell, data: DataSet) -> dict[str, NDArray[Any]]:
-    """The latents of all test images, their labels if known and their clusters."""
-    labels = {} if data.test.labels is None else {"labels": data.test.labels}
+    """The latents of all test images and their clusters; if known their labels, which are places in `classes`."""
+    labels = {} if data.test.labels is None else {"labels": data.test.labels, "classes": np.array(data.classes)}
     clusters = {f"clusters_{clusterer}": found for clusterer, found in cell.partitions.items()}
     return {"latents": cell.latents.astype(np.float32), **labels, **clusters}

@@ -1,6 +1,6 @@
 """What reconstructions and latents are scored by; the same for an autoencoder and for what it must beat."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bs6207.data.images import ImageSet
+from bs6207.latent.classes import unscored
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
 from bs6207.metrics.clusters import majority_classes, match_clusters, purity, score_clusters, sizes
 from bs6207.metrics.restoration import l1, mse, psnr_of
@@ -66,6 +67,7 @@ def score_vectors(
     test_vectors: Vectors,
     learn: ImageSet,
     test: ImageSet,
+    classes: Sequence[str],
     search: Search,
     tell: Callable[[str], None],
 ) -> tuple[dict[str, Partition], dict[str, Any]]:
@@ -84,24 +86,31 @@ def score_vectors(
             clusterer.fit(*seen[0])
             found, sorted_later = (clusterer.predict(*views) for views in seen)
             partitions[name] = Partition(search.clusters, found, sorted_later, getattr(clusterer, "trust", {}))
-    scores = {"clusters": {name: score_partition(found, learn, test) for name, found in partitions.items()}}
+    scores = {"clusters": {name: score_partition(found, learn, test, classes) for name, found in partitions.items()}}
     if not search.probes:
         return partitions, scores | {"probes": {}}
     from bs6207.latent.probes import probe  # and with it scikit-learn, which only the processes need
 
-    probed = probe(train_vectors, learn.labels, test_vectors, test.labels, test.flat)
+    labels = (None, None) if unscored(learn, test) else (learn.labels, test.labels)
+    probed = probe(train_vectors, labels[0], test_vectors, labels[1], test.flat)
     return partitions, scores | {"probes": probed}
 
 
-def score_partition(found: Partition, learn: ImageSet, test: ImageSet) -> dict[str, Any]:
+def score_partition(found: Partition, learn: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
     """How well clusters agree with the classes: named on the training images, scored on the test images.
 
-    Without labels only the clusters' sizes are known, and what the clusterer itself says of them.
+    Without labels, or with one class only, no score is known, but the clusters' sizes and what the clusterer itself
+    says of them are.
+
+    Args:
+        classes: the names, by label.
     """
     facts: dict[str, Any] = {"sizes": sizes(found.test, found.count)} | ({"trust": found.trust} if found.trust else {})
-    if learn.labels is None or test.labels is None:
-        return facts
-    naming = match_clusters(found.train, learn.labels)
-    facts["names"] = [naming.get(number) for number in range(found.count)]
-    facts["purity"] = purity(found.test, test.labels, majority_classes(found.train, learn.labels))
-    return facts | score_clusters(found.test, test.labels, naming)
+    if learn.labels is not None and test.labels is not None:
+        naming = match_clusters(found.train, learn.labels)
+        labels = [naming.get(number) for number in range(found.count)]
+        facts |= {"names": labels, "class_names": [None if label is None else classes[label] for label in labels]}
+        if not unscored(learn, test):
+            facts["purity"] = purity(found.test, test.labels, majority_classes(found.train, learn.labels))
+            return facts | score_clusters(found.test, test.labels, naming)
+    return facts | dict.fromkeys(("purity", "accuracy", "nmi", "ari"))

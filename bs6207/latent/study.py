@@ -97,7 +97,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
     restored = reconstruct(model, test).cpu().numpy()
     train_latents, latents = encode(model, pixels), encode(model, test)
     partitions, scores = score_vectors(
-        train_latents.numpy(), latents.numpy(), learn, data.test, task.search, progress.tell
+        train_latents.numpy(), latents.numpy(), learn, data.test, data.classes, task.search, progress.tell
     )
     progress.step(f"dim {dim}, clustered")
 
@@ -139,7 +139,7 @@ def plane_places(latents: torch.Tensor) -> torch.Tensor:
 
 def study_pixels(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Baseline:
     """Clusters and probes of the images as they are."""
-    _, scores = score_vectors(learn.flat, data.test.flat, learn, data.test, task.search, progress.tell)
+    _, scores = score_vectors(learn.flat, data.test.flat, learn, data.test, data.classes, task.search, progress.tell)
     progress.step("raw pixels")
     return Baseline("pixels", task.seed, scores)
 
@@ -152,7 +152,7 @@ def study_components(task: Task, learn: ImageSet, data: DataSet, progress: Steps
     scores: dict[int, dict[str, Any]] = {}
     for dim in task.dims:
         codes, test_codes = all_codes[:, :dim].copy(), all_test_codes[:, :dim].copy()
-        _, found = score_vectors(codes, test_codes, learn, test, task.search, progress.tell)
+        _, found = score_vectors(codes, test_codes, learn, test, data.classes, task.search, progress.tell)
         scores[dim] = score_images(test.unit_pixels, components.decode(test_codes, test.image_shape)) | found
         progress.step(f"PCA {dim}")
     return Baseline("pca", task.seed, scores)

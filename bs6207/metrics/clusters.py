@@ -45,7 +45,7 @@ def score_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64], namin
         naming: from `match_clusters` on the training images.
 
     Returns:
-        accuracy: share of images whose cluster bears the name of their class; chance is about 0.1 for ten classes.
+        accuracy: share of images whose cluster bears the name of their class; see `chance`.
             The naming is one to one: where there are more clusters than classes, the images of the unnamed clusters
             count as wrong, where there are fewer, those of the classes left over. `purity` forgives the first.
         nmi: normalized mutual information, arithmetic mean; ari: adjusted Rand index, 0 for random clusters.
@@ -56,6 +56,26 @@ def score_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64], namin
         "accuracy": share_named_right(clusters, labels, naming),
         "nmi": float(normalized_mutual_info_score(labels, clusters)),
         "ari": float(adjusted_rand_score(labels, clusters)),
+    }
+
+
+def chance(count: int, train_labels: NDArray[np.int64], test_labels: NDArray[np.int64]) -> dict[str, float]:
+    """What accuracy clusters that know nothing have.
+
+    Args:
+        count: of the clusters.
+        train_labels, test_labels: [N], [M]; clusters are named on the former and scored on the latter.
+
+    Returns:
+        random: expected of clusters drawn for each image, all equally likely. One cluster in `count` bears the name of
+            an image's class, or none if there are fewer clusters than classes: then the most frequent ones are named.
+        one: of one cluster for all images, the share of the most frequent class.
+    """
+    classes, counts = np.unique(train_labels, return_counts=True)
+    frequent = classes[np.argsort(-counts, kind="stable")]
+    return {
+        "random": float(np.isin(test_labels, frequent[:count]).mean() / count),
+        "one": float((test_labels == frequent[0]).mean()),
     }
 
 

@@ -152,7 +152,7 @@ def sizes(run: RunFolder) -> list[list[str]]:
     baselines = run.metrics.get("baselines", {})
     pca = baselines.get("pca", {})
     clusterers = list(cells[0][1].get("clusters", {}))
-    has_labels = any("accuracy" in one for one in cells[0][1].get("clusters", {}).values())
+    has_labels = any(one.get("accuracy") is not None for one in cells[0][1].get("clusters", {}).values())
     scores = [(name, key) for name in clusterers for key in ("accuracy", "nmi", "ari")] if has_labels else []
     headings = ["numbers", "L1", "PCA L1", "PSNR dB"]
     for name, key in scores:

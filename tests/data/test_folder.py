@@ -75,6 +75,7 @@ def test_classes_are_sub_folders_in_sorted_order_and_the_split_is_random_but_fix
         "validation": 10,
         "test": 20,
         "classes": 2,
+        "class_names": ["a", "b"],
         "image_shape": [1, 4, 5],
         "sha256": data.sha256,
     }

@@ -204,6 +204,7 @@ def test_a_data_set_is_found_in_the_users_folder_as_it_is_or_as_torchvision_leav
         "validation": 5,
         "test": 10,
         "classes": 10,
+        "class_names": list(PUBLISHED[name].classes),
         "image_shape": [1, 28, 28],
         "sha256": data.sha256,
     }

@@ -1,5 +1,7 @@
 """What the numbers of the deblur experiment are said to mean."""
 
+import math
+
 import pytest
 
 from bs6207.deblur.answer import (
@@ -38,7 +40,7 @@ def made(**changes):
         "conditions": conditions,
         "clear": {"1.0": {"heldout_clear": 0.99, "digit_accuracy": 0.98}},
         "clarity": {"chosen": 0.7, "clear_score": 2.5, "validation": [{"weight": 0.7, "heldout_score": 2.6}]},
-        "data": {"scored": 1000, "name": "mnist", "train": 49500, "validation": 5000},
+        "data": {"scored": 1000, "name": "mnist", "train": 49500, "validation": 5000, "only_in_test": []},
     } | changes
 
 
@@ -85,6 +87,25 @@ def test_a_missing_judge_is_told(accuracy, two_sample, told):
     assert bool(told) == bool(sentences := [*judge_sentences(metrics)])
     assert told in " ".join(sentences)
     assert ("two-sample" in next(iter(disc_sentences(metrics, SETTINGS)))) == (two_sample is not None)
+
+
+def test_classes_that_the_classifier_never_saw_are_told():
+    metrics = made()
+    metrics["data"] |= {"only_in_test": ["a\nb", "c"], "images_of_only_in_test": 30}
+    assert "No training image shows a b, c, so 30 of the 1000 test images count as wrong" in " ".join(
+        remarks(metrics, SETTINGS)
+    )
+
+
+def test_what_has_no_number_is_not_told():
+    metrics = made()
+    for name in ("l1", "l1_disc"):
+        metrics["restorers"][name]["1.0"] = scored(math.inf, 0.0, math.nan, None)
+    assert next(iter(disc_sentences(metrics, SETTINGS))) == (
+        "At sigma 1 disc_net changes nothing that is measured: both are as the truth."
+    )
+    metrics["restorers"]["l1"]["1.0"] = scored(30, 0.01, math.nan, None)
+    assert "changes L1 by -100.0%." in next(iter(disc_sentences(metrics, SETTINGS)))
 
 
 def test_the_frontier_and_the_reason_of_the_clarity_are_told():

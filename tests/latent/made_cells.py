@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from bs6207.data.images import DataSet, ImageSet
+from bs6207.data.images import DataSet, ImageSet, on_one_side
 from bs6207.experiment import Weights
-from bs6207.latent.classes import DIGITS
-from bs6207.latent.experiment import agreements
+from bs6207.latent.classes import DIGITS, unscored
+from bs6207.latent.experiment import agreements, guessed
 from bs6207.latent.pieces import PLANE_SIDE, SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
 from bs6207.latent.scores import Partition, constant_images, score_constants, score_images, score_partition
 from bs6207.latent.settings import LatentSettings
@@ -42,7 +42,7 @@ def made(
     def scored(dim: int, partitions: Mapping[str, Partition]) -> dict[str, Any]:
         guess = np.clip(part.unit_pixels + random.normal(0, 0.3 / dim, pixels.shape), 0, 1).astype(np.float32)
         return score_images(part.unit_pixels, guess) | {
-            "clusters": {name: score_partition(found, part, part) for name, found in partitions.items()}
+            "clusters": {name: score_partition(found, part, part, names) for name, found in partitions.items()}
         }
 
     cells = []
@@ -86,7 +86,9 @@ def made(
             "pixels": over_seeds({0: {"clusters": scored(1, baseline)["clusters"]}}),
             "pca": {dim: over_seeds({0: scored(dim, baseline)}) for dim in dims},
         },
-        "data": data.record(),
+        "data": data.record() | on_one_side(part, part, names),
+        "unscored": unscored(part, part),
+        "chance": guessed(part, part, count),
         "failed": [],
     }
     given = {"dims": [*dims], "data": "mnist-5k", "seeds": seeds, "clusterer": [*clusterers], "clusters": clusters}

@@ -197,7 +197,8 @@ def test_latents_are_written_with_their_labels_and_clusters():
     metrics, cells, data, settings = made((2, 5), seeds=2)
     result = report(metrics, cells, data, settings)
     written = np.load(io.BytesIO(result.files["latents_5.npz"]))
-    assert sorted(written) == ["clusters_kmeans", "labels", "latents"]
+    assert sorted(written) == ["classes", "clusters_kmeans", "labels", "latents"]
+    assert tuple(written["classes"]) == data.classes
     first = next(cell for cell in cells if (cell.dim, cell.seed) == (5, 0))
     np.testing.assert_array_equal(written["latents"], first.latents)
     np.testing.assert_array_equal(written["labels"], data.test.labels)
@@ -212,10 +213,41 @@ def test_images_without_labels_are_reported_without_scores():
     assert result.headline.columns == ("latent", "L1", "PCA L1", "PSNR dB")
     assert "no labels" in result.metrics["answer"]
     assert "agree most at" in result.metrics["answer"]
-    assert "labels" not in np.load(io.BytesIO(result.files["latents_5.npz"]))
+    assert not {"labels", "classes"} & {*np.load(io.BytesIO(result.files["latents_5.npz"]))}
     assert result.tables["clusters"].columns == ("dim", "seed", "clusterer", "cluster", "count")
     assert "class" not in result.tables["projections"].columns
-    assert not [sentence for sentence in result.remarks if "accuracy" in sentence.lower()]
+    assert [sentence for sentence in result.remarks if "accuracy" in sentence.lower()] == [result.metrics["answer"]]
+
+
+def test_one_class_is_no_claim():
+    metrics, cells, data, settings = made((2, 5), names=("only",), clusters=3)
+    result = report(metrics, cells, data, settings)
+    assert result.headline.columns == ("latent", "L1", "PCA L1", "PSNR dB")
+    assert "no accuracy, NMI or ARI, because all training images are of one class" in result.metrics["answer"]
+    assert "best:" not in result.metrics["answer"]
+    found = json.loads(strict_json(result.metrics))["cells"]["5"]["clusters"]["kmeans"]
+    assert found == {"accuracy": None, "ari": None, "nmi": None, "purity": None}
+    assert result.metrics["chance"] is None
+    assert result.tables["latents_2"].rows[0]["class"] == "only"
+
+
+def test_clusters_are_named_by_their_classes():
+    metrics = report(*made((5,), names=("10", "9"), clusters=3)).metrics
+    found = metrics["cells"][5]["seeds"][0]["clusters"]["kmeans"]
+    assert [None if label is None else metrics["data"]["class_names"][label] for label in found["names"]] == (
+        found["class_names"]
+    )
+    assert {*found["class_names"]} == {"10", "9", None}
+
+
+def test_classes_on_one_side_are_told():
+    metrics, cells, data, settings = made((5,), names=("cat", "d\nog", "eel"))
+    told = {"only_in_test": ["d\nog"], "images_of_only_in_test": 20, "only_in_train": ["eel"]}
+    remarks = report(metrics | {"data": metrics["data"] | told}, cells, data, settings).remarks
+    assert "No training image shows d og, so 20 of the 60 test images count as wrong in whatever cluster they are." in (
+        remarks
+    )
+    assert "No test image shows eel: clusters named after them are not tested." in remarks
 
 
 def test_classes_that_are_not_the_ten_digits_are_called_so():
@@ -223,7 +255,8 @@ def test_classes_that_are_not_the_ten_digits_are_called_so():
     assert noun(DIGITS) == "digit"
     assert {row["class"] for row in result.tables["latents_2"].rows} == {"shirt", "shoe"}
     assert "digit" not in " ".join(result.remarks)
-    assert "chance is about 0.5" in " ".join(result.remarks)
+    assert "chance is about 0.5, and" in " ".join(result.remarks)
+    assert "chance is about 0.1, and" in " ".join(report(*made((5,), names=("shirt", "shoe"), clusters=10)).remarks)
     assert class_names(made()[2]) == DIGITS
 
 

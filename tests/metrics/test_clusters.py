@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bs6207.metrics.clusters import agreement, majority_classes, match_clusters, purity, score_clusters, sizes
+from bs6207.metrics.clusters import agreement, chance, majority_classes, match_clusters, purity, score_clusters, sizes
 
 LABELS = np.repeat(np.arange(10), 30)
 
@@ -88,6 +88,24 @@ def test_purity_is_at_least_the_accuracy_and_the_share_of_the_largest_class(pair
     pure = purity(clusters, labels, majority_classes(clusters, labels))
     assert pure >= score_clusters(clusters, labels, match_clusters(clusters, labels))["accuracy"]
     assert pure >= np.bincount(labels).max() / len(labels)
+
+
+@pytest.mark.parametrize(
+    ("shares", "count"), [((1, 1), 2), ((1, 1), 10), ((9, 1), 2), ((5, 3, 2), 2), ((5, 3, 2), 5), ((1, 2, 3, 4), 1)]
+)
+def test_chance_is_what_random_clusters_reach(shares, count):
+    labels = np.repeat(np.arange(len(shares)), 2000 * np.array(shares) // sum(shares))
+    random = np.random.RandomState(0)
+    reached = []
+    for _ in range(20):
+        learned, tested = (random.randint(0, count, len(labels)) for _ in range(2))
+        reached.append(score_clusters(tested, labels, match_clusters(learned, labels))["accuracy"])
+    assert chance(count, labels, labels)["random"] == pytest.approx(np.mean(reached), abs=0.01)
+    assert chance(count, labels, labels)["one"] == max(shares) / sum(shares)
+
+
+def test_chance_knows_that_no_cluster_bears_the_name_of_an_unlearned_class():
+    assert chance(2, np.array([0, 0, 1]), np.array([0, 1, 2, 2])) == {"random": 0.25, "one": 0.25}
 
 
 def test_sizes_count_the_empty_clusters_and_refuse_others():
