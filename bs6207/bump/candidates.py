@@ -59,6 +59,7 @@ REASONS = [  # what the last line of an error matches, and what it means here
         "it differentiates the gradient (a Hessian), and here each slope is a plain number",
     ),
     (r"process group", "it needs several processes"),
+    (r"leaf Variable that requires grad", "its steps are to be differentiable, and here nothing differentiates them"),
     (
         r"^(?!.*step\(\)).*missing 1 required .*: '(\w*optim\w*)'$",
         r"it needs '\1'; add --set \1=package.module:Class, as in --set \1=torch.optim:SGD",

@@ -15,7 +15,7 @@ from bs6207.bump import figures
 from bs6207.bump.candidates import candidate, sources
 from bs6207.bump.certificate import certify
 from bs6207.bump.descent import Candidate, Terrain, descend
-from bs6207.bump.diagram import PhaseDiagram, draw_tile, find_all, joined
+from bs6207.bump.diagram import FindSummit, PhaseDiagram, draw_tile, find_all, joined
 from bs6207.bump.envelope import Summits
 from bs6207.bump.exact import exact_summit
 from bs6207.bump.foreign import last_line
@@ -164,7 +164,7 @@ def study(walker: Candidate, settings: BumpSettings, tell: Tell = in_silence) ->
     if settings.scan and found.h_max is not None:
         metrics["scan"] = scanned(real_height(metrics), settings.scan)
     if settings.band:
-        metrics["band"] = band(walker, settings)
+        metrics["band"] = band(walker, settings, tell)
     in_valley = walk_of(walker, settings, min(settings.steps, VALLEY_STEPS))(valley(settings))
     return Study(metrics, walk(settings.landscape_of(settings.height)), in_valley)
 
@@ -244,12 +244,19 @@ def exact_answer(walker: Candidate, settings: BumpSettings, steps: int) -> dict[
         return {"reason": str(refusal)}
 
 
-def band(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
+def band(walker: Candidate, settings: BumpSettings, tell: Tell) -> dict[str, Any]:
     """h_max over one step of L, from `distance` to `distance` + lr: least, median and greatest."""
     first, last = settings.distance, settings.distance + walker.given.get("lr", LR)
     distances = np.linspace(first, last, BAND_POINTS, endpoint=False)
+    cells = 0
+
+    def done(more: int) -> None:
+        nonlocal cells
+        cells += more
+        tell(f"distance {cells} of {BAND_POINTS}")
+
     found = find_all(
-        walker.name, plain(walker, settings), {"distance": distances}, settings.steps, asker(walker, settings)
+        walker.name, plain(walker, settings), {"distance": distances}, settings.steps, asker(walker, settings), done
     )
     heights = found.h_max[np.isfinite(found.h_max)]
     low, middle, high = np.quantile(heights, (0, 0.5, 1)) if heights.size else (None,) * 3
@@ -267,9 +274,8 @@ def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Steps
             progress.step(f"{walker.name} over {over}")
         cells += more
 
-    return draw_tile(
-        walker.name, settings.axes, part, plain(walker, settings), settings.steps, asker(walker, settings), done
-    )
+    ask = asker(walker, settings, lambda doing: progress.tell(f"{walker.name} over {over}, {doing}"))
+    return draw_tile(walker.name, settings.axes, part, plain(walker, settings), settings.steps, ask, done)
 
 
 def noisy(walker: Candidate, settings: BumpSettings, progress: Steps) -> Survival:
@@ -290,12 +296,12 @@ def plain(walker: Candidate, settings: BumpSettings) -> dict[str, Any]:
     return walker.hyperparameters | {"distance": settings.distance, "up_slope": settings.up_slope}
 
 
-def asker(walker: Candidate, settings: BumpSettings) -> Callable[..., tuple[float | None, int, float]]:
+def asker(walker: Candidate, settings: BumpSettings, tell: Tell = in_silence) -> FindSummit:
     """The threshold through torch, as a function of the settings that vary."""
 
     def find_summit(**varied: float) -> tuple[float | None, int, float]:
         changed = settings.model_copy(update=varied)
-        found = find_threshold(candidate(walker.name, changed), changed)
+        found = find_threshold(candidate(walker.name, changed), changed, tell)
         return found.h_max, found.step, found.margin
 
     return find_summit

@@ -221,6 +221,9 @@ def sweep(diagrams: Sequence[PhaseDiagram]) -> Figure:
     axes.set_ylabel("tallest bump escaped, h_max (units of x)")
     axes.set_ylim(bottom=0)
     called = [clipped(diagram.optimizer, MOST_LETTERS) for diagram in diagrams]
+    if any(diagram.is_tie.any() for diagram in diagrams):
+        called.append("rounding decides")
+        lines += axes.plot([], [], "x", color=MUTED, markersize=7)
     legend_of(called, lines, figure, loc="outside right upper", fontsize=8)
     return figure
 

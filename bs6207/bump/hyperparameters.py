@@ -82,7 +82,7 @@ def read_value(keyword: str, text: str, parameter: inspect.Parameter | None) -> 
         return int(value)
     if str in kinds:
         return text
-    wanted = " or ".join(CALLED[kind] for kind in CALLED if kind in kinds)
+    wanted = " or ".join(CALLED[kind] for kind in CALLED if kind in kinds and not (kind is int and float in kinds))
     raise SettingsError(f"--set {keyword} must be {wanted}, not {shorten(text)}")
 
 

@@ -237,10 +237,10 @@ class BumpSettings(Settings):
             raise ValueError("--up-slope goes with triangles; a gaussian bump has --bump-width")
         if self.landscape != "triangle" and (self.band or self.sweep or self.noise or self.exact or self.scan):
             raise ValueError("--band, --sweep, --noise, --exact and --scan go with --landscape triangle")
-        if self.exact and not is_exact_possible(self):
-            raise ValueError("--exact is for slopes of -1 and +1 and knows no --set; leave out --set and --up-slope")
-        if self.set and self.noise:
-            raise ValueError("--noise knows nothing of the keywords of --set; leave one of them out")
+        if self.exact and self.up_slope != 1:
+            raise ValueError("--exact is for slopes of -1 and +1; leave --up-slope at 1")
+        if self.set and (self.exact or self.noise):
+            raise ValueError("--exact and --noise know nothing of the keywords of --set; leave one of them out")
         if self.noise and (unknown := [name for name in self.names if name not in NOISY]):
             raise ValueError(f"--noise: no noisy paths for {unknown[0]}; choose from {', '.join(NOISY)}")
         for axis in self.axes:
@@ -272,7 +272,7 @@ class BumpSettings(Settings):
 
 
 def is_exact_possible(settings: BumpSettings) -> bool:
-    """Whether --exact goes with the other settings; some optimizers it cannot follow all the same."""
+    """Whether --exact goes with the other settings, see `fits_together`; some optimizers it cannot follow even so."""
     return settings.landscape == "triangle" and settings.up_slope == 1 and not settings.set
 
 

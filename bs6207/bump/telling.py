@@ -62,8 +62,8 @@ def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], setti
         heights = (
             "no bump is reached" if plane["high"] is None else f"h_max from {plane['low']:.4g} to {plane['high']:.4g}"
         )
-        figure = "phase_diagram_*.png" if "columns" in plane else "sweep.png"
-        sentences.append(f"{over}: {heights}, in {figure} and phase_diagram_*.npz.")
+        files = "phase_diagram_*.png and .npz" if "columns" in plane else "sweep.png and phase_diagram_*.npz"
+        sentences.append(f"{over}: {heights}, in {files}.")
     for name, curve in metrics.get("noise", {}).items():
         heights = ", ".join(f"{key} {curve[key]['height']:.4g}" for key in ("h90", "h50", "h10"))
         sentences.append(

@@ -211,7 +211,6 @@ def test_curves_of_many_optimizers_differ_in_colour_and_are_named():
     axes = read_sweep(["lr=0.01:1:5:log"])
     curves = [draw_diagram("adam", axes, BASE | ADAM, 50, None) for _ in range(9)]
     figure = sweep(curves)
-    lines = figure.axes[0].get_lines()[::2]
-    assert len({line.get_color() for line in lines}) == 9
+    assert len({line.get_color() for line in figure.axes[0].get_lines()[:18:2]}) == 9
     assert figure.axes[0].get_xscale() == "log"
     assert render(figure, "png").startswith(b"\x89PNG")
