@@ -44,6 +44,8 @@ def principal_components(images: ImageSet, count: int) -> Components:
 
     flat = images.flat
     solver = "covariance_eigh" if flat.shape[1] <= EXACT_UP_TO else "randomized"
-    with threadpool_limits(1):  # the order in which threads add up would change the last digits
+    # One thread, as the order in which threads add up would change the last digits; and of images that are all alike
+    # scikit-learn divides a variance of 0 by itself.
+    with threadpool_limits(1), np.errstate(invalid="ignore"):
         pca = PCA(count, svd_solver=solver, random_state=0).fit(flat)
     return Components(pca.mean_, pca.components_)

@@ -1,5 +1,7 @@
 """How close an image is to what it should be."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,9 +66,9 @@ def ssim(truth: Images, guess: Images) -> float:
 def sharpness(truth: Images, guess: Images) -> float:
     """How steep the edges are compared with the truth's: 1 as sharp, below 1 softer, above 1 over-sharp.
 
-    The ratio of the root mean squares of the differences between neighbouring pixels.
+    The ratio of the root mean squares of the differences between neighbouring pixels; NaN where the truth has no edges.
     """
-    return edge_strength(guess) / edge_strength(truth)
+    return edge_strength(guess) / (edge_strength(truth) or math.nan)
 
 
 def edge_strength(images: Images) -> float:

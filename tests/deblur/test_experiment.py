@@ -23,6 +23,7 @@ from bs6207.deblur.parts import APART, SMALLEST_SIDE, divide
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError, DivergenceError
 from bs6207.experiment import FACTS
+from bs6207.figures import render
 
 pytestmark = pytest.mark.xdist_group("deblur")  # its tests share what one of them has trained
 
@@ -123,6 +124,21 @@ def test_an_autoencoder_is_trained_in_place_of_the_unet_and_draws_digits():
     restorers = run(settings, Watched()).metrics["restorers"]
     assert "autoencoder" not in restorers
     assert restorers["l1"]["1.5"]["l1"] < 0.8 * restorers["identity"]["1.5"]["l1"]
+
+
+def test_images_without_an_edge_come_to_a_result(tmp_path):
+    for place in range(40):
+        Image.new("L", (9, 8)).save(tmp_path / f"{place}.png")
+    settings = DeblurSettings(data=str(tmp_path), epochs=3, noise=0.0, test_sigmas=[1.5], test_images=10)
+    result = run(settings, Watched())
+    assert result.metrics["restorers"]["identity"]["1.5"]["l1"] == 0
+    assert all(np.isnan(one["1.5"]["sharpness"]) for one in result.metrics["restorers"].values())
+    assert "nan" not in " ".join(map(str, result.remarks)).lower()
+    assert "nan" not in str(result.headline.rows)
+    for draw in result.figures.values():
+        assert draw()
+    for name in ("perception", "disc_scores"):
+        assert render(result.figures[name](), "svg")
 
 
 def test_images_too_small_to_be_scored_are_refused(tmp_path):

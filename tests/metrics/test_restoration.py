@@ -1,5 +1,7 @@
 """Image scores against values known on paper and against scikit-image."""
 
+import math
+
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
@@ -29,6 +31,11 @@ def test_equal_images_are_perfect():
     assert psnr_per_image(SHARP, SHARP) == float("inf")
     assert ssim(SHARP, SHARP) == pytest.approx(1)
     assert sharpness(SHARP, SHARP) == 1
+
+
+def test_where_there_are_no_edges_nothing_is_as_sharp_or_not():
+    assert math.isnan(sharpness(FLAT, FLAT))
+    assert math.isnan(sharpness(FLAT, SHARP[:2, :, :8, :8]))
 
 
 def test_half_the_contrast_is_half_as_sharp():
