@@ -164,6 +164,7 @@ def remarks(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequen
     ]
     return [
         *sentences,
+        *(f"Left out: {reason}." for reason in metrics["left_out"].values()),
         *on_failures(metrics["failed"]),
         *on_starts(cells),
         *on_pca(metrics, clusterers if names else ()),

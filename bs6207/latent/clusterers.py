@@ -118,12 +118,14 @@ class SpectralOfPart:
         from sklearn.cluster import SpectralClustering
         from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
+        from bs6207.metrics.clusters import many_classes_are_fine
+
         some = part(vectors, SPECTRAL_VECTORS, self.seed)
         near = kneighbors_graph(some, min(GRAPH_NEIGHBOURS, len(some)), include_self=True)
         graph = connected(0.5 * (near + near.T), some)
-        with stopping_early_is_fine():
+        with stopping_early_is_fine(), many_classes_are_fine():
             clusters = SpectralClustering(self.count, affinity="precomputed", random_state=self.seed).fit_predict(graph)
-        self.voters = KNeighborsClassifier(min(VOTERS, len(some))).fit(some, clusters.astype("int64"))
+            self.voters = KNeighborsClassifier(min(VOTERS, len(some))).fit(some, clusters.astype("int64"))
         return self
 
     def predict(self, vectors: Vectors) -> Clusters:
@@ -178,6 +180,17 @@ CLUSTERERS: dict[str, Callable[[int, int], Clusterer]] = {
 
 SEES_IMAGES = {"best"}  # clusterers whose `fit` and `predict` take the images, too
 EXTRAS = {"umap-gmm": "umap"}  # the extra a clusterer needs, named like the module it brings
+MORE_IMAGES = {"spectral": 1, "umap-gmm": 2}  # than clusters: the graph's eigenvectors must be fewer than the images
+FEWEST_CLUSTERS = {"best": 2}
+
+
+def hindrance(name: str, count: int, images: int) -> str | None:
+    """Why a clusterer cannot find `count` clusters in so many training images; None if it can."""
+    if count < (fewest := FEWEST_CLUSTERS.get(name, 1)):
+        return f"{name} needs {fewest} clusters or more, not {count}"
+    if images < (needed := count + MORE_IMAGES.get(name, 0)):
+        return f"{name} needs {needed} training images for {count} clusters, and there are {images}"
+    return None
 
 
 def part(vectors: Vectors, most: int, seed: int) -> Vectors:
@@ -247,8 +260,11 @@ def stopping_early_is_fine() -> Iterator[None]:
 
 @contextmanager
 def umap_quiet() -> Iterator[None]:
-    """Silences what UMAP and numba say of themselves: TensorFlow is missing, a name is deprecated."""
+    """Silences what UMAP and numba say of themselves: TensorFlow is missing, a name is deprecated, a start is random.
+
+    It starts at random where its graph's eigenvectors cannot be found, as of images that are all alike.
+    """
     with warnings.catch_warnings():
-        for category in (ImportWarning, FutureWarning, DeprecationWarning):
+        for category in (ImportWarning, FutureWarning, DeprecationWarning, UserWarning):
             warnings.simplefilter("ignore", category)
         yield

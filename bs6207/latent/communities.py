@@ -10,6 +10,8 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional
 
+from bs6207.latent.clusterers import stopping_early_is_fine
+
 NEIGHBOURS = 15  # in the graph of features, before it is made symmetric
 SMALLEST = 0.1  # of the mean size; a community below it is an outlier, not a cluster
 RESOLUTIONS, BISECTIONS = (0.01, 100.0), 20
@@ -64,7 +66,8 @@ def communities(features: Tensor, count: int, seed: int) -> NDArray[np.int64]:
         else:
             low = middle
     if best is None:
-        return KMeans(count, n_init=1, random_state=seed).fit_predict(features.numpy()).astype(np.int64)
+        with stopping_early_is_fine():
+            return KMeans(count, n_init=1, random_state=seed).fit_predict(features.numpy()).astype(np.int64)
     return merge(features, best, count)
 
 

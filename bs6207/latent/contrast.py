@@ -27,6 +27,7 @@ from torch.nn import functional
 from bs6207.devices import multiplies_in_bfloat16, prepare
 from bs6207.latent.communities import centres, communities, mutual_neighbours, nearest
 from bs6207.latent.distortion import SIDE, distort, occlude
+from bs6207.metrics.clusters import many_classes_are_fine
 
 LEARN_FROM = 20_000  # images with neighbours; searching more costs time by the square
 LATENT_NEIGHBOURS = 10
@@ -100,7 +101,8 @@ class ContrastiveClusters:
         self.report("communities")
         features = describe(self.network, pixels[chosen])
         partitions = [self.partition(features, random) for _ in range(PARTITIONS)]
-        alike = np.array([[adjusted_rand_score(one, other) for other in partitions] for one in partitions])
+        with many_classes_are_fine():
+            alike = np.array([[adjusted_rand_score(one, other) for other in partitions] for one in partitions])
         medoid = int(alike.sum(0).argmax())  # the one most like the others
         agreement = float(np.median(np.delete(alike[medoid], medoid)))
         first = partitions[medoid]
@@ -118,8 +120,12 @@ class ContrastiveClusters:
             return similarity(describe(self.network, resized(images)), self.names).argmax(1).numpy()
 
     def partition(self, features: Tensor, random: torch.Generator) -> NDArray[np.int64]:
-        """Clusters of all `features`, [N]: communities of a random part, and for the rest that of its nearest there."""
-        part = features[torch.randperm(len(features), generator=random)[: min(PARTITION_IMAGES, len(features) // 2)]]
+        """Clusters of all `features`, [N]: communities of a random part, and for the rest that of its nearest there.
+
+        The part is a half, or as many as there are clusters if that is more.
+        """
+        size = max(self.count, min(PARTITION_IMAGES, len(features) // 2))
+        part = features[torch.randperm(len(features), generator=random)[:size]]
         found = communities(part, self.count, self.seed)
         return found[nearest(features, part, 1)[:, 0].numpy()]
 

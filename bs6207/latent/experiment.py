@@ -16,12 +16,14 @@ from bs6207.data.sources import load, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, in_turn
 from bs6207.latent.classes import unscored
+from bs6207.latent.clusterers import hindrance
 from bs6207.latent.pieces import CONSTANTS, Baseline, Cell, Failure, Task
 from bs6207.latent.scores import Search, constant_images, score_constants
 from bs6207.latent.settings import LatentSettings
 from bs6207.metrics.clusters import agreement, chance
 from bs6207.metrics.seeds import over_seeds
 
+FEWEST_TO_LEARN = 2  # training images: of one there is nothing to tell apart
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
 
 
@@ -43,9 +45,14 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     constants = constant_images(learn)
     clusters = settings.clusters or class_count(learn)
     require_enough(learn, max(settings.dims), clusters)
+    hindrances = {name: hindrance(name, clusters, len(learn)) for name in settings.clusterer}
+    left_out = {name: reason for name, reason in hindrances.items() if reason}
+    clusterers = tuple(name for name in settings.clusterer if name not in left_out)
+    if not clusterers:
+        raise DataError(f"{' and '.join(left_out.values())}; give other --clusters or another --clusterer")
     floor = score_constants(constants, data.validation)[CONSTANTS[settings.loss]][settings.loss]
     floors = score_constants(constants, data.test)
-    tasks = plan(settings, clusters, floor, data.sha256)
+    tasks = plan(settings, clusterers, clusters, floor, data.sha256)
     progress.expect(sum(steps(task) for task in tasks.values()))
 
     outcomes = deal(do, tasks, progress, data.sha256, partial(import_module, "bs6207.latent.report"))
@@ -70,6 +77,7 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
             },
         },
         "data": data.record() | {"train": len(learn)} | on_one_side(learn, data.test, data.classes),
+        "left_out": left_out,
         "unscored": unscored(learn, data.test),
         "chance": guessed(learn, data.test, clusters),
         "failed": [{"dim": one.dim, "seed": one.seed, "reason": one.reason} for one in failures],
@@ -86,10 +94,16 @@ def do(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
     return study(task, progress)
 
 
-def plan(settings: LatentSettings, clusters: int, floor: float, sha256: str) -> dict[tuple[Any, ...], Task]:
-    """The independent pieces of work: by seed, and the autoencoders by size too."""
+def plan(
+    settings: LatentSettings, every: tuple[str, ...], clusters: int, floor: float, sha256: str
+) -> dict[tuple[Any, ...], Task]:
+    """The independent pieces of work: by seed, and the autoencoders by size too.
+
+    Args:
+        every: the clusterers that can find so many clusters.
+    """
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    every, dims = tuple(settings.clusterer), tuple(settings.dims)
+    dims = tuple(settings.dims)
 
     def task(kind: str, dims: tuple[int, ...], seed: int, clusterers: tuple[str, ...]) -> Task:
         return Task(kind, dims, Search(clusterers, clusters, seed, not settings.skip_probes), floor, sha256, settings)
@@ -131,6 +145,8 @@ def require_enough(learn: ImageSet, most: int, clusters: int) -> None:
     pixels = math.prod(learn.image_shape)
     if most > pixels:
         raise DataError(f"a latent of {most} numbers is larger than the {pixels} pixels of an image; lower --dims")
+    if len(learn) < FEWEST_TO_LEARN:
+        raise DataError(f"latent needs {FEWEST_TO_LEARN} training images, and there is one; give more")
     if most > len(learn):
         raise DataError(f"PCA with {most} components needs as many images, and there are {len(learn)}; lower --dims")
     if clusters > len(learn):

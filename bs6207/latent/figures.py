@@ -26,6 +26,7 @@ MOST_LABELLED = 12  # classes with their names among the points
 MOST_NAMED = 50  # classes in a legend
 MOST_CLUSTERS = 30  # rows of a cluster table
 MOST_NUMBERED = 25  # classes with a number in every cell of it
+LEAST_INCHES, MOST_INCHES = 0.3, 12.0  # height of a picture of images
 ACROSS = 60  # thumbnails side by side, if they stood shoulder to shoulder
 THUMBNAIL = 32  # most pixels of one, along a side
 MARKERS = "os^Dv"
@@ -240,11 +241,11 @@ def reconstructions(
     space = np.ones((max(2, originals.shape[2] // 6), width, 3))
     blocks = [part for number, (_, strip) in enumerate(lines) for part in ((space, strip) if number % 2 else (strip,))]
     whole = np.vstack(blocks)
-    figure, ((axes,),) = panels(1, 1, (7.4, 0.7 + 6 * len(whole) / width))
+    figure, ((axes,),) = panels(1, 1, (7.4, 0.7 + high(6 * len(whole) / width)))
     axes.imshow(whole, interpolation="nearest" if width < 600 else "antialiased")
     middles, below = [], 0
     for block in blocks:
-        if len(block) == height:
+        if block is not space:
             middles.append(below + height / 2)
         below += len(block)
     axes.set_yticks(middles, [label or "error" for label, _ in lines], size=7)
@@ -278,7 +279,7 @@ def walks(decoded: Mapping[int, NDArray[np.float32]], starts: Images, ends: Imag
         blocks[dim] = np.hstack([parts[0], gap, parts[1], gap, parts[2]])
     height, width = blocks[dims[0]].shape[:2]
     across = min(2, len(dims))
-    figure, axes = panels(-(-len(dims) // across), across, (4.2, 0.35 + 4 * height / width))
+    figure, axes = panels(-(-len(dims) // across), across, (4.2, 0.35 + high(4 * height / width)))
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (dim, block) in zip(axes.flat, blocks.items(), strict=False):
@@ -435,6 +436,11 @@ def few_of(dims: Sequence[int]) -> tuple[list[int], str]:
     left = [dim for dim in ordered if dim not in shown]
     listed = ", ".join(map(str, left[:8])) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
     return shown, f"not shown: {listed} numbers"
+
+
+def high(inches: float) -> float:
+    """A height that leaves room for words beside images however flat, and has an end however tall they are."""
+    return min(max(inches, LEAST_INCHES), MOST_INCHES)
 
 
 def montage(images: NDArray[Any], gap: int | None = None) -> NDArray[Any]:

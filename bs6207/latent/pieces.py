@@ -49,7 +49,8 @@ class Cell(Storable):
     """One autoencoder: what it scores on the test images, and what is drawn of it.
 
     Attributes:
-        scores: l1, mse, psnr, clusters, probes, best_epoch.
+        scores: l1, mse, psnr, clusters, probes, best_epoch, and beats_constant, whether it does clearly better than the
+            best constant image on validation images.
         history: a row per epoch.
         latents: float32, [N, dim], of the test images; `partitions` their clusters, [N], by clusterer.
         centroids: by clusterer, the decoded mean latent of each cluster, [clusters, C, H, W].
@@ -98,7 +99,6 @@ def shown_images(images: ImageSet) -> NDArray[np.int64]:
 
 def walk_ends(images: ImageSet) -> list[tuple[int, int]]:
     """Pairs of test images to walk between: the first of a class and the first of the next, as far as there are any."""
-    if images.labels is None:
-        return [(2 * place, 2 * place + 1) for place in range(min(WALKS, len(images) // 2))]
-    _, first = np.unique(images.labels, return_index=True)
-    return list(zip(first[0::2].tolist(), first[1::2].tolist(), strict=False))[:WALKS] or [(0, len(images) - 1)]
+    known = images.labels is not None
+    first = np.unique(images.labels, return_index=True)[1].tolist() if known else range(len(images))
+    return list(zip(first[0::2], first[1::2], strict=False))[:WALKS] or [(0, len(images) - 1)]

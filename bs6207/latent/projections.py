@@ -1,6 +1,5 @@
 """Latents of many numbers seen in a plane: by principal components, or by UMAP, a second model."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -8,9 +7,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bs6207.data.images import SPLIT_SEED
+from bs6207.latent.clusterers import umap_quiet
 
 MOST_POINTS = 2000  # images that are projected: more hide each other, and make the files large
 TINY = np.finfo(np.float64).tiny
+FEWEST = {"pca": 1, "umap": 4}  # images
 NEIGHBOURS = 15  # that UMAP keeps near, its default; fewer where there are no more images
 
 
@@ -32,15 +33,17 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
             return umap(latents, seed), None
         centred = latents - latents.mean(axis=0, dtype=np.float64)
         _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
-        places = centred @ axes[:2].T
+        places, shares = np.zeros((len(latents), 2)), np.zeros(2)  # of a single image there is one axis
+        places[:, : len(axes)] = centred @ axes[:2].T
         places *= np.sign(places[np.abs(places).argmax(0), [0, 1]])  # of the two directions always the same
-        return places.astype(np.float32), (lengths**2 / np.maximum((lengths**2).sum(), TINY))[:2].tolist()
+        shares[: len(axes)] = (lengths**2 / np.maximum((lengths**2).sum(), TINY))[:2]
+        return places.astype(np.float32), shares.tolist()
 
 
 def umap(latents: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     """UMAP's places in the plane, [N, 2]."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)  # a part of it nobody asked for
+    with umap_quiet():
         from umap import UMAP
-    model: Any = UMAP(n_neighbors=min(NEIGHBOURS, len(latents) - 1), random_state=seed, n_jobs=1)
-    return model.fit_transform(latents).astype(np.float32)
+
+        model: Any = UMAP(n_neighbors=min(NEIGHBOURS, len(latents) - 1), random_state=seed, n_jobs=1)
+        return model.fit_transform(latents).astype(np.float32)

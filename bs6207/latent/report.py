@@ -14,7 +14,7 @@ from bs6207.latent.answer import answer, remarks
 from bs6207.latent.classes import class_names, noun
 from bs6207.latent.model import file_name
 from bs6207.latent.pieces import Cell, shown_images, walk_ends
-from bs6207.latent.projections import drawn, project
+from bs6207.latent.projections import FEWEST, drawn, project
 from bs6207.latent.projector import projector_files
 from bs6207.latent.settings import LatentSettings
 
@@ -23,13 +23,20 @@ PLANE_PIXELS = 1_000_000  # of all test images that the page shows in the plane
 
 def report(metrics: dict[str, Any], cells: Sequence[Cell], data: DataSet, settings: LatentSettings) -> Result:
     """Tables, figures and sentences of the finished cells; what is drawn is the first seed of each latent size."""
-    names, clusterers = class_names(data), settings.clusterer
+    names, clusterers = class_names(data), [*cells[0].partitions]
     scored = () if metrics["unscored"] else names  # the classes that clusters are scored against
     first = {dim: next(cell for cell in cells if cell.dim == dim) for dim in metrics["cells"]}
     wide = {dim: cell for dim, cell in first.items() if dim > 2}
     chosen = drawn(len(data.test))
+    left_out = dict(metrics["left_out"])
+    if wide and len(chosen) < (fewest := FEWEST[settings.projection]):
+        wide = {}
+        left_out["projection"] = (
+            f"{settings.projection} needs {fewest} test images for a projection, and there are {len(chosen)}"
+        )
     planes = {dim: project(cell.latents[chosen], settings.projection, cell.seed) for dim, cell in wide.items()}
     metrics = metrics | {
+        "left_out": left_out,
         "answer": answer(metrics, clusterers, scored),
         "projections": {"method": settings.projection, "shares": {dim: shares for dim, (_, shares) in planes.items()}},
     }

@@ -51,6 +51,7 @@ def made(
             partitions = {name: sorted_out(0.3 + dim / (2 * max(dims))) for name in clusterers}
             scores = scored(dim, partitions) | {
                 "best_epoch": 2,
+                "beats_constant": True,
                 "probes": probes(random, dim, bool(names), with_probes),
             }
             history = [
@@ -87,6 +88,7 @@ def made(
             "pca": {dim: over_seeds({0: scored(dim, baseline)}) for dim in dims},
         },
         "data": data.record() | on_one_side(part, part, names),
+        "left_out": {},
         "unscored": unscored(part, part),
         "chance": guessed(part, part, count),
         "failed": [],

@@ -11,7 +11,16 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from bs6207.latent import clusterers, settings
-from bs6207.latent.clusterers import CLUSTERERS, EXTRAS, SEES_IMAGES, connected, part, principal_axes
+from bs6207.latent.clusterers import (
+    CLUSTERERS,
+    EXTRAS,
+    MORE_IMAGES,
+    SEES_IMAGES,
+    connected,
+    hindrance,
+    part,
+    principal_axes,
+)
 from bs6207.latent.settings import LatentSettings
 from bs6207.metrics.clusters import agreement, sizes
 
@@ -54,6 +63,18 @@ def test_every_clusterer_gives_the_same_answer_twice(name):
     assert np.array_equal(first, second)
     assert min(first) >= 0
     assert max(first) < 6
+
+
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+def test_as_few_vectors_as_a_clusterer_is_given_are_enough(name, alike):
+    for count in (2, 7):
+        fewest = count + MORE_IMAGES.get(name, 0)
+        assert hindrance(name, count, fewest) is None
+        assert f"needs {fewest} training images" in hindrance(name, count, fewest - 1)
+        vectors = np.random.RandomState(0).normal(size=(fewest, 3)).astype(np.float32)
+        vectors = np.zeros_like(vectors) if alike else vectors
+        assert max(CLUSTERERS[name](count, 0).fit(vectors).predict(vectors)) < count
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -138,11 +138,14 @@ def test_reconstructions_show_every_class_first():
         {"names": (), "clusters": 40},
         {"names": ("only",), "clusters": 2},
         {"image_shape": (3, 40, 24)},
+        {"image_shape": (1, 1, 64)},
+        {"image_shape": (1, 64, 1), "images": 1, "names": ("a", "b")},
+        {"image_shape": (1, 2, 2), "images": 2, "names": ()},
         {"dims": (1,)},
         {"dims": (2, 3, 5)},
         pytest.param({"dims": (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), "seeds": 2}, marks=pytest.mark.slow),
     ],
-    ids=["many classes", "no labels", "one class", "colour", "one number", "three sizes", "many sizes"],
+    ids="many classes,no labels,one class,colour,flat,one tall,two tiny,one number,three sizes,many sizes".split(","),
 )
 def test_whatever_the_images_are_figures_keep_to_their_size(shape):
     for name, draw in report(*made(**{"dims": (2, 5)} | shape)).figures.items():

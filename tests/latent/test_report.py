@@ -10,7 +10,7 @@ from latent.made_cells import changed, made
 from bs6207.console import fitting
 from bs6207.latent.answer import answer, on_pca, on_trust
 from bs6207.latent.classes import DIGITS, class_names, noun
-from bs6207.latent.projections import MOST_POINTS, drawn, project
+from bs6207.latent.projections import FEWEST, MOST_POINTS, drawn, project
 from bs6207.latent.report import report
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs import strict_json, to_csv
@@ -282,6 +282,21 @@ def test_umap_is_a_second_model_with_the_same_places_twice():
     one, two = (project(latents, "umap", 3)[0] for _ in range(2))
     assert one.shape == (60, 2)
     np.testing.assert_array_equal(one, two)
+
+
+def test_too_few_images_for_umap_leave_the_projection_out():
+    result = report(*made((2, 5), images=3, names=("a", "b"), projection="umap"))
+    reason = "umap needs 4 test images for a projection, and there are 3"
+    assert result.metrics["left_out"] == {"projection": reason}
+    assert f"Left out: {reason}." in result.remarks
+    assert "projection" not in result.figures
+    assert "projections" not in result.tables
+    assert project(np.ones((1, 3), np.float32), "pca", 0)[0].tolist() == [[0, 0]]
+
+
+@pytest.mark.xdist_group("umap")
+def test_umap_places_four_images():
+    assert np.isfinite(project(np.ones((FEWEST["umap"], 3), np.float32), "umap", 0)[0]).all()
 
 
 def test_a_clusterer_that_sees_the_images_is_told_apart():
