@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MOST_TOLD = 3  # failures of one run
+FEW_STEPS = 300  # of a training; on MNIST, with so many and a learning rate that suits, every network has learned much
 
 
 class UserError(Exception):
@@ -28,6 +29,19 @@ class FolderError(UserError):
 
 class DivergenceError(UserError):
     """A training whose loss is no longer a number, or no better than a constant image."""
+
+
+def after(steps: int, lr: float | None) -> str:
+    """The end of a sentence about a training that came to nothing: how long it was, and what to try.
+
+    Args:
+        lr: the learning rate, if the user has chosen it.
+    """
+    long = f"after {steps} steps" if steps > 1 else "after one step"
+    other = "another --lr" if lr is None else f"another --lr than {lr:g}"
+    if steps >= FEW_STEPS:
+        return f"{long}; try {other}, or more --epochs"
+    return f"{long} only; try more --epochs" + ("" if lr is None else f", or {other}")
 
 
 def together(reasons: Sequence[str]) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bs6207.data.batches import resident
+from bs6207.data.batches import resident, steps_per_epoch
 from bs6207.data.blur import blur_for_test
 from bs6207.data.sources import loaded, require_same
 from bs6207.deblur.classical import RIVALS, tune
@@ -18,7 +19,7 @@ from bs6207.deblur.parts import FOLLOWED_IMAGES, TEST_NOISE, VALIDATION_NOISE, P
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import FINE_TUNE, Watch, restore, scores_of, train_disc_net, train_restorer
 from bs6207.devices import choose_device, flush_denormals, keep_memory, prepare
-from bs6207.errors import DivergenceError
+from bs6207.errors import DivergenceError, after
 from bs6207.experiment import PieceSteps, Row, Steps, Storable
 from bs6207.metrics.restoration import Images, psnr_per_image
 
@@ -77,16 +78,31 @@ def train_on(
     watch = Watch(validator(net, parts, settings, device), progress)
     rows = train_restorer(net, pixels, epochs, lr, seed + OTHER_STREAM, weighted, disc_net, watch)
     trained = follow(net, f"{name}, last stage", seed, rows, progress)
-    # A U-Net starts from doing nothing; an autoencoder that has seen little may end below that and yet have learned.
-    sharp, blurred = followed(parts, settings)
-    what, beneath = ("blurred images as they are", blurred) if settings.arch == "unet" else ("black image", 0 * sharp)
-    reached, floor = trained.history[-1]["validation_psnr"], psnr_per_image(sharp, beneath)
+    what, floor = least_to_reach(parts, settings)
+    reached = trained.history[-1]["validation_psnr"]
     if name != "strong" and reached < floor < math.inf:  # strong is meant to go too far
+        steps = (settings.stages["l1"] + epochs) * steps_per_epoch(len(pixels), settings.batch_size)
+        chosen = None if settings.lr == type(settings).model_fields["lr"].default else settings.lr
         raise DivergenceError(
-            f"{name} ends at a validation PSNR of {reached:.2f} dB, below the {floor:.2f} dB of the {what}; try more "
-            f"--epochs or another --lr than {settings.lr:g}"
+            f"{name} ends at a validation PSNR of {reached:.2f} dB, below the {floor:.2f} dB of the {what}, "
+            f"{after(steps, chosen)}"
         )
     return replace(trained, disc=on_cpu(disc_net)) if disc_net else trained
+
+
+def least_to_reach(parts: Parts, settings: DeblurSettings) -> tuple[str, float]:
+    """The worst that takes no training, and its PSNR on the validation images: what ends below has learned nothing.
+
+    A restorer that only does harm has learned something, and its harm is told of.
+    """
+    sharp, blurred = followed(parts, settings)
+    mean = np.broadcast_to(parts.learn.unit_pixels.mean(axis=0), sharp.shape)
+    beneath = {"mean image": mean, "blurred images as they are": blurred}
+    if settings.arch == "autoencoder":  # which begins from nothing, and with L1 finds a black image first
+        beneath["black image"] = 0 * sharp
+    floors = {what: psnr_per_image(sharp, images) for what, images in beneath.items()}
+    what = min(floors, key=floors.__getitem__)
+    return what, floors[what]
 
 
 def train_disc(settings: DeblurSettings, seed: int, progress: PieceSteps) -> Trained:

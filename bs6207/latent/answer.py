@@ -166,6 +166,7 @@ def remarks(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequen
         *sentences,
         *(f"Left out: {reason}." for reason in metrics["left_out"].values()),
         *on_failures(metrics["failed"]),
+        *on_constants(cells),
         *on_starts(cells),
         *on_pca(metrics, clusterers if names else ()),
         *on_trust(cells),
@@ -189,6 +190,16 @@ def on_failures(failed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if failed:
         which = ", ".join(f"{numbers(one['dim'])} (seed {one['seed']})" for one in failed)
         yield f"Failed, and left out of every number here: {which}."
+
+
+def on_constants(cells: Mapping[int, Any]) -> Iterator[str]:
+    """The sizes at which there was little to learn."""
+    useless = [numbers(dim) for dim, cell in cells.items() if not cell["beats_constant"]]
+    if useless:
+        yield (
+            f"At {', '.join(useless)} the autoencoder does hardly better than a constant image on validation images: "
+            "there are too few training images, or so few numbers say nothing of them."
+        )
 
 
 def on_starts(cells: Mapping[int, Any]) -> Iterator[str]:

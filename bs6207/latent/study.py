@@ -1,5 +1,6 @@
 """The independent pieces of the latent experiment: one autoencoder with one seed, or one baseline with one seed."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -7,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bs6207.data.batches import resident
+from bs6207.data.batches import resident, steps_per_epoch
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import loaded, require_same
 from bs6207.devices import choose_device, choose_precision, flush_denormals, keep_memory, prepare
-from bs6207.errors import DivergenceError
+from bs6207.errors import DivergenceError, after
 from bs6207.experiment import PieceSteps, Row, Steps
+from bs6207.latent.answer import numbers
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.components import principal_components
 from bs6207.latent.model import saved
@@ -27,8 +29,9 @@ from bs6207.latent.pieces import (
     shown_images,
     walk_ends,
 )
-from bs6207.latent.scores import Partition, score_images, score_vectors
+from bs6207.latent.scores import Partition, constant_images, score_constants, score_images, score_vectors
 from bs6207.latent.training import decode, encode, reconstruct, train
+from bs6207.metrics.restoration import mse
 
 NOTHING_LEARNED = 0.955  # of the median image's L1; on MNIST that is 0.12, where networks sit that see black only
 
@@ -48,14 +51,14 @@ def study(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
     try:
         return study_autoencoder(task, learn, data, progress)
     except DivergenceError as failure:
-        return Failure(task.dims[0], task.seed, f"{task.dims[0]} numbers, seed {task.seed}: {failure}")
+        return Failure(task.dims[0], task.seed, f"{numbers(task.dims[0])}, seed {task.seed}: {failure}")
 
 
 def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: PieceSteps) -> Cell:
     """Train one autoencoder, then score it on the test images.
 
     Raises:
-        DivergenceError: it ends hardly better than a constant image, that is, it has learned nothing.
+        DivergenceError: it ends hardly better than a constant image, and there was something to learn.
     """
     settings, (dim,) = task.settings, task.dims
     device = choose_device(settings.device)
@@ -87,14 +90,17 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
         progress.record(history[-1])
         progress.step(f"dim {dim}, epoch {epoch.number}, validation L1 {epoch.validation_l1:.4f}")
     reached = epoch.validation_l1 if settings.loss == "l1" else epoch.validation_mse
-    if reached > NOTHING_LEARNED * task.floor:
+    beats_constant = reached <= NOTHING_LEARNED * task.floor
+    constant = CONSTANTS[settings.loss]
+    if not beats_constant and has_learned_nothing(learn, dim, constant, epoch.train_l1):
+        steps = settings.epochs * steps_per_epoch(len(learn), recipe.batch_size)
         raise DivergenceError(
-            f"it ends at a validation {settings.loss.upper()} of {reached:.4f}, hardly better than the "
-            f"{CONSTANTS[settings.loss]} image ({task.floor:.4f}); try more --epochs or another --lr than "
-            f"{recipe.lr:.3g}"
+            f"it ends at a validation {settings.loss.upper()} of {reached:.4f}, hardly better than the {constant} "
+            f"image ({task.floor:.4f}), {after(steps, settings.lr)}"
         )
 
     restored = reconstruct(model, test).cpu().numpy()
+    ends = {"best_epoch": epoch.best, "beats_constant": beats_constant}
     train_latents, latents = encode(model, pixels), encode(model, test)
     partitions, scores = score_vectors(
         train_latents.numpy(), latents.numpy(), learn, data.test, data.classes, task.search, progress.tell
@@ -107,7 +113,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
     return Cell(
         dim,
         task.seed,
-        {"best_epoch": epoch.best} | score_images(data.test.unit_pixels, restored) | scores,
+        ends | score_images(data.test.unit_pixels, restored) | scores,
         history,
         latents.numpy(),
         {name: found.test for name, found in partitions.items()},
@@ -117,6 +123,24 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
         saved(model, dim, recipe, settings.arch, learn.image_shape),
         decoded(plane_places(latents)).reshape(PLANE_SIDE, PLANE_SIDE, *learn.image_shape) if dim == 2 else None,
     )
+
+
+def has_learned_nothing(learn: ImageSet, dim: int, constant: str, train_l1: float) -> bool:
+    """Whether an autoencoder knows no more of its own training images than a constant image does, and could.
+
+    How much can be known, as many principal components tell: their gain over the mean image, as root mean squared
+    errors. Half of that will do for L1, and so will `NOTHING_LEARNED`. Of images that are all alike, or of noise in a
+    few numbers, there is nothing to know.
+
+    Args:
+        constant: of `constant_images`, the one to beat.
+        train_l1: of the last epoch.
+    """
+    truth, constants = learn.unit_pixels, score_constants(constant_images(learn), learn)
+    components = principal_components(learn, dim)
+    left = mse(truth, components.decode(components.encode(learn), learn.image_shape))
+    gain = 1 - math.sqrt(left / constants["mean"]["mse"]) if constants["mean"]["mse"] else 0.0
+    return gain > 0 and train_l1 > max(NOTHING_LEARNED, 1 - gain / 2) * constants[constant]["l1"]
 
 
 def means(latents: torch.Tensor, found: Partition) -> torch.Tensor:

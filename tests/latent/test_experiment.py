@@ -12,7 +12,7 @@ from conftest import Watched
 from bs6207 import latent
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
-from bs6207.errors import DataError, FolderError
+from bs6207.errors import DataError, FolderError, after
 from bs6207.latent import experiment, study
 from bs6207.latent.experiment import run
 from bs6207.latent.settings import LatentSettings
@@ -174,6 +174,73 @@ def test_a_size_that_learns_nothing_fails_and_the_others_are_kept(monkeypatch):
     assert list(result.metrics["cells"]) == [5]
     assert result.metrics["failed"][0]["dim"] == 2
     assert "hardly better than the median image" in result.failures[0]
+
+
+def given(monkeypatch, pixels, labels, test=None):
+    """A data set of these images, which are for validation and test too unless there are others for the test."""
+    names = tuple(f"class {label}" for label in range(max(labels) + 1))
+    part = ImageSet(np.asarray(pixels, np.uint8), np.array(labels))
+    data = DataSet("made", part, part, test or part, "", names)
+    monkeypatch.setattr(experiment, "load", lambda name, note: data)
+    monkeypatch.setattr(study, "loaded", lambda name: data)
+
+
+def noise(*shape):
+    return np.random.RandomState(0).randint(0, 256, shape)
+
+
+@pytest.mark.parametrize("level", [0, 100])
+def test_images_that_are_all_alike_come_to_a_result(monkeypatch, level):
+    given(monkeypatch, np.full((30, 1, 5, 4), level), [0, 1] * 15)
+    result = run(LatentSettings(dims=[2], data="mnist-5k", epochs=2, clusterer=["kmeans", "spectral"]), Watched())
+    assert result.metrics["failed"] == []
+    assert result.metrics["cells"][2]["beats_constant"] is False
+    assert result.metrics["baselines"]["median"]["l1"] == 0
+    assert result.metrics["baselines"]["pca"][2]["l1"] < 1e-6
+    assert "At 2 numbers the autoencoder does hardly better than a constant image" in " ".join(result.remarks)
+    assert "projection" not in result.metrics["left_out"]
+
+
+def test_few_or_tiny_images_that_are_learned_are_a_result(monkeypatch):
+    given(monkeypatch, noise(10, 1, 2, 2), [0, 1] * 5, ImageSet(np.full((4, 1, 2, 2), 9, np.uint8), np.arange(4) % 2))
+    result = run(LatentSettings(dims=[2], data="mnist-5k", epochs=60, skip_probes=True), Watched())
+    assert result.failures == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "lr", "said"),
+    [
+        (1, None, "after one step only; try more --epochs"),
+        (20, 0.1, "after 20 steps only; try more --epochs, or another --lr than 0.1"),
+        (1000, None, "after 1000 steps; try another --lr, or more --epochs"),
+        (1000, 0.1, "after 1000 steps; try another --lr than 0.1, or more --epochs"),
+    ],
+)
+def test_advice_fits_the_cause(steps, lr, said):
+    assert after(steps, lr) == said
+
+
+def test_a_clusterer_that_has_too_few_images_is_left_out_and_the_others_are_kept(monkeypatch):
+    given(monkeypatch, noise(12, 1, 4, 4), range(12))
+    settings = LatentSettings(dims=[2], data="mnist-5k", epochs=40, clusterer=["spectral", "gmm", "kmeans"])
+    result = run(settings, Watched())
+    reason = "spectral needs 13 training images for 12 clusters, and there are 12"
+    assert result.metrics["left_out"] == {"spectral": reason}
+    assert [*result.metrics["cells"][2]["clusters"]] == ["gmm", "kmeans"]
+    assert f"Left out: {reason}." in result.remarks
+    assert result.settings.clusterer == settings.clusterer  # its record runs the same again
+
+
+def test_where_no_clusterer_is_left_the_run_is_refused_before_any_training(monkeypatch):
+    given(monkeypatch, noise(12, 1, 4, 4), [0] * 12)
+    with pytest.raises(DataError, match="best needs 2 clusters or more, not 1; give other --clusters or another"):
+        run(LatentSettings(dims=[2], data="mnist-5k", clusterer=["best"]), Watched())
+
+
+def test_one_training_image_is_refused(monkeypatch):
+    given(monkeypatch, noise(1, 1, 4, 4), [0])
+    with pytest.raises(DataError, match="latent needs 2 training images"):
+        run(LatentSettings(dims=[1], data="mnist-5k"), Watched())
 
 
 def test_a_saved_autoencoder_encodes_and_decodes_as_it_did(finished, tmp_path):
