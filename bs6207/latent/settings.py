@@ -89,5 +89,8 @@ class LatentSettings(SweptSettings):
     def learns_from_enough_images(self) -> "LatentSettings":
         """PCA, the baseline at every size, has no more components than images."""
         if self.train_images is not None and self.train_images < max(self.dims):
-            raise ValueError(f"--train-images {self.train_images} is fewer than the latent size {max(self.dims)}")
+            raise ValueError(
+                f"--train-images {self.train_images} is fewer than the latent size {max(self.dims)}; "
+                "raise it, or lower --dims"
+            )
         return self
