@@ -294,7 +294,7 @@ def test_too_few_images_for_umap_leave_the_projection_out():
     assert project(np.ones((1, 3), np.float32), "pca", 0)[0].tolist() == [[0, 0]]
 
 
-@pytest.mark.xdist_group("umap")
+@pytest.mark.slow
 def test_umap_places_four_images():
     assert np.isfinite(project(np.ones((FEWEST["umap"], 3), np.float32), "umap", 0)[0]).all()
 
