@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 from matplotlib.transforms import Bbox
 from rich.cells import cell_len
 
@@ -88,6 +89,7 @@ def render(figure: Figure, kind: str) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `drawn` tells of those that stay so
+        write_plain_ticks(figure)
         if layout := figure.get_layout_engine():
             layout.execute(figure)  # from now on the ticks have their texts
             if dress(figure):
@@ -97,6 +99,22 @@ def render(figure: Figure, kind: str) -> bytes:
             axes.set_position(Bbox(axes.get_position(original=True).get_points().round(PLACES)))
         figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return stream.getvalue()
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels the ticks that matplotlib would label on a logarithmic axis, without powers as mathematics."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def write_plain_ticks(figure: Figure) -> None:
+    """Have logarithmic axes labelled in plain numbers."""
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+            axis.set_major_formatter(PlainLogFormatter())
+        if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+            axis.set_minor_formatter(PlainLogFormatter())
 
 
 def texts(figure: Figure) -> list[Text]:

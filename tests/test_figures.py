@@ -70,6 +70,16 @@ def test_any_optimizer_name_is_a_text(fonts):
     assert {clipped(name, bump_figures.MOST_LETTERS) for name in NAMES} <= {text.get_text() for text in texts(figure)}
 
 
+@pytest.mark.parametrize(("least", "most"), [(0.001, 100), (2, 7)])
+def test_a_logarithmic_axis_has_plain_numbers(least, most):
+    figure, ((axes,),) = panels(1, 1, (3, 2))
+    axes.plot([least, most], [least, most])
+    axes.set(xscale="log", yscale="log")
+    render(figure, "png")
+    labels = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels("both"))]
+    assert {float(label) for label in labels if label} & {1, 3}
+
+
 def test_names_that_are_shortened_alike_keep_bars_of_their_own():
     found = {f"{'x' * 30}{number}{'x' * 30}": {"h_max": number} for number in range(3)}
     (axes,) = bump_figures.thresholds(found).axes

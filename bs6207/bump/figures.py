@@ -93,7 +93,7 @@ def animation(
     axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x", ylabel="loss")
     look: Any = {"marker": "o", "markeredgewidth": 0, "linestyle": "", "clip_on": False}
     looks = zip(names, colours(len(names)), strict=True)
-    balls = {name: axes.plot([], [], color=colour, **look)[0] for name, colour in looks}
+    balls = {name: axes.plot([], [], color=colour, label=name, **look)[0] for name, colour in looks}
     called = [clipped(name, MOST_LETTERS) for name in names]
     legend_of(called, [*balls.values()], figure, loc="outside right upper", fontsize=8)
     frames: list[Image.Image] = []

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 
 from bs6207.deblur.answer import NAMES
@@ -179,9 +178,6 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
         label, scale, more_is_better = JUDGES[key]
         for place, sigma in zip(line, sigmas, strict=True):
             place.set_yscale(scale)
-            if scale == "log":
-                place.yaxis.set_major_formatter(LogFormatter())
-                place.yaxis.set_minor_formatter(LogFormatter())
             place.axhline(clear[sigma][key], color=INK, linewidth=0.8, linestyle="--", label="clear images")
             draw_restorers(place, [row for row in scores.rows if row["sigma"] == sigma], key)
         if not more_is_better:
