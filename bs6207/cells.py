@@ -15,7 +15,7 @@ from itertools import starmap
 from typing import Any, Generic, Protocol, TypeVar
 
 from bs6207.checkpoints import Checkpoints, PieceReport
-from bs6207.errors import UserError
+from bs6207.errors import memory_shortage
 from bs6207.experiment import InTurn, Key, Lost, Outcome, Piece, Progress, Row, Work
 from bs6207.processes import Hear, Job, Processes, WorkerError
 
@@ -105,14 +105,14 @@ def work_out(
     """The outcome of one piece, in whatever process this is.
 
     Raises:
-        UserError: it did not fit on the GPU, which all processes share.
+        MemoryShortage: it did not fit into memory, which all processes share.
     """
     steps = Messenger(hear)
     try:
         return work(piece, PieceReport(steps, checkpoints, name, given) if checkpoints else InTurn(steps))
-    except RuntimeError as failure:
-        if "CUDA" in str(failure) and "out of memory" in str(failure):
-            raise UserError(f"the GPU's memory was full at {name}; try fewer --jobs, or --device cpu") from failure
+    except (MemoryError, OSError, RuntimeError) as failure:
+        if shortage := memory_shortage(failure, name):
+            raise shortage from failure
         raise
 
 

@@ -44,13 +44,15 @@ class Checkpoints:
         import torch
 
         stream = io.BytesIO()
+        stream.write(bytes(DIGEST))
         torch.save({"given": given, "value": value}, stream)
-        content = stream.getvalue()
+        whole = stream.getbuffer()  # networks may be large, so they are in memory once
+        whole[:DIGEST] = hashlib.sha256(whole[DIGEST:]).hexdigest().encode()
         file = self.folder / name
         with failing_writes(file):
             if file.exists():
                 file.replace(previous(file))
-            write_whole(file, hashlib.sha256(content).hexdigest().encode() + content)
+            write_whole(file, whole)
 
     def read(self, name: str, given: str, note: Callable[[str], None]) -> Any | None:
         """The value put aside last or, where that is damaged, the one before; None if there is none."""

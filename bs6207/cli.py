@@ -24,11 +24,11 @@ from bs6207.checkpoints import Checkpoints
 from bs6207.console import ProgressReport, open_streams, reader_may_leave, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
-from bs6207.errors import UserError, together
+from bs6207.errors import UserError, in_a_sentence, together
 from bs6207.experiment import Experiment, Options, Settings, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
-from bs6207.processes import workers
+from bs6207.processes import cores, workers
 from bs6207.report.settings import ReportSettings
 from bs6207.runs import failing_writes, open_run, strict_json, write_again, write_new
 
@@ -142,6 +142,7 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
 def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     """Run the experiment of that name from checked settings to a published folder and a printed result."""
     require_device(settings.device)
+    settings = settings.model_copy(update={"jobs": settings.jobs or cores()})
     module = f"bs6207.{command}.experiment"
     folder = invocation.out or Path("outputs") / command
     with (
@@ -225,7 +226,7 @@ def main() -> NoReturn:
         say("bs6207: stopped; earlier runs are untouched, run the same command to go on")
         code = 128 + stopped.number
     except Exception as failure:
-        complain(f"{type(failure).__name__}: {failure}; run again with --debug for where it happened")
+        complain(in_a_sentence(failure))
         code = 1
     gc.freeze()  # what is left goes with the process; to take it apart first takes most of a second
     sys.exit(code)

@@ -27,6 +27,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from bs6207 import __version__
+from bs6207.containers import cores_granted
+from bs6207.data.memory import available, in_words
+from bs6207.data.memory import memory as memory_here
 from bs6207.devices import choose_device, choose_precision, require_device
 from bs6207.errors import UserError
 from bs6207.processes import cores
@@ -40,8 +43,6 @@ EXTRAS = {  # what they bring
     "tensorboard": "looking at what bs6207 latent --projector writes",
     "umap": "bs6207 latent --clusterer umap-gmm and --projection umap",
 }
-CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD" in microseconds, or "max PERIOD"
-FREE_MEMORY = Path("/proc/meminfo")
 ENOUGH_MEMORY = 2**30  # bytes: a run on all of MNIST takes 0.6 GiB
 ENOUGH_DISK, LITTLE_DISK = 2**30, 50 * 2**20  # bytes: for many runs, and for hardly one
 SIGNS = "±—"  # in the tables of the other commands
@@ -143,15 +144,6 @@ def processor(*_: object) -> Iterator[Check]:
         yield Check("cores", "warn", found, f"give --jobs {max(1, int(granted))}")
 
 
-def cores_granted() -> float | None:
-    """How many cores' time the container may take; None where nothing limits it."""
-    try:
-        quota, period = CPU_LIMIT.read_text().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError):  # no container, or one without a limit: "max"
-        return None
-
-
 def devices(outputs: Path, asked: str) -> Iterator[Check]:
     import_module("torch")  # one row for all where it fails
     looks: dict[str, Callable[[], Iterator[Check]]] = {
@@ -194,7 +186,7 @@ def cuda() -> Iterator[Check]:
     if is_here:
         torch.ones(2, device="cuda").sum().item()  # fails where torch has no code for this card
         card = torch.cuda.get_device_properties(0)
-        yield Check("cuda", "ok", f"{card.name}, {gibibytes(card.total_memory)}; {precision('cuda')}")
+        yield Check("cuda", "ok", f"{card.name}, {in_words(card.total_memory)}; {precision('cuda')}")
     elif heard:  # there is a card, and something wrong with it
         remedy = "update the driver, or install torch and torchvision that fit it; until then auto takes the CPU"
         yield Check("cuda", "warn", " ".join(str(heard[0].message).split()), remedy)
@@ -240,7 +232,7 @@ def outputs(outputs: Path, device: str) -> Iterator[Check]:
         free = shutil.disk_usage(place).free
         state: State = "ok" if free >= ENOUGH_DISK else "warn" if free >= LITTLE_DISK else "broken"
         remedy = "" if state == "ok" else "free some, or choose another --out"
-        yield Check("disk", state, f"{gibibytes(free)} free", remedy)
+        yield Check("disk", state, f"{in_words(free)} free", remedy)
         with TemporaryFile(dir=place) as file:
             file.write(b"doctor")
             file.flush()
@@ -249,18 +241,13 @@ def outputs(outputs: Path, device: str) -> Iterator[Check]:
 
 
 def memory(*_: object) -> Iterator[Check]:
-    from bs6207.data.memory import memory as memory_here
 
-    has = memory_here()
-    free = has
-    if FREE_MEMORY.exists():
-        lines = dict(line.split(":") for line in FREE_MEMORY.read_text().splitlines())
-        free = min(int(lines["MemAvailable"].split()[0]) * 1024, has or sys.maxsize)
+    has, free = memory_here(), available()
     if has is None or free is None:
         yield Check("memory", "ok", "the system does not say")
     else:
         is_little = free < ENOUGH_MEMORY
-        found = f"{gibibytes(free)} of {gibibytes(has)} can be had"
+        found = f"{in_words(free)} of {in_words(has)} can be had"
         yield Check("memory", "warn" if is_little else "ok", found, "close programs, or give --jobs 1" * is_little)
 
 
@@ -308,11 +295,6 @@ def figures(*_: object) -> Iterator[Check]:
         yield Check("figures", "ok", f"matplotlib {version('matplotlib')} drew one without a display, {size} bytes")
 
     yield from guarded("figures", drawn, "unset MPLBACKEND, or install matplotlib again")
-
-
-def gibibytes(count: int) -> str:
-    """Bytes, for people."""
-    return f"{count / 2**30:,.1f} GiB"
 
 
 CHECKS: tuple[Look, ...] = (

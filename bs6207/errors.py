@@ -1,10 +1,19 @@
 """What can go wrong in a way the user can mend: one sentence each, naming the value and the way out."""
 
+import errno
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MOST_TOLD = 3  # failures of one run
 FEW_STEPS = 300  # of a training; on MNIST, with so many and a learning rate that suits, every network has learned much
+
+# How torch words a RuntimeError where an allocation is refused, on a GPU and elsewhere.
+GPU_IS_FULL = r"(CUDA|HIP|MPS)\b.*out of memory|CU(BLAS|DNN|SOLVER|FFT)_(STATUS_)?ALLOC_FAILED"
+MEMORY_IS_FULL = r"DefaultCPUAllocator|can't allocate memory|not enough memory|std::bad_alloc|Cannot allocate memory"
+LESS = "ask for less at a time: smaller batches, fewer or smaller images"
+NO_TEMPORARY_FOLDER = "temporary directory"  # how Python and matplotlib say that they found none to write to
+SET_TMPDIR = "set TMPDIR to a folder that can be written"
 
 
 class UserError(Exception):
@@ -42,6 +51,43 @@ def after(steps: int, lr: float | None) -> str:
     if steps >= FEW_STEPS:
         return f"{long}; try {other}, or more --epochs"
     return f"{long} only; try more --epochs" + ("" if lr is None else f", or {other}")
+
+
+class MemoryShortage(UserError):
+    """An allocation that was refused."""
+
+
+def memory_shortage(failure: BaseException, where: str = "") -> MemoryShortage | None:
+    """What is told of an allocation that was refused, by Python, numpy, torch, a driver or the system.
+
+    Args:
+        where: what it was for, in a few words.
+
+    Returns:
+        None for any other failure.
+    """
+    at = f" at {where}" if where else ""
+    text = str(failure)
+    if isinstance(failure, RuntimeError) and re.search(GPU_IS_FULL, text):
+        return MemoryShortage(f"the GPU's memory was full{at}; try fewer --jobs, or --device cpu")
+    if (
+        isinstance(failure, MemoryError)
+        or (isinstance(failure, RuntimeError) and re.search(MEMORY_IS_FULL, text))
+        or (isinstance(failure, OSError) and failure.errno == errno.ENOMEM)
+    ):
+        return MemoryShortage(f"the memory was full{at}; close other programs, try fewer --jobs, or {LESS}")
+    return None
+
+
+def in_a_sentence(failure: Exception) -> str:
+    """A failure that no other code has put into words; most are of the system, and name a file."""
+    if shortage := memory_shortage(failure):
+        return str(shortage)
+    if NO_TEMPORARY_FOLDER in str(failure):
+        return f"no folder for temporary files can be written; {SET_TMPDIR}"
+    if isinstance(failure, OSError) and failure.filename is not None:
+        return f"cannot use {failure.filename}: {failure.strerror}; see that it is there and that you may use it"
+    return f"{type(failure).__name__}: {failure}; run again with --debug for where it happened"
 
 
 def together(reasons: Sequence[str]) -> str:

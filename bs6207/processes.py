@@ -15,12 +15,13 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from bs6207.errors import UserError
+from bs6207.errors import LESS, UserError
 
 # A fork of this process would copy the state of torch's threads half-way. One of a server that has only imported is
 # safe, and need not import again; on macOS, where libraries do not bear a fork, and on Windows every process imports.
@@ -29,6 +30,8 @@ START = "forkserver" if sys.platform == "linux" else "spawn"
 # Importing torch and scikit-learn makes many objects and no garbage, and to look for it as often as Python does by
 # itself takes a fifth of the time.
 gc.set_threshold(100_000)
+
+KILLED_FIRST = "500"  # thousandths of all memory by which a worker counts as larger than it is (man 5 proc)
 
 Job: TypeAlias = Callable[["Hear"], Any]  # a function of the module level, with all arguments but who hears of it
 Hear: TypeAlias = Callable[[str, Any], None]  # takes the kind of news, a method of Steps, and what it says
@@ -153,13 +156,21 @@ class Worker:
                 hear(kind, what)
         except (EOFError, ConnectionError):
             self.process.join()
-            raise WorkerError(f"process {self.process.pid} died", "try --jobs 1") from None
+            raise WorkerError(f"process {self.process.pid} {end_of(self.process.exitcode)}", LESS) from None
+
+
+def end_of(code: int | None) -> str:
+    """How a process has died, in words."""
+    if code == -signal.SIGKILL:
+        return "was killed"
+    return f"died of {signal.Signals(-code).name}" if code and code < 0 else "died"
 
 
 def serve(pipe: Connection) -> NoReturn:
     """Do jobs in a worker, one after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    be_killed_first()
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=receive, args=(pipe, jobs), daemon=True).start()
 
@@ -174,6 +185,12 @@ def serve(pipe: Connection) -> NoReturn:
             failure.add_note(traceback.format_exc())  # a traceback does not travel
             told = "failed", portable(failure)
         tell(*told)
+
+
+def be_killed_first() -> None:
+    """Where memory is short Linux kills this process rather than its parent, which can tell of it."""
+    with suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as file:
+        file.write(KILLED_FIRST)
 
 
 def portable(failure: Exception) -> Exception:

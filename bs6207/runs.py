@@ -182,7 +182,7 @@ class Run:
         shutil.rmtree(self.folder / CELLS, ignore_errors=True)
 
 
-def write_whole(file: Path, content: bytes, replace: bool = True) -> bool:
+def write_whole(file: Path, content: bytes | memoryview, replace: bool = True) -> bool:
     """Write one file so that it is whole or absent: under a temporary name, synced, renamed.
 
     Returns:

@@ -1,12 +1,14 @@
 """Sweeps: an experiment at every combination of some values of its settings, each a piece of work of its own."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bs6207.axes import AnySwept, axes, points
+from bs6207.data.memory import Need, require_room
 from bs6207.data.sources import load, loaded, require_same
 from bs6207.errors import UserError, together
 from bs6207.experiment import Deal, Experiment, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
@@ -14,6 +16,8 @@ from bs6207.figures import clipped, colours, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from bs6207.data.images import DataSet
 
 PANELS_ACROSS = 3
 
@@ -85,9 +89,17 @@ class Point:
 
 
 def run(
-    experiment: Experiment[AnySwept], settings: AnySwept, measure: Measure, progress: Progress, deal: Deal
+    experiment: Experiment[AnySwept],
+    settings: AnySwept,
+    measure: Measure,
+    progress: Progress,
+    deal: Deal,
+    need: "Callable[[DataSet, AnySwept], Need]",
 ) -> Result:
     """Run an experiment, a function of the module level, at every point of the sweep in its settings.
+
+    Args:
+        need: the memory that it takes.
 
     Raises:
         DataError: the images do not fit.
@@ -95,11 +107,18 @@ def run(
     names = tuple(axes(settings))
     checksums: dict[str, tuple[str, str]] = {}  # of each data set that is named: what is recorded, and its SHA-256
     tasks: dict[Values, Point] = {}
+    taken: list[int] = []
     every: Mapping[Values, Any] = points(settings)
+    for name in dict.fromkeys(one.data for one in every.values()):
+        data = load(name, progress.note)
+        checksums[name] = data.given_as, data.sha256
+        for one in every.values():
+            if one.data == name:
+                with suppress(UserError):  # what does not suit the data otherwise is told of its own run
+                    taken.append(need(data, one).of(1))
+    here = settings.scheduler is None
+    require_room(f"a sweep of {len(every)} runs", Need(0, [taken * here]), settings.jobs or 1, ())
     for values, one in every.items():
-        if one.data not in checksums:
-            data = load(one.data, progress.note)
-            checksums[one.data] = data.given_as, data.sha256
         given_as, sha256 = checksums[one.data]
         where = dict(zip(names, values, strict=True))
         called = ", ".join(f"{name} {value}" for name, value in where.items())

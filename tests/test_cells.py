@@ -1,5 +1,6 @@
 """Pieces dealt to processes: the same outcomes, nobody left behind, and a death that costs little and is told."""
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -9,12 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bs6207.cells import Ledger, deal, each, name_of
 from bs6207.checkpoints import Checkpoints
-from bs6207.errors import UserError
+from bs6207.errors import LESS, MemoryShortage
 from bs6207.experiment import Lost
 from bs6207.processes import workers
 
@@ -160,14 +162,14 @@ def test_a_killed_process_costs_what_it_did_since_it_put_something_aside(dealt, 
     assert seen.rows == [{"number": number, "count": count} for number in range(4) for count in range(4)]
     assert len(seen.steps) == 16
     assert len(seen.notes) == 1
-    assert "died at 1; it goes on when no other is under way" in seen.notes[0]
+    assert "was killed at 1; it goes on when no other is under way" in seen.notes[0]
 
 
 def test_a_piece_that_kills_every_process_is_given_up_and_the_others_are_not(dealt, tmp_path):
     outcomes, _ = dealt(2, count_to_four, {name: (tmp_path, name, 9 * (name == 1)) for name in range(4)})
     assert [outcomes[place] for place in (0, 2, 3)] == [0, 2, 3]
     assert isinstance(outcomes[1], Lost)
-    assert "--jobs 1" in outcomes[1].reason
+    assert outcomes[1].reason.endswith(f"was killed, 2 times; perhaps for want of memory, so {LESS}")
 
 
 def test_a_piece_that_another_worker_of_a_cluster_begins_anew_is_told_and_counted_once(tmp_path):
@@ -187,14 +189,35 @@ def test_an_error_in_a_worker_reaches_the_parent_with_its_place(dealt):
     assert "in cube" in "".join(caught.value.__notes__)
 
 
-def outgrow(number, progress):
+def outgrow_the_gpu(number, progress):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
+def outgrow_torch(number, progress):
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def outgrow_numpy(number, progress):
+    np.empty(2**60, np.uint8)
+
+
+def outgrow_the_system(number, progress):
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_gpu_that_is_too_small_is_told_in_one_sentence(dealt, jobs):
-    with pytest.raises(UserError, match=r"the GPU's memory was full at \w+; try fewer --jobs"):
-        dealt(jobs, outgrow, {"one": 1, "two": 2})
+@pytest.mark.parametrize(
+    ("work", "full"),
+    [
+        (outgrow_the_gpu, r"the GPU's memory was full at \w+; try fewer --jobs"),
+        (outgrow_torch, r"the memory was full at \w+; close other programs"),
+        (outgrow_numpy, r"the memory was full at \w+; close other programs"),
+        (outgrow_the_system, r"the memory was full at \w+; close other programs"),
+    ],
+)
+def test_an_allocation_that_is_refused_is_told_in_one_sentence(dealt, jobs, work, full):
+    with pytest.raises(MemoryShortage, match=full):
+        dealt(jobs, work, {"one": 1, "two": 2})
 
 
 class Awkward(Exception):

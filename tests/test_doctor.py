@@ -21,6 +21,7 @@ from conftest import call
 
 from bs6207 import doctor
 from bs6207.data import sources
+from bs6207.data.memory import in_words
 from bs6207.doctor import EXTRAS, Check, guarded
 
 ROOT = Path(__file__).parents[1]
@@ -163,10 +164,9 @@ def test_a_torchvision_built_for_another_torch_is_seen_in_its_metadata(monkeypat
     assert row.found.endswith(f"torch {version('torch')} is not ==1.0")
 
 
-@pytest.mark.parametrize(("limit", "state"), [("max 100000", "ok"), ("400000 100000", "ok"), ("150000 100000", "warn")])
-def test_a_container_that_grants_less_than_its_cores_is_told(monkeypatch, tmp_path, limit, state):
-    (tmp_path / "cpu.max").write_text(limit)
-    monkeypatch.setattr(doctor, "CPU_LIMIT", tmp_path / "cpu.max")
+@pytest.mark.parametrize(("granted", "state"), [(None, "ok"), (4.0, "ok"), (1.5, "warn")])
+def test_a_container_that_grants_less_than_its_cores_is_told(monkeypatch, granted, state):
+    monkeypatch.setattr(doctor, "cores_granted", lambda: granted)
     monkeypatch.setattr(doctor, "cores", lambda: 4)
     row = rows(doctor.processor)["cores"]
     assert (row.state, row.remedy) == (state, "give --jobs 1" if state == "warn" else "")
@@ -277,10 +277,11 @@ def test_a_disk_that_is_nearly_full_is_told(monkeypatch, tmp_path, mebibytes, st
 
 
 @pytest.mark.parametrize(("mebibytes", "state"), [(1000, "warn"), (1100, "ok")])
-def test_little_memory_is_told(monkeypatch, tmp_path, mebibytes, state):
-    (tmp_path / "meminfo").write_text(f"MemTotal: 9999999 kB\nMemAvailable:    {mebibytes * 1024} kB\n")
-    monkeypatch.setattr(doctor, "FREE_MEMORY", tmp_path / "meminfo")
-    assert rows(doctor.memory)["memory"].state == state
+def test_little_memory_is_told(monkeypatch, mebibytes, state):
+    monkeypatch.setattr(doctor, "memory_here", lambda: 3 * 2**30)
+    monkeypatch.setattr(doctor, "available", lambda: mebibytes * 2**20)
+    row = rows(doctor.memory)["memory"]
+    assert (row.state, row.found) == (state, f"{in_words(mebibytes * 2**20)} of 3.0 GiB can be had")
 
 
 def test_a_run_under_way_is_told_by_its_process_and_a_killed_one_by_its_command(tmp_path):

@@ -7,8 +7,10 @@ from conftest import Watched
 from pydantic import ValidationError
 
 from bs6207.axes import MOST_POINTS, axes, points
+from bs6207.data import memory
+from bs6207.data.memory import Need
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.errors import DivergenceError
+from bs6207.errors import DataError, DivergenceError
 from bs6207.experiment import Result, Table, in_turn
 from bs6207.figures import render
 from bs6207.latent.settings import LatentSettings
@@ -34,10 +36,26 @@ def experiment(settings, progress, deal):
     return Result(settings, {"rows": len(rows)}, Table((), ()), tables=tables, failures=failures)
 
 
+def little(data, settings):
+    """The memory that a run takes, in MiB as many as its seeds."""
+    return Need(0, [[settings.seeds * 2**20]])
+
+
 def swept(*texts, **changes):
     """What the experiment above finds over a sweep, and what it reported."""
-    seen = Watched()
-    return run(experiment, LatentSettings(data="mnist-5k", sweep=list(texts), **changes), MEASURE, seen, in_turn), seen
+    seen, settings = Watched(), LatentSettings(data="mnist-5k", sweep=list(texts), **changes)
+    return run(experiment, settings, MEASURE, seen, in_turn, little), seen
+
+
+def test_a_sweep_whose_runs_do_not_fit_into_memory_together_is_refused_before_any(monkeypatch):
+    monkeypatch.setattr(memory, "SERVER", 0)
+    monkeypatch.setattr(memory, "WORKER", 0)
+    monkeypatch.setattr(memory, "available", lambda: 4 * 2**20)
+    assert swept("seeds=1,2", lr=0.1, jobs=2)[1].steps == 2
+    with pytest.raises(
+        DataError, match=r"a sweep of 3 runs needs about 5 MiB .* 4 MiB can be had; --jobs 1 needs 3 MiB"
+    ):
+        swept("seeds=1,2,3", lr=0.1, jobs=2)
 
 
 def test_every_combination_runs_once_and_is_told_by_its_settings():
@@ -79,7 +97,7 @@ def test_columns_are_those_of_all_runs_and_a_name_that_is_taken_gets_another():
         row = {"kind": "ours", "size": 8, "score": 1.0, "seed": settings.seed} | ({"knn": 0.5} if settings.seed else {})
         return Result(settings, {}, Table((), ()), tables={"scores": Table(tuple(row), [row])})
 
-    result = run(odd, LatentSettings(data="mnist-5k", sweep=["seed=0,3"]), MEASURE, Watched(), in_turn)
+    result = run(odd, LatentSettings(data="mnist-5k", sweep=["seed=0,3"]), MEASURE, Watched(), in_turn, little)
     assert result.tables["scores"].columns == ("swept_seed", "kind", "size", "score", "seed", "knn")
     assert to_csv(result.tables["scores"]).splitlines()[1:] == ["0,ours,8,1.0,0,", "3,ours,8,1.0,3,0.5"]
     assert render(result.figures["sweep"](), "png")

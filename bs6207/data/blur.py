@@ -18,6 +18,7 @@ NARROWEST_CUT = 1.0  # sigmas; torchvision and OpenCV cut wherever the caller's 
 CUT_SHARE, BOXES_SHARE = 0.1, 0.2  # of the kernels cut elsewhere, and of those made of three boxes, as Pillow's
 PADDINGS = ("constant", "edge", "symmetric", "reflect")  # numpy's names; zeros are drawn more often than the others
 ZEROS_SHARE = 0.55
+KEPT_UP_TO = 128  # pixels along an axis up to which `folds` are kept for the next batch: 9 MB for each radius
 
 
 def draw_blur(sharp: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
@@ -77,7 +78,8 @@ def axis_matrix(kernels: Tensor, padding: Tensor, size: int) -> Tensor:
         padding: [N], places in `PADDINGS`.
     """
     count, width = kernels.shape
-    every = kernels @ folds(size, width // 2).to(kernels)
+    make = folds if size <= KEPT_UP_TO else folds.__wrapped__
+    every = kernels @ make(size, width // 2).to(kernels)
     return every[padding, torch.arange(count, device=kernels.device)].view(count, size, size)
 
 

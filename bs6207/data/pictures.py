@@ -163,7 +163,7 @@ def opened(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Ite
                 if loses_bits(image):
                     raise DataError(f"{file} has more than 8 bits per channel, and colour or alpha; save it with 8")
                 yield image
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except UnidentifiedImageError:
         if kind := kind_of(file):

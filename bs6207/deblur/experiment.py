@@ -17,6 +17,7 @@ from bs6207.deblur.judging import (
     trace,
     train_referees,
 )
+from bs6207.deblur.memory import need, require_memory
 from bs6207.deblur.parts import divide
 from bs6207.deblur.report import report
 from bs6207.deblur.settings import DeblurSettings
@@ -37,10 +38,11 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
         DivergenceError: a restorer ends worse than doing nothing.
     """
     if settings.sweep:
-        return sweeps.run(run, settings, SWEPT, progress, deal)
+        return sweeps.run(run, settings, SWEPT, progress, deal, need)
     data = load(settings.data, progress.note)
     settings = settings_for(data, settings, progress.note)
     parts = divide(data, settings)
+    require_memory(parts, settings, data.name)
     seeds = range(settings.seed, settings.seed + settings.seeds)
     rivals = [(name, sigma) for name in RIVALS for sigma in settings.test_sigmas]
     others = ["autoencoder"] if settings.arch == "unet" else []

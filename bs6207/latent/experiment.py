@@ -17,6 +17,7 @@ from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, in_turn
 from bs6207.latent.classes import unscored
 from bs6207.latent.clusterers import hindrance
+from bs6207.latent.memory import need, require_memory
 from bs6207.latent.pieces import CONSTANTS, Baseline, Cell, Failure, Task
 from bs6207.latent.scores import Search, constant_images, score_constants
 from bs6207.latent.settings import LatentSettings
@@ -38,10 +39,11 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         from bs6207 import sweeps
 
         swept = sweeps.Measure("l1", "test L1", "dim", ("vectors", "autoencoder"), "pca", "PCA", "min")
-        return sweeps.run(run, settings, swept, progress, deal)
+        return sweeps.run(run, settings, swept, progress, deal, need)
     data = load(settings.data, progress.note)
     settings = settings_for(data, settings, progress.note)
     learn = data.learn_from(settings.train_images)
+    require_memory(data, settings)
     constants = constant_images(learn)
     clusters = settings.clusters or class_count(learn)
     require_enough(learn, max(settings.dims), clusters)
