@@ -28,9 +28,9 @@ from bs6207.errors import UserError, in_a_sentence, together
 from bs6207.experiment import Experiment, Options, Settings, Table
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
-from bs6207.processes import cores, workers
+from bs6207.processes import cores, require_temporary_folder, workers
 from bs6207.report.settings import ReportSettings
-from bs6207.runs import failing_writes, open_run, strict_json, write_again, write_new
+from bs6207.runs import failing_writes, open_run, place_for_matplotlib, strict_json, write_again, write_new
 
 if TYPE_CHECKING:
     from bs6207.cluster import Cluster
@@ -52,6 +52,7 @@ def bump(settings: BumpSettings, invocation: Invocation) -> None:
     """How tall a bump can this optimizer escape?"""
     from bs6207.bump.candidates import require_candidates
 
+    require_temporary_folder()
     require_candidates(settings)
     conduct("bump", settings, invocation)
 
@@ -79,6 +80,7 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
     """A trained deblur restorer on pictures of your own."""
     from bs6207.deblur.restore import run
 
+    require_temporary_folder()
     require_device(settings.device)
     folder = invocation.out or Path("outputs") / "restored"
     with ProgressReport("restore", lambda row: None, end_if_stopped, invocation.quiet) as progress:
@@ -141,6 +143,7 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
 
 def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     """Run the experiment of that name from checked settings to a published folder and a printed result."""
+    require_temporary_folder()
     require_device(settings.device)
     settings = settings.model_copy(update={"jobs": settings.jobs or cores()})
     module = f"bs6207.{command}.experiment"
@@ -148,6 +151,7 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
     with (
         workers_of(settings.scheduler) as there,
         open_run(command, folder, settings) as run,
+        place_for_matplotlib(run),
         ProgressReport(command, run.record, end_if_stopped, invocation.quiet) as progress,
         workers(settings.jobs, [module, *LATER[command]]) as processes,
     ):

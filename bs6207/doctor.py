@@ -20,7 +20,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Literal, TypeAlias
 
 from packaging.requirements import Requirement
@@ -31,8 +31,8 @@ from bs6207.containers import cores_granted
 from bs6207.data.memory import available, in_words
 from bs6207.data.memory import memory as memory_here
 from bs6207.devices import choose_device, choose_precision, require_device
-from bs6207.errors import UserError
-from bs6207.processes import cores
+from bs6207.errors import NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError
+from bs6207.processes import START, cores, require_place_for_sockets
 from bs6207.runs import failing_writes, holder, is_held
 
 PAIR = ("torch", "torchvision")  # each torchvision is built for one torch
@@ -82,7 +82,8 @@ def guarded(
         if isinstance(failure, PackageNotFoundError) and failure.name == "bs6207":
             yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
             return
-        yield Check(name, "broken", " ".join(f"{type(failure).__name__}: {failure}".split()), remedy)
+        said = " ".join(f"{type(failure).__name__}: {failure}".split())
+        yield Check(name, "broken", said, SET_TMPDIR if NO_TEMPORARY_FOLDER in said else remedy)
 
 
 def python(*_: object) -> Iterator[Check]:
@@ -207,7 +208,8 @@ def data(*_: object) -> Iterator[Check]:
     given = os.environ.get(DATA_FOLDER, "")
     lost = bool(given) and not Path(given).is_dir()
     remedy = f"{DATA_FOLDER} is no folder; set it to one, or unset it" if lost else ""
-    yield Check("data folders", "warn" if lost else "ok", f"{DATA_FOLDER}={given}, then {cache_folder()}", remedy)
+    cache = cache_folder() or "no cache, as there is no home folder"
+    yield Check("data folders", "warn" if lost else "ok", f"{DATA_FOLDER}={given}, then {cache}", remedy)
     for name in DATASETS:
         yield from guarded(f"data {name}", partial(data_set, name))
 
@@ -240,8 +242,13 @@ def outputs(outputs: Path, device: str) -> Iterator[Check]:
     yield Check("outputs", "ok", f"{place} can be written" + ("" if place == wanted else f", and {wanted} be made"))
 
 
-def memory(*_: object) -> Iterator[Check]:
+def temporary(*_: object) -> Iterator[Check]:
+    if START == "forkserver":
+        require_place_for_sockets()
+    yield Check("temporary", "ok", f"files in {gettempdir()}")
 
+
+def memory(*_: object) -> Iterator[Check]:
     has, free = memory_here(), available()
     if has is None or free is None:
         yield Check("memory", "ok", "the system does not say")
@@ -299,5 +306,5 @@ def figures(*_: object) -> Iterator[Check]:
 
 CHECKS: tuple[Look, ...] = (
     *(python, packages, extras, torch_and_torchvision, processor, devices),
-    *(data, outputs, memory, runs, terminal, figures),
+    *(data, outputs, temporary, memory, runs, terminal, figures),
 )

@@ -5,12 +5,14 @@ processes only share the cores. None outlives its parent.
 """
 
 import gc
+import logging
 import multiprocessing
 import os
 import pickle
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +20,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from bs6207.errors import LESS, UserError
+from bs6207.errors import LESS, SET_TMPDIR, UserError
 
 # A fork of this process would copy the state of torch's threads half-way. One of a server that has only imported is
 # safe, and need not import again; on macOS, where libraries do not bear a fork, and on Windows every process imports.
@@ -31,7 +34,12 @@ START = "forkserver" if sys.platform == "linux" else "spawn"
 # itself takes a fifth of the time.
 gc.set_threshold(100_000)
 
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it gives advice on where to keep its list of fonts
+
 KILLED_FIRST = "500"  # thousandths of all memory by which a worker counts as larger than it is (man 5 proc)
+
+SOCKET = "/pymp-12345678/listener-12345678"  # what multiprocessing adds to the path of a folder
+LONGEST_SOCKET = 107  # bytes of the path of a socket on Linux (man 7 unix)
 
 Job: TypeAlias = Callable[["Hear"], Any]  # a function of the module level, with all arguments but who hears of it
 Hear: TypeAlias = Callable[[str, Any], None]  # takes the kind of news, a method of Steps, and what it says
@@ -85,6 +93,7 @@ class Processes:
     def __init__(self, jobs: int, modules: Sequence[str] = ()):
         self.threads = ThreadPoolExecutor(jobs, initializer=leave_interrupts_to_the_main_thread)
         if START == "forkserver":
+            require_place_for_sockets()
             multiprocessing.set_forkserver_preload([__name__, *modules, "bs6207.preloaded"])
             self.threads.submit(forkserver.ensure_running)
         self.lock = threading.Lock()
@@ -126,6 +135,46 @@ def leave_interrupts_to_the_main_thread() -> None:
     """Ctrl-C reaches every process of a terminal; those that are started from here do not hear it."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def require_place_for_sockets() -> None:
+    """Have multiprocessing put the socket of its server where the path is short enough and can be written.
+
+    Raises:
+        UserError: there is no such place.
+    """
+    before = tempfile.tempdir
+    for folder in temporary_folders():
+        if len(os.fsencode(folder)) + len(SOCKET) <= LONGEST_SOCKET:
+            tempfile.tempdir = folder
+            try:
+                get_temp_dir()  # multiprocessing makes it once, and then keeps to it
+            except OSError:
+                continue
+            else:
+                return
+            finally:
+                tempfile.tempdir = before
+    raise UserError(f"no folder for temporary files can be written; {SET_TMPDIR}")
+
+
+def require_temporary_folder() -> None:
+    """Check that temporary files can be made, as torch does when it is imported.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise UserError(f"no folder for temporary files can be written; {SET_TMPDIR}") from None
+
+
+def temporary_folders() -> Iterator[str]:
+    """Where temporary files may be made: the user's choice first, then what has a short path."""
+    with suppress(FileNotFoundError):
+        yield tempfile.gettempdir()
+    yield from filter(None, (os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm"))
 
 
 class Worker:

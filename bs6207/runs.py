@@ -11,7 +11,6 @@ Nothing else in the package writes files.
 import csv
 import errno
 import hashlib
-import io
 import json
 import math
 import os
@@ -25,9 +24,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from filelock import FileLock, Timeout
+from platformdirs import user_cache_path, user_config_path
 
 from bs6207 import __version__
 from bs6207.errors import FolderError, UserError
@@ -38,6 +39,7 @@ VERSIONED = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "m
 RECORD = "config.toml"  # a folder that holds one is a run
 CELLS = "cells"  # where the pieces of a run under way put aside what they have, see checkpoints.py
 MADE_FOR = "made_for.json"
+FONTS = "matplotlib"  # a folder, where matplotlib has none
 HEADLINE, REMARKS = "headline", "remarks.txt"  # what the command prints: the table, and a sentence a line
 
 Each: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # `map`, or one of its kind
@@ -96,9 +98,10 @@ class Run:
     def write_settings(self, settings: Settings) -> None:
         """Write config.toml, which `--config` takes to run the same again."""
         lines = [f"# bs6207 {self.command} --config {RECORD} runs this again.", f"[{self.command}]"]
-        # A JSON scalar or list is a TOML value too; None has none, and is the default where it is allowed.
+        # A JSON scalar or list is a TOML value too, but for DEL, which TOML wants escaped; None has none, and is the
+        # default where it is allowed.
         for key, value in settings.model_dump(exclude_none=True).items():
-            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
         self.write(RECORD, ("\n".join(lines) + "\n").encode())
 
     def write_environment(self, settings: Settings, seconds: float | None = None) -> None:
@@ -128,7 +131,7 @@ class Run:
         files_of_figures = each(drawn, result.figures.values())  # begun now, fetched when the rest is written
         for name, table in {HEADLINE: result.headline, **result.tables}.items():
             self.write(f"{name}.csv", to_csv(table).encode())
-        self.write(REMARKS, "".join(f"{sentence}\n" for sentence in result.remarks).encode())
+        self.write(REMARKS, "".join(f"{' '.join(sentence.split())}\n" for sentence in result.remarks).encode())
         for name, weights in result.weights.items():
             from safetensors.torch import save
 
@@ -174,7 +177,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove what a refused run leaves if none of its pieces has put anything aside to go on with."""
-        if all(file.name == MADE_FOR for file in self.cells.glob("*")):
+        if all(file.name in (MADE_FOR, FONTS) for file in self.cells.glob("*")):
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def clear(self) -> None:
@@ -333,12 +336,34 @@ def holder(partial: Path) -> str:
 def is_run(folder: Path, command: str) -> bool:
     """Whether a folder was filled by this command."""
     record = folder / RECORD
-    return record.is_file() and f"[{command}]" in record.read_text(errors="replace").splitlines()
+    return record.is_file() and f"[{command}]" in record.read_text("utf-8", errors="replace").split("\n")
 
 
 def is_empty_folder(folder: Path) -> bool:
     """Whether a run may take this place."""
     return folder.is_dir() and not any(folder.iterdir())
+
+
+@contextmanager
+def place_for_matplotlib(run: Run) -> Iterator[None]:
+    """Have matplotlib keep its list of fonts with the run where the user's own folders cannot be written."""
+    if "MPLCONFIGDIR" in os.environ or all(map(can_hold, (user_config_path, user_cache_path))):
+        yield
+        return
+    os.environ["MPLCONFIGDIR"] = str(run.cells / FONTS)
+    try:
+        yield
+    finally:
+        del os.environ["MPLCONFIGDIR"]
+
+
+def can_hold(place: Callable[[str], Path]) -> bool:
+    """Whether matplotlib can write to one of its folders, which it makes if it is not there."""
+    try:
+        place("matplotlib").mkdir(parents=True, exist_ok=True)
+        return os.access(place("matplotlib"), os.W_OK)
+    except (OSError, RuntimeError):  # a user without a home has none
+        return False
 
 
 def sync_folder(folder: Path) -> None:
@@ -371,11 +396,12 @@ def finite(value: Any) -> Any:
 
 def to_csv(table: Table) -> str:
     """Comma-separated values with a header; floats in full, so that reading them back loses nothing."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, table.columns, lineterminator="\n")
+    lines = list[str]()
+    # A carriage return is quoted only if lines end with one.
+    writer = csv.DictWriter(SimpleNamespace(write=lines.append), table.columns, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(table.rows)
-    return stream.getvalue()
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def identity(settings: Settings) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+from bs6207 import processes
 from bs6207.cells import Ledger, deal, each, name_of
 from bs6207.checkpoints import Checkpoints
-from bs6207.errors import LESS, MemoryShortage
+from bs6207.errors import LESS, MemoryShortage, UserError
 from bs6207.experiment import Lost
-from bs6207.processes import workers
+from bs6207.processes import require_place_for_sockets, workers
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -83,8 +85,30 @@ def sleep(folder, progress):
 @pytest.fixture(scope="module", autouse=True)
 def _prepared():
     """Processes are forked from one that has imported this file and what it needs."""
-    with workers(2, ["torch", __name__]) as processes:
-        list(each(processes, abs, [1]))
+    with workers(2, ["torch", __name__]) as prepared:
+        list(each(prepared, abs, [1]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where processes are forked from a server")
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_not_used_for_one(monkeypatch, tmp_path):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    made = []
+    monkeypatch.setattr(processes, "get_temp_dir", lambda: made.append(tempfile.tempdir))
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    require_place_for_sockets()
+    assert made[0] != str(long)
+    assert len(made[0] + processes.SOCKET) <= processes.LONGEST_SOCKET
+    assert tempfile.tempdir == str(long)  # for all else
+
+
+def test_without_any_place_for_sockets_the_way_out_is_named(monkeypatch):
+    def refuse():
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(processes, "get_temp_dir", refuse)
+    with pytest.raises(UserError, match="no folder for temporary files can be written; set TMPDIR to a folder"):
+        require_place_for_sockets()
 
 
 @pytest.fixture

@@ -284,6 +284,26 @@ def test_little_memory_is_told(monkeypatch, mebibytes, state):
     assert (row.state, row.found) == (state, f"{in_words(mebibytes * 2**20)} of 3.0 GiB can be had")
 
 
+def test_without_a_folder_for_temporary_files_the_way_out_is_tmpdir_whatever_fails_for_it(monkeypatch):
+    assert rows(doctor.temporary)["temporary"].state == "ok"
+
+    def none(*_):
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    monkeypatch.setattr("bs6207.processes.get_temp_dir", none)
+    monkeypatch.setattr(doctor, "gettempdir", none)
+    monkeypatch.setattr(doctor, "import_module", none)
+    for look, name in ((doctor.temporary, "temporary"), (doctor.torch_and_torchvision, "import torch")):
+        row = rows(look)[name]
+        assert (row.state, row.remedy) == ("broken", "set TMPDIR to a folder that can be written")
+
+
+def test_a_user_without_a_home_has_no_cache_and_is_told(mnist, monkeypatch):
+    monkeypatch.setattr(sources, "cache_folder", lambda: None)
+    assert rows(doctor.data)["data folders"].found.endswith("then no cache, as there is no home folder")
+
+
 def test_a_run_under_way_is_told_by_its_process_and_a_killed_one_by_its_command(tmp_path):
     assert not rows(doctor.runs, tmp_path / "outputs")
     command = [sys.executable, "-c", RUNNING, "--optimizer", "adam gd"]

@@ -4,19 +4,22 @@ import json
 import math
 import os
 import tomllib
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from filelock import FileLock
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bs6207.bump.settings import BumpSettings
 from bs6207.errors import DataError, FolderError
-from bs6207.experiment import Result, Table
+from bs6207.experiment import Result, Settings, Table, setting
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import read_settings
-from bs6207.runs import is_held, open_run, strict_json, to_csv, write_new
+from bs6207.report.folder import RunFolder
+from bs6207.runs import Run, is_held, is_run, open_run, strict_json, to_csv, write_new
 
 SETTINGS = BumpSettings()
 
@@ -179,6 +182,47 @@ def test_json_is_strict_and_sorted():
 def test_numbers_come_back_exactly_from_csv_and_json(number):
     assert float(to_csv(Table(("x",), [{"x": number}])).splitlines()[1]) == number
     assert json.loads(strict_json(number)) == number
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.lists(CELLS, min_size=1, max_size=3))
+@example(["a\rb", "\r", "\n"])
+@example(["\x00", "\x7f", "\u2028"])
+def test_names_of_any_letters_come_back_from_csv(names):
+    row = {str(place): name for place, name in enumerate(names)}
+    table = Table(list(row), [row])
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "names.csv").write_bytes(to_csv(table).encode())
+        read = RunFolder(Path(folder), "", "latent", {}, {}, {}).table("names")
+    assert [list(row.values()) for row in read.rows] == [names]
+
+
+class Named(Settings):
+    """Settings of any letters."""
+
+    name: str = setting("", "A name.")
+    names: list[str] = setting([], "Names.")
+
+
+@given(CELLS)
+@example('\x00\r\n\t\x1b\x7f\x85\u2028"\\')
+def test_settings_of_any_letters_come_back_from_config_toml(name):
+    with TemporaryDirectory() as folder:
+        run = Run("latent", Path(folder) / "latent")
+        run.partial.mkdir()
+        run.write_settings(settings := Named(name=name, names=[name, name]))
+        assert is_run(run.partial, "latent")
+        assert not is_run(run.partial, "bump")
+        assert read_settings(Named, "latent", {}, str(run.partial / "config.toml")) == settings
+
+
+def test_a_remark_is_one_line_whatever_letters_the_names_in_it_have(tmp_path):
+    with open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        run.write_result(Result(SETTINGS, {}, Table((), ()), ("class a\r\nb\u2028c is large", "and d")))
+    folder = RunFolder(tmp_path / "bump", "", "bump", {}, {}, {})
+    assert folder.remarks == ["class a b c is large", "and d"]
 
 
 def test_a_lock_without_a_record_is_told_of_all_the_same(tmp_path):

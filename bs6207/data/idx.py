@@ -46,6 +46,8 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
             values = np.empty(math.prod(shape), np.uint8)
             count = fill(values, file)
             is_longer = bool(file.read(1))
+    except PermissionError as failure:
+        raise DataError(f"cannot read {path}: {failure.strerror}; see that you may read it") from None
     except (OSError, EOFError, zlib.error) as failure:
         raise DataError(f"cannot read {path}: {failure}; replace it, or delete it and run again") from None
 

@@ -244,9 +244,12 @@ NAMES = ("auto", *DATASETS)
 DataName = Annotated[str, AfterValidator(named_or_found), Offered(NAMES), Located(NAMES)]
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept, one folder per data set."""
-    return user_cache_path("bs6207")
+def cache_folder() -> Path | None:
+    """Where downloads are kept, one folder per data set; None for a user without a home."""
+    try:
+        return user_cache_path("bs6207")
+    except RuntimeError:
+        return None
 
 
 def folders_with(name: str) -> Iterator[Path]:
@@ -257,7 +260,7 @@ def folders_with(name: str) -> Iterator[Path]:
     known = PUBLISHED[name]
     given = os.environ.get(DATA_FOLDER)
     roots = [Path(at_home(given))] if given else []
-    for root in (*roots, cache_folder()):
+    for root in filter(None, (*roots, cache_folder())):
         for folder in (root / name, root / known.folder / "raw", root):
             try:
                 is_there = all(find_idx(folder, stem, known.only_gzipped).is_file() for stem in IDX_FILES)
@@ -292,6 +295,11 @@ def download(name: str, seconds: float) -> Path:
     """
     cache = cache_folder()
     known = PUBLISHED[name]
+    if cache is None:
+        raise Unavailable(
+            f"{known.folder} is not in ${DATA_FOLDER}, and there is no home folder to download it to; set HOME, or "
+            f"{DATA_FOLDER} to a folder that holds it, or use --data mnist-5k"
+        )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cache, prefix=".download-") as temporary:

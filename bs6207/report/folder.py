@@ -48,7 +48,10 @@ class RunFolder:
     def text(self, name: str) -> str:
         """A text file; empty where there is none."""
         file = self.place / name
-        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+        if not file.is_file():
+            return ""
+        with file.open(encoding="utf-8", errors="replace", newline="") as stream:  # a value may hold a carriage return
+            return stream.read()
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """The arrays of an npz file; none where it is missing or cannot be read."""

@@ -1,6 +1,7 @@
 """The page: all that runs have left, in one file that needs no network."""
 
 import base64
+import csv
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -120,7 +121,7 @@ def show(key: str, run: RunFolder, widest: int, exact: bool) -> Shown:
             [(name, shown(value)) for name, value in circumstances(run)],
             sizes(run),
         )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as failure:
+    except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, csv.Error) as failure:
         told = f"{type(failure).__name__} {failure}"
         raise FolderError(
             f"cannot make a page of the run in {run.name}: {told}; run bs6207 {run.command} again"

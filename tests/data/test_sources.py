@@ -416,3 +416,16 @@ def test_the_command_says_in_one_line_that_data_is_missing(bs6207, tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "set BS6207_DATA" in done.stderr
+
+
+def test_a_user_without_a_home_gets_the_digits_that_need_none_and_is_told_what_the_others_need(monkeypatch):
+    def homeless(name):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("BS6207_DATA", raising=False)
+    monkeypatch.setattr(sources, "user_cache_path", homeless)
+    notes = []
+    assert load("auto", notes.append).name == "mnist-5k"
+    assert len(notes) == 1
+    with pytest.raises(DataError, match="there is no home folder to download it to; set HOME, or BS6207_DATA to a"):
+        load("mnist", pytest.fail)
