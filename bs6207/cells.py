@@ -7,6 +7,7 @@ What a piece has found is put aside at once, so whatever dies costs only what it
 import hashlib
 import queue
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -147,13 +148,13 @@ class Entry:
     """What is known of one piece.
 
     Attributes:
-        rows, steps: reported by the process that works on it now.
+        rows, steps: reported by the process that works on it now; of steps their kinds.
         recorded, counted: how many of them have been passed on.
         begun: by how many workers of a cluster.
     """
 
     rows: list[Row] = field(default_factory=list)
-    steps: int = 0
+    steps: list[str] = field(default_factory=list)
     recorded: int = 0
     counted: int = 0
     begun: int = 0
@@ -179,8 +180,8 @@ class Ledger(Generic[Key]):
         found = self.checkpoints.read(f"{name_of(key)}.done", self.given, self.progress.note)
         if found is None:
             return Entry()
-        for _ in range(found["steps"]):
-            self.progress.step(f"{name_of(key)}, from before the interruption")
+        for kind in found["steps"]:
+            self.progress.step(f"{name_of(key)}, from before the interruption", kind, 0.0)
         return Entry(found["rows"], finished=True, outcome=found["outcome"])
 
     @property
@@ -204,17 +205,18 @@ class Ledger(Generic[Key]):
             if entry.begun > 1:
                 self.progress.note(f"a worker died at {name_of(key)}; {what} begins it anew")
         if kind in ("begin", "anew"):  # all will be reported again
-            entry.rows, entry.steps = [], 0
+            entry.rows, entry.steps = [], []
         elif kind == "record":
             entry.rows.append(what)
             self.record()
         elif kind != "step":
             getattr(self.progress, kind)(what)
         else:
-            entry.steps += 1
-            if entry.steps > entry.counted:
+            doing, kind, seconds = what
+            entry.steps.append(kind)
+            if len(entry.steps) > entry.counted:
                 entry.counted += 1
-                self.progress.step(what)
+                self.progress.step(doing, kind, seconds)
 
     def record(self) -> None:
         """Record all rows whose turn has come."""
@@ -238,7 +240,7 @@ class Ledger(Generic[Key]):
         """Whether a piece whose worker has died is to be tried again."""
         entry = self.entries[key]
         entry.deaths += 1
-        entry.rows, entry.steps = [], 0  # the next one will report them again
+        entry.rows, entry.steps = [], []  # the next one will report them again
         if entry.deaths < DEATHS:
             self.progress.note(f"{death} at {name_of(key)}; it goes on when no other is under way")
             return True
@@ -258,11 +260,13 @@ class Messenger:
     """Steps told as news."""
 
     def __init__(self, hear: Hear):
-        self.hear = hear
+        self.hear, self.last = hear, time.monotonic()
 
-    def step(self, doing: str) -> None:
-        """One step is done."""
-        self.hear("step", doing)
+    def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
+        """One step is done, which is timed where it is done."""
+        now = time.monotonic()
+        self.hear("step", (doing, kind, now - self.last if seconds is None else seconds))
+        self.last = now
 
     def tell(self, doing: str) -> None:
         """What a long step is at."""

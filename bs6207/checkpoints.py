@@ -113,16 +113,26 @@ class PieceReport:
     """Steps of one piece whose progress is put aside: `keep` and `kept` of `PieceSteps`."""
 
     def __init__(self, steps: Steps, checkpoints: Checkpoints, name: str, given: str):
-        self.step, self.tell, self.record, self.note = steps.step, steps.tell, steps.record, steps.note
+        self.steps, self.tell, self.record, self.note = steps, steps.tell, steps.record, steps.note
         self.checkpoints, self.name, self.given = checkpoints, f"{name}.part", given
         self.due = 0.0
+        self.done = self.done_before = 0  # steps
+
+    def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
+        """One step is done, or reported again."""
+        self.done += 1
+        self.steps.step(doing, kind, 0.0 if self.done <= self.done_before else seconds)
 
     def keep(self, state: Callable[[], State]) -> None:
         """Put aside how far this piece is, if the last time is long enough ago."""
         if (start := time.monotonic()) >= self.due:
-            self.checkpoints.write(self.name, state(), self.given)
+            self.checkpoints.write(self.name, {"done": self.done, "state": state()}, self.given)
             self.due = (end := time.monotonic()) + PATIENCE * (end - start)
 
     def kept(self) -> State | None:
         """How far it was."""
-        return self.checkpoints.read(self.name, self.given, self.note)
+        found = self.checkpoints.read(self.name, self.given, self.note)
+        if found is None:
+            return None
+        self.done_before = found["done"]
+        return found["state"]

@@ -19,7 +19,6 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -27,9 +26,11 @@ from rich.text import Text
 from bs6207.errors import UserError
 from bs6207.experiment import Row, Table
 from bs6207.names import legible
+from bs6207.remaining import Remaining, about
 
 UNBOUNDED = 10_000  # letters, where the width of a table is asked for
 PLAIN_INTERVAL = 10.0  # seconds between two lines of progress where there is no terminal
+BAR_INTERVAL = 1.0  # seconds between two estimates of the time left, where there is one
 
 
 class ProgressReport:
@@ -49,7 +50,8 @@ class ProgressReport:
         self.console = Console(stderr=True, highlight=False)
         self.is_live = self.console.is_interactive and not quiet and not is_plain()
         self.done = self.total = 0
-        self.last_line = self.started = time.monotonic()
+        self.last_line = self.last_step = self.started = time.monotonic()
+        self.remaining = Remaining()
         self.bar: Progress | None = None
 
     def __enter__(self) -> "ProgressReport":
@@ -59,39 +61,50 @@ class ProgressReport:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
                 console=self.console,
                 transient=True,
             )
             self.bar.start()
-            self.task = self.bar.add_task(self.command, total=None)
+            self.task = self.bar.add_task(self.command, total=None, left="")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
-    def expect(self, steps: int) -> None:
-        """Announce `steps` further steps of work."""
+    def expect(self, steps: int, kind: str = "") -> None:
+        """Announce `steps` further steps of a kind."""
         self.total += steps
+        self.remaining.expect(steps, kind)
         if self.bar:
             self.bar.update(self.task, total=self.total)
 
-    def step(self, doing: str) -> None:
+    def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
         """One step is done."""
         self.done += 1
-        self.tell(doing)
+        now = time.monotonic()
+        self.remaining.step(kind, now - self.last_step if seconds is None else seconds, now)
+        self.last_step = now
+        self.show(doing, now)
 
     def tell(self, doing: str) -> None:
         """What a long step is at."""
+        self.show(doing, time.monotonic())
+
+    def show(self, doing: str, now: float) -> None:
+        """Say how far the run is, if it is time to."""
         self.end_if_stopped()
+        is_due = now - self.last_line >= (BAR_INTERVAL if self.bar else PLAIN_INTERVAL)
+        if is_due:
+            self.last_line, left = now, about(self.remaining.seconds(now))
         if self.bar:
             self.bar.update(self.task, completed=self.done, description=f"{self.command} {doing}")
-        elif not self.quiet and time.monotonic() - self.last_line >= PLAIN_INTERVAL:
-            self.last_line = time.monotonic()
-            elapsed = self.last_line - self.started
-            left = f", about {elapsed * (self.total - self.done) / self.done:.0f} s to go" if self.done else ""
-            say(f"{self.command}: {doing}, {self.done} of {self.total} done, {elapsed:.0f} s{left}")
+            if is_due:
+                self.bar.update(self.task, left=left)
+        elif is_due and not self.quiet:
+            parts = (f"{self.done} of {self.total} done", f"{now - self.started:.0f} s", left)
+            say(f"{self.command}: {', '.join(filter(None, (doing, *parts)))}")
 
     def note(self, sentence: str) -> None:
         """Tell something that changes how the result is read."""

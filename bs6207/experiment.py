@@ -169,8 +169,14 @@ class Result:
 class Steps(Protocol):
     """Where a piece of an experiment reports while it works."""
 
-    def step(self, doing: str) -> None:
-        """One step is done; `doing` says of what, in a few words."""
+    def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
+        """One step is done.
+
+        Args:
+            doing: of what, in a few words.
+            kind: steps of one kind take about as long.
+            seconds: how long it took, if not all the time since the step before; 0 if that was before an interruption.
+        """
 
     def tell(self, doing: str) -> None:
         """What a long step is at, in a few words."""
@@ -195,8 +201,8 @@ class PieceSteps(Steps, Protocol):
 class Progress(Steps, Protocol):
     """Where an experiment reports while it works."""
 
-    def expect(self, steps: int) -> None:
-        """Announce `steps` further steps of work."""
+    def expect(self, steps: int, kind: str = "") -> None:
+        """Announce `steps` further steps of a kind."""
 
 
 Key = TypeVar("Key")

@@ -152,10 +152,10 @@ class Within:
     def __init__(self, point: Point, progress: Steps):
         self.point, self.progress = point, progress
 
-    def expect(self, steps: int) -> None:
+    def expect(self, steps: int, kind: str = "") -> None:
         """It is one step, however many it takes."""
 
-    def step(self, doing: str) -> None:
+    def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
         """One step of the run is done."""
         self.tell(doing)
 

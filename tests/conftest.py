@@ -114,10 +114,10 @@ class Watched:
     def __init__(self):
         self.rows, self.expected, self.steps = [], 0, 0
 
-    def expect(self, steps):
+    def expect(self, steps, kind=""):
         self.expected += steps
 
-    def step(self, doing):
+    def step(self, doing, kind="", seconds=None):
         self.steps += 1
 
     def tell(self, doing):

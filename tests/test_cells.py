@@ -31,10 +31,12 @@ class Seen:
     """What was reported."""
 
     def __init__(self):
-        self.rows, self.steps, self.told, self.notes = [], [], [], []
-        self.record, self.step, self.tell, self.note = (
-            one.append for one in (self.rows, self.steps, self.told, self.notes)
-        )
+        self.rows, self.steps, self.told, self.notes, self.timed = [], [], [], [], []
+        self.record, self.tell, self.note = (one.append for one in (self.rows, self.told, self.notes))
+
+    def step(self, doing, kind, seconds):
+        self.steps.append(doing)
+        self.timed.append((kind, seconds))
 
 
 def cube(number, progress):
@@ -202,7 +204,7 @@ def test_a_piece_that_another_worker_of_a_cluster_begins_anew_is_told_and_counte
     for address in ("tcp://a", "tcp://b"):
         ledger.hear("one", "begin", address)
         ledger.hear("one", "record", {"epoch": 1})
-        ledger.hear("one", "step", "epoch 1")
+        ledger.hear("one", "step", ("epoch 1", "", 0.1))
     assert seen.notes == ["a worker died at one; tcp://b begins it anew"]
     assert (seen.rows, seen.steps) == ([{"epoch": 1}], ["epoch 1"])
 

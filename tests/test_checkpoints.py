@@ -150,7 +150,7 @@ def test_putting_aside_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
             super().write(name, value, given)
 
     class Silent:
-        step = tell = record = note = staticmethod(lambda what: None)
+        step = tell = record = note = staticmethod(lambda *what: None)
 
     asked = []
     report = PieceReport(Silent(), Slow(tmp_path), "x", "")

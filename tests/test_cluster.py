@@ -350,7 +350,7 @@ from bs6207.cluster import Cluster
 class Seen:
     def __init__(self): self.rows, self.steps = [], []
     def record(self, row): self.rows.append(row)
-    def step(self, doing): self.steps.append(doing)
+    def step(self, doing, kind, seconds): self.steps.append(doing)
     def tell(self, doing): pass
     note = expect = tell
 

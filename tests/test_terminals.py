@@ -149,15 +149,17 @@ def test_a_value_longer_than_the_terminal_is_folded_and_not_cut():
 
 
 def test_without_a_terminal_a_line_says_how_far_it_is_and_how_long_it_will_take(monkeypatch, capsys):
-    clock = iter([0.0, *[30.0] * 9])
+    clock = iter([0.0, 1.0, 12.0, 30.0, 48.0, 66.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     report = ProgressReport("latent", lambda row: None)
-    report.expect(4)
+    report.expect(8)
     report.tell("reading")
-    report.last_line = -1e9
-    report.step("dim 2, epoch 1")
+    for epoch in range(1, 5):
+        report.step(f"dim 2, epoch {epoch}")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "latent: reading, 0 of 4 done, 30 s",
-        "latent: dim 2, epoch 1, 1 of 4 done, 30 s, about 90 s to go",
+        "latent: dim 2, epoch 1, 1 of 8 done, 12 s",
+        "latent: dim 2, epoch 2, 2 of 8 done, 30 s",
+        "latent: dim 2, epoch 3, 3 of 8 done, 48 s, about 75 s to go",
+        "latent: dim 2, epoch 4, 4 of 8 done, 66 s, about 65 s to go",
     ]

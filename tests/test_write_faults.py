@@ -113,7 +113,7 @@ def test_what_was_put_aside_before_the_disk_was_full_is_not_done_again(tmp_path)
     checkpoints, begun = Checkpoints(tmp_path / "cells"), []
 
     class Seen:
-        step = tell = note = staticmethod(lambda what: None)
+        step = tell = note = staticmethod(lambda *what: None)
         record = begun.append
 
     dealt = partial(deal, None, checkpoints, count, progress=Seen())

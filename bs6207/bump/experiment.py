@@ -69,8 +69,11 @@ def run(settings: BumpSettings, progress: Progress, deal: Deal = in_turn) -> Res
     for name in settings.names:
         for first, last in tiles(name, settings):
             tasks["diagram", name, first] = Task("diagram", name, settings, (first, last))
-    frames = (figures.SHOWN_STEPS + 1) * settings.animate
-    progress.expect(len(settings.names) * (1 + rows_drawn(settings) + batches(settings)) + frames)
+    progress.expect(len(settings.names), "threshold")
+    for name in settings.names:
+        progress.expect(rows_drawn(settings), f"row of {name}")
+        progress.expect(batches(settings), f"noise of {name}")
+    progress.expect((figures.SHOWN_STEPS + 1) * settings.animate, "frame")
     outcomes: dict[tuple[Any, ...], Any] = deal(work, tasks, progress, sources(settings))
     for lost in outcomes.values():
         if isinstance(lost, Lost):
@@ -104,7 +107,7 @@ def work(task: Task, progress: PieceSteps) -> Study | Summits | Survival:
         return noisy(walker, task.settings, progress)
     found = study(walker, task.settings, lambda doing: progress.tell(f"{task.name}, {doing}"))
     progress.record({"optimizer": task.name, "h_max": found.metrics["h_max"]})
-    progress.step(task.name)
+    progress.step(task.name, "threshold")
     return found
 
 
@@ -271,7 +274,7 @@ def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Steps
     def done(more: int) -> None:
         nonlocal cells
         for _ in range((cells + more) // row - cells // row):
-            progress.step(f"{walker.name} over {over}")
+            progress.step(f"{walker.name} over {over}", f"row of {walker.name}")
         cells += more
 
     ask = asker(walker, settings, lambda doing: progress.tell(f"{walker.name} over {over}, {doing}"))
@@ -287,7 +290,7 @@ def noisy(walker: Candidate, settings: BumpSettings, progress: Steps) -> Surviva
         settings.trials,
         settings.steps,
         settings.seed,
-        done=lambda paths: progress.step(f"{walker.name} with noise"),
+        done=lambda paths: progress.step(f"{walker.name} with noise", f"noise of {walker.name}"),
     )
 
 
@@ -364,7 +367,7 @@ def report(
     if len(found) > 1:
         tables["parity"] = fingerprints(metrics["parity"])
     if settings.animate:
-        drawn = partial(progress.step, "animation")
+        drawn = partial(progress.step, "animation", "frame")
         files["descent.gif"] = figures.animation(trajectories, landscape, settings.height, drawn)
     return Result(
         settings=settings,

@@ -11,7 +11,6 @@ from bs6207.deblur.judging import (
     CLEAR,
     FRONTIER_POINTS,
     IDENTITY,
-    JUDGING,
     judge_images,
     judge_restorer,
     trace,
@@ -46,7 +45,8 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
     seeds = range(settings.seed, settings.seed + settings.seeds)
     rivals = [(name, sigma) for name in RIVALS for sigma in settings.test_sigmas]
     others = ["autoencoder"] if settings.arch == "unet" else []
-    progress.expect(steps(settings, len(rivals), len(others)))
+    for kind, count in steps(settings, len(others)).items():
+        progress.expect(count, kind)
 
     def work(wave: str, pieces: Pieces) -> dict[Any, Any]:
         outcomes = deal(
@@ -109,10 +109,19 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
     return report(parts, judged, line, strengths, history, states | {"disc_net": disc}, data, settings)
 
 
-def steps(settings: DeblurSettings, rivals: int, others: int) -> int:
-    """How many steps of progress all pieces will report."""
-    stages = settings.stages
-    training = stages["l1"] + stages["disc_net"] + 2 * stages["l1_disc"]
-    strong = stages["l1_disc"] if settings.frontier else 0
-    judging = JUDGING * (2 * settings.seeds + others + 1) + FRONTIER_POINTS + len(RIVALS) + 1
-    return settings.seeds * training + strong + others * settings.epochs + 2 + rivals + judging
+def steps(settings: DeblurSettings, others: int) -> dict[str, int]:
+    """How many steps of progress all pieces will report, by kind."""
+    stages, seeds, sigmas = settings.stages, settings.seeds, len(settings.test_sigmas)
+    restorers = 2 * seeds + others + 1  # with the one that does nothing
+    return {
+        "l1": seeds * stages["l1"],
+        "disc_net": seeds * stages["disc_net"],
+        "autoencoder": others * settings.epochs,
+        "referees": 2,
+        **dict.fromkeys(RIVALS, sigmas),
+        "last stage": (2 * seeds + settings.frontier) * stages["l1_disc"],
+        "judged": restorers + len(RIVALS) + 1,  # with the clear images
+        "beyond": restorers,
+        "two-sample": restorers,
+        "line": FRONTIER_POINTS,
+    }

@@ -45,7 +45,6 @@ FOLLOWED_EXAMPLES = 6  # test images kept at every weight, for the page;
 MOST_EXAMPLE_PIXELS = 20_000  # fewer where they are large, but one at least
 CURVE_POINTS, BEYOND = 11, 1.25  # blurs at which PSNR is drawn, from none to so many times the widest trained
 FRONTIER_POINTS = 11
-JUDGING = 3  # steps in which a restorer is judged
 IDENTITY = "identity"  # the restorer that does nothing
 CLEAR = "clear"  # the test images as they should be: what each score can reach
 
@@ -69,13 +68,13 @@ def train_referees(settings: DeblurSettings, progress: PieceSteps) -> Referees:
     parts = parts_of(settings)
     prepare(settings.seed)
     heldout = train_heldout_disc(parts.apart.pixels, settings.sigma_range, settings.seed)
-    progress.step("the held-out disc")
+    progress.step("the held-out disc", "referees")
     pixels, labels = parts.whole.pixels, parts.whole.labels
     if labels is None or len(np.unique(labels)) < 2:
-        progress.step("no classifier")
+        progress.step("no classifier", "referees")
         return Referees(heldout)
     classifier = train_classifier(pixels, labels, int(labels.max()) + 1, settings.seed)
-    progress.step("the classifier")
+    progress.step("the classifier", "referees")
     return Referees(heldout, classifier, classifier.features(parts.validation.unit_pixels))
 
 
@@ -123,7 +122,7 @@ def judge_images(
     parts = parts_of(settings)
     prepare(settings.seed)
     judged = judge(parts, found, referees, disc_net_of(parts, disc, torch.device("cpu")), settings)
-    progress.step(f"{name} judged")
+    progress.step(f"{name} judged", "judged")
     return judged
 
 
@@ -142,10 +141,10 @@ def judge_restorer(
 
     found = {sigma: as_file(restored(sharp, sigma, TEST_NOISE)) for sigma in settings.test_sigmas}
     judged = judge(parts, found, referees, disc_net_of(parts, disc, torch.device("cpu")), settings)
-    progress.step(f"{name} judged")
+    progress.step(f"{name} judged", "judged")
     if seed == settings.seed:
         go_beyond(judged, net, sharp, settings, device)
-    progress.step(f"{name} where it was not trained")
+    progress.step(f"{name} where it was not trained", "beyond")
     samples = parts.validation[: 2 * TWO_SAMPLES].unit_pixels
     clear, others = samples[::2], samples[1::2]  # of different originals, as the test wants
     asked = name != IDENTITY and len(others) >= FEWEST_SAMPLES  # blurred images are told apart at sight
@@ -153,7 +152,7 @@ def judge_restorer(
         judged.scores[sigma]["two_sample"] = two_sample_accuracy(
             clear, restored(others, sigma, VALIDATION_NOISE), sharp, from_file(judged.restored[sigma]), seed
         )
-    progress.step(f"{name} against clear images")
+    progress.step(f"{name} against clear images", "two-sample")
     return judged
 
 
@@ -267,7 +266,7 @@ def trace(settings: DeblurSettings, control: State, clearest: State, referees: R
                     "sharpness": sharpness(sharp, shown),
                 }
             )
-        progress.step(f"{weight:.0%} of the way to the clearest restorer")
+        progress.step(f"{weight:.0%} of the way to the clearest restorer", "line")
     clear_score = float(referees.heldout.scores(validation).mean())
     blurred_few = np.stack([as_file(blurred[:few]) for blurred in given])
     return Line(choices, choose(choices, clear_score), clear_score, frontier, blurred_few, np.stack(examples))

@@ -125,10 +125,11 @@ def train_disc(settings: DeblurSettings, seed: int, progress: PieceSteps) -> Tra
 def follow(net: nn.Module, stage: str, seed: int, rows: Iterable[Row], progress: Steps) -> Trained:
     """Train to the end, with a row of history for every epoch."""
     history: list[Row] = []
+    kind = stage.rpartition(", ")[2]  # whichever restorer it is that is in its last stage
     for row in rows:
         history.append({"stage": stage, "seed": seed, **row})
         progress.record(history[-1])
-        progress.step(f"{stage}, epoch {row['epoch']}, loss {row['loss']:.4f}")
+        progress.step(f"{stage}, epoch {row['epoch']}, loss {row['loss']:.4f}", kind)
     return Trained(on_cpu(net), history)
 
 
@@ -192,5 +193,5 @@ def tune_rival(settings: DeblurSettings, name: str, sigma: float, progress: Piec
     strength = tune(rival, parts.learn[:TUNING_IMAGES].unit_pixels, sigma, settings.noise)
     blurred = blur_for_test(parts.test.unit_pixels, sigma, settings.noise, TEST_NOISE)
     restored = as_file(rival.restore(blurred, sigma, strength))
-    progress.step(f"{name} at sigma {sigma:g}")
+    progress.step(f"{name} at sigma {sigma:g}", name)
     return Tuned(strength, restored)

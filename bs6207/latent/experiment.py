@@ -55,7 +55,9 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
     floor = score_constants(constants, data.validation)[CONSTANTS[settings.loss]][settings.loss]
     floors = score_constants(constants, data.test)
     tasks = plan(settings, clusterers, clusters, floor, data.sha256)
-    progress.expect(sum(steps(task) for task in tasks.values()))
+    for task in tasks.values():
+        for kind, count in steps(task).items():
+            progress.expect(count, kind)
 
     outcomes = deal(do, tasks, progress, data.sha256, partial(import_module, "bs6207.latent.report"))
     cells = [outcome for outcome in outcomes.values() if isinstance(outcome, Cell)]
@@ -133,9 +135,13 @@ def told(task: Task, failed: Failure | Lost) -> Failure:
     return Failure(task.dims[0], task.seed, failed.reason)
 
 
-def steps(task: Task) -> int:
-    """How many steps of progress a task will report."""
-    return {"autoencoder": task.settings.epochs + 1, "pixels": 1, "pca": len(task.dims)}[task.kind]
+def steps(task: Task) -> dict[str, int]:
+    """How many steps of progress a task will report, by kind; clusters of components take as long as of latents."""
+    return {
+        "autoencoder": {"epoch": task.settings.epochs, "vectors": 1},
+        "pixels": {"pixels": 1},
+        "pca": {"vectors": len(task.dims)},
+    }[task.kind]
 
 
 def require_enough(learn: ImageSet, most: int, clusters: int) -> None:

@@ -88,7 +88,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
             }
         )
         progress.record(history[-1])
-        progress.step(f"dim {dim}, epoch {epoch.number}, validation L1 {epoch.validation_l1:.4f}")
+        progress.step(f"dim {dim}, epoch {epoch.number}, validation L1 {epoch.validation_l1:.4f}", "epoch")
     reached = epoch.validation_l1 if settings.loss == "l1" else epoch.validation_mse
     beats_constant = reached <= NOTHING_LEARNED * task.floor
     constant = CONSTANTS[settings.loss]
@@ -105,7 +105,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
     partitions, scores = score_vectors(
         train_latents.numpy(), latents.numpy(), learn, data.test, data.classes, task.search, progress.tell
     )
-    progress.step(f"dim {dim}, clustered")
+    progress.step(f"dim {dim}, clustered", "vectors")
 
     def decoded(places: torch.Tensor) -> NDArray[np.float32]:
         return decode(model, places.to(device)).numpy()
@@ -164,7 +164,7 @@ def plane_places(latents: torch.Tensor) -> torch.Tensor:
 def study_pixels(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Baseline:
     """Clusters and probes of the images as they are."""
     _, scores = score_vectors(learn.flat, data.test.flat, learn, data.test, data.classes, task.search, progress.tell)
-    progress.step("raw pixels")
+    progress.step("raw pixels", "pixels")
     return Baseline("pixels", task.seed, scores)
 
 
@@ -178,5 +178,5 @@ def study_components(task: Task, learn: ImageSet, data: DataSet, progress: Steps
         codes, test_codes = all_codes[:, :dim].copy(), all_test_codes[:, :dim].copy()
         _, found = score_vectors(codes, test_codes, learn, test, data.classes, task.search, progress.tell)
         scores[dim] = score_images(test.unit_pixels, components.decode(test_codes, test.image_shape)) | found
-        progress.step(f"PCA {dim}")
+        progress.step(f"PCA {dim}", "vectors")
     return Baseline("pca", task.seed, scores)
