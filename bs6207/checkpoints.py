@@ -1,6 +1,6 @@
 """What the pieces of a run have put aside, so that one that was killed goes on where it was.
 
-    outputs/latent.partial/cells/made_for.json               what all that lies here was made for (runs.py)
+    outputs/latent.partial/cells/made_for.json, made_of      what all that lies here was made for, and of (runs.py)
     outputs/latent.partial/cells/autoencoder-16-0.part       a piece under way: networks, optimizer, random numbers
     outputs/latent.partial/cells/autoencoder-16-0.done       a finished one: its outcome and its rows of history
     outputs/latent.partial/cells/*.previous                  the one before, should the last be found damaged
@@ -63,7 +63,7 @@ class Checkpoints:
             except FileNotFoundError:
                 continue
             except (Damaged, OSError) as failure:
-                note(f"{place} {failure}, so it is not used; what was put aside before is")
+                note(f"{place} {failure}, so it is not used")
         return None
 
 

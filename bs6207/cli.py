@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -19,18 +19,18 @@ import typer
 
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
-from bs6207.cells import deal, each
+from bs6207.cells import Workers, deal, each
 from bs6207.checkpoints import Checkpoints
 from bs6207.console import ProgressReport, open_streams, reader_may_leave, say, show, show_json
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.devices import require_device
 from bs6207.errors import UserError, in_a_sentence, together
-from bs6207.experiment import Experiment, Options, Settings, Table
+from bs6207.experiment import Experiment, Key, Lost, Options, Outcome, Piece, Progress, Settings, Table, Work
 from bs6207.latent.settings import LatentSettings
 from bs6207.options import Invocation, command
 from bs6207.processes import cores, require_temporary_folder, workers
 from bs6207.report.settings import ReportSettings
-from bs6207.runs import failing_writes, open_run, place_for_matplotlib, strict_json, write_again, write_new
+from bs6207.runs import Run, failing_writes, open_run, place_for_matplotlib, strict_json, write_again, write_new
 
 if TYPE_CHECKING:
     from bs6207.cluster import Cluster
@@ -160,7 +160,7 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
             progress.note(run.interrupted)
         if there and there.remark:
             progress.note(there.remark)
-        result = experiment(settings, progress, partial(deal, there or processes, Checkpoints(run.cells)))
+        result = experiment(settings, progress, partial(deal_in, run, there or processes))
         with failing_writes(folder):
             boxes = run.write_result(result, partial(each, processes))
         if boxes:
@@ -174,6 +174,21 @@ def conduct(command: str, settings: Settings, invocation: Invocation) -> None:
         show(result.headline, (*result.remarks, how_to_see(invocation.out)), folder)
     if result.failures:
         raise UserError(together(result.failures))
+
+
+def deal_in(
+    run: Run,
+    workers: Workers | None,
+    work: Work[Piece, Outcome],
+    pieces: Mapping[Key, Piece],
+    progress: Progress,
+    given: str = "",
+    meanwhile: Callable[[], object] | None = None,
+) -> dict[Key, Outcome | Lost]:
+    """Get pieces of a run done; where one was interrupted, what became of that is told first."""
+    if told := run.use(given):
+        progress.note(told)
+    return deal(workers, Checkpoints(run.cells), work, pieces, progress, given, meanwhile)
 
 
 @contextmanager
@@ -214,9 +229,9 @@ def common(
 
 
 def main() -> NoReturn:
-    """Run the command line; exit with 0 done, 1 failed, 2 misused, 130 interrupted or 143 terminated."""
+    """Run the command line; exit with 0 done, 1 failed, 2 misused, 129 hung up, 130 interrupted or 143 terminated."""
     open_streams()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stopping_signals():
         signal.signal(number, stop)
     try:
         code = typer.main.get_command(app).main(sys.argv[1:] or ["--help"], "bs6207", standalone_mode=False)
@@ -234,6 +249,14 @@ def main() -> NoReturn:
         code = 1
     gc.freeze()  # what is left goes with the process; to take it apart first takes most of a second
     sys.exit(code)
+
+
+def stopping_signals() -> list[signal.Signals]:
+    """The signals that ask this process to end; a hang-up is none where it is ignored, as nohup wants."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def complain(sentence: str) -> None:

@@ -48,7 +48,8 @@ class ProgressReport:
         self.end_if_stopped = end_if_stopped
         self.quiet = quiet
         self.console = Console(stderr=True, highlight=False)
-        self.is_live = self.console.is_interactive and not quiet and not is_plain()
+        # FORCE_COLOR makes a terminal of everything in rich's eyes; a log can take colours, but no moving cursor.
+        self.is_live = sys.stderr.isatty() and self.console.is_interactive and not quiet and not is_plain()
         self.done = self.total = 0
         self.last_line = self.last_step = self.started = time.monotonic()
         self.remaining = Remaining()

@@ -91,7 +91,7 @@ class Processes:
     are_here = True
 
     def __init__(self, jobs: int, modules: Sequence[str] = ()):
-        self.threads = ThreadPoolExecutor(jobs, initializer=leave_interrupts_to_the_main_thread)
+        self.threads = ThreadPoolExecutor(jobs, initializer=leave_signals_to_the_main_thread)
         if START == "forkserver":
             require_place_for_sockets()
             multiprocessing.set_forkserver_preload([__name__, *modules, "bs6207.preloaded"])
@@ -131,10 +131,10 @@ class Processes:
         self.threads.shutdown(cancel_futures=True)
 
 
-def leave_interrupts_to_the_main_thread() -> None:
-    """Ctrl-C reaches every process of a terminal; those that are started from here do not hear it."""
+def leave_signals_to_the_main_thread() -> None:
+    """Ctrl-C and a hang-up reach every process of a terminal; those that are started from here do not hear it."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
 
 
 def require_place_for_sockets() -> None:

@@ -38,7 +38,7 @@ DECIDING = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-n
 VERSIONED = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
 RECORD = "config.toml"  # a folder that holds one is a run
 CELLS = "cells"  # where the pieces of a run under way put aside what they have, see checkpoints.py
-MADE_FOR = "made_for.json"
+MADE_FOR, MADE_OF = "made_for.json", "made_of"  # the settings and versions of a run under way, and its data
 FONTS = "matplotlib"  # a folder, where matplotlib has none
 HEADLINE, REMARKS = "headline", "remarks.txt"  # what the command prints: the table, and a sentence a line
 
@@ -49,7 +49,8 @@ class Run:
     """A run under way; what it writes stays in the partial folder until it is published.
 
     Attributes:
-        interrupted: where an interrupted run was found, and what became of it, in words; empty if there was none.
+        interrupted: what became of an interrupted run that does not go on, in words; empty if there was none.
+        resumes: whether one was found that goes on if its data are the same, which `use` is told.
     """
 
     def __init__(self, command: str, folder: Path):
@@ -60,27 +61,51 @@ class Run:
         self.history = folder.parent / "history"
         self.started = time.time()
         self.interrupted = ""
+        self.resumes = False
 
     def begin(self, settings: Settings) -> None:
-        """Go on with what an interrupted run of the same settings has put aside, or begin a new one."""
+        """Find out whether an interrupted run may go on, and lay the folder out for this one."""
+        self.settings = settings
         made_for = identity(settings)
         if self.partial.exists():
-            if not settings.fresh and made_for == self.made_for():
-                self.interrupted = "goes on where it was interrupted"
-            else:
+            self.resumes = not settings.fresh and made_for == self.put_aside(MADE_FOR)
+            if not self.resumes:
                 place = self.retire(self.partial)
                 what = "the interrupted run" if settings.fresh else "an interrupted run of other settings or versions"
                 self.interrupted = f"begins anew; {what} is in {place}"
         self.cells.mkdir(parents=True, exist_ok=True)
         write_whole(self.cells / MADE_FOR, made_for.encode())
-        self.write("history.jsonl", b"")  # its rows are put aside with the pieces they are of
+        if not self.resumes:
+            self.write("history.jsonl", b"")
         self.write_settings(settings)
         self.write_environment(settings)
 
-    def made_for(self) -> str | None:
-        """The identity of the run that left the partial folder, if it can go on."""
+    def use(self, given: str) -> str:
+        """Go on with what an interrupted run put aside if it was made of the same data, or else begin anew.
+
+        Args:
+            given: what outcomes depend on beside the settings, such as the checksum of the data.
+
+        Returns:
+            Which of the two it was, in words; empty if no run was interrupted.
+        """
+        told = ""
+        with failing_writes(self.partial):
+            if self.resumes:
+                self.resumes = False
+                told = "goes on where it was interrupted"
+                if self.put_aside(MADE_OF) not in (None, given):
+                    place = self.retire(self.partial)
+                    self.begin(self.settings)
+                    told = f"begins anew, as what it reads has changed; the interrupted run is in {place}"
+                self.write("history.jsonl", b"")  # its rows are put aside with the pieces they are of
+            write_whole(self.cells / MADE_OF, given.encode())
+        return told
+
+    def put_aside(self, name: str) -> str | None:
+        """What the run that left the partial folder was made for or of, if that can be read."""
         try:
-            return (self.cells / MADE_FOR).read_text()
+            return (self.cells / name).read_text()
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -177,7 +202,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove what a refused run leaves if none of its pieces has put anything aside to go on with."""
-        if all(file.name in (MADE_FOR, FONTS) for file in self.cells.glob("*")):
+        if all(file.name in (MADE_FOR, MADE_OF, FONTS) for file in self.cells.glob("*")):
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def clear(self) -> None:

@@ -203,7 +203,7 @@ def main(tmp_path: Path, monkeypatch) -> Command:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.setattr(sys, "argv", ["bs6207", *arguments])
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in cli.stopping_signals()}
         with standard_streams() as streams, pytest.raises(SystemExit) as ended:
             try:
                 cli.main()

@@ -14,6 +14,8 @@ from conftest import call
 from forked import Stop
 
 from bs6207.bump import experiment
+from bs6207.errors import UserError
+from bs6207.experiment import Result, Table
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -44,7 +46,7 @@ def children(process):
     return [child for file in Path(f"/proc/{process}/task").glob("*/children") for child in file.read_text().split()]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_that_asks_to_stop_has_its_exit_code_and_a_sentence(main, monkeypatch, number, code):
     monkeypatch.setattr(experiment, "run", lambda *_: signal.raise_signal(number))
     done = main("bump", "--optimizer", "gd")
@@ -69,6 +71,50 @@ def test_a_killed_run_goes_on_from_what_was_put_aside_and_ends_with_the_same_fil
     for file in record.parent.iterdir():
         if file.name != "env.json":
             assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+
+
+def test_a_hang_up_is_no_reason_to_stop_where_nohup_has_it_ignored(main, monkeypatch):
+    def hang_up(*_):
+        signal.raise_signal(signal.SIGHUP)
+        raise UserError("went on")
+
+    monkeypatch.setattr(experiment, "run", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        done = main("bump", "--optimizer", "gd")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (done.returncode, done.stderr) == (1, "bs6207: went on\n")
+
+
+def double(number, progress):
+    progress.step("doubled")
+    return 2 * number
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_what_becomes_of_an_interrupted_run_is_one_sentence_that_is_so(main, monkeypatch, changed):
+    def reading(data, stops=False):
+        def run(settings, progress, deal):
+            progress.expect(1)
+            found = deal(double, {"one": 1}, progress, data)
+            if stops:
+                raise UserError("stopped")
+            return Result(settings, found, Table((), ()))
+
+        return run
+
+    monkeypatch.setattr(experiment, "run", reading("data", stops=True))
+    assert main("bump", "--optimizer", "gd").stderr == "bs6207: stopped\n"
+    monkeypatch.setattr(experiment, "run", reading("other data" if changed else "data"))
+    done = main("bump", "--optimizer", "gd")
+    assert done.returncode == 0
+    (told,) = done.stderr.splitlines()
+    if changed:
+        assert told.startswith("bump: begins anew, as what it reads has changed; the interrupted run is in ")
+        assert (Path(told.split(" is in ")[1]) / "cells/one.done").is_file()
+    else:
+        assert told == "bump: goes on where it was interrupted"
 
 
 @pytest.mark.slow

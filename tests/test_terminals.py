@@ -163,3 +163,17 @@ def test_without_a_terminal_a_line_says_how_far_it_is_and_how_long_it_will_take(
         "latent: dim 2, epoch 3, 3 of 8 done, 48 s, about 75 s to go",
         "latent: dim 2, epoch 4, 4 of 8 done, 66 s, about 65 s to go",
     ]
+
+
+@pytest.mark.parametrize("force", [{}, {"FORCE_COLOR": "1"}, {"TTY_INTERACTIVE": "1"}, {"TTY_COMPATIBLE": "1"}])
+def test_a_log_gets_plain_lines_and_no_moving_cursor_whatever_colours_it_is_promised(monkeypatch, capsys, force):
+    for name, value in force.items():
+        monkeypatch.setenv(name, value)
+    with ProgressReport("latent", lambda row: None) as report:
+        report.expect(2)
+        report.last_line -= console.PLAIN_INTERVAL
+        report.step("one")
+        report.step("two")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["latent: one"]
+    assert not any("\x1b" in line for line in lines)
