@@ -110,9 +110,9 @@ def on_one_side(learn: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict
     """
     if learn.labels is None or test.labels is None:
         return {"only_in_train": [], "only_in_test": [], "images_of_only_in_test": 0}
-    learned, tested = (np.bincount(part.labels, minlength=len(classes)) for part in (learn, test))
+    learned, tested = (np.bincount(labels, minlength=len(classes)) for labels in (learn.labels, test.labels))
     places = {"only_in_train": (learned > 0) & (tested == 0), "only_in_test": (learned == 0) & (tested > 0)}
-    listed = {key: [classes[label] for label in np.flatnonzero(chosen)] for key, chosen in places.items()}
+    listed = {key: [classes[label] for label in np.flatnonzero(chosen).tolist()] for key, chosen in places.items()}
     return {**listed, "images_of_only_in_test": int(tested[learned == 0].sum())}
 
 

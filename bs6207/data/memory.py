@@ -11,10 +11,7 @@ from bs6207.containers import ROOT, control_groups, text_of
 from bs6207.errors import DataError
 
 COPIES = 3  # bytes that are held for each byte of pixels while images are read and split
-SERVER, WORKER = (
-    300 * 2**20,
-    150 * 2**20,
-)  # bytes: what workers are forked from, and each at its start
+SERVER, WORKER = 300 * 2**20, 150 * 2**20  # bytes: what workers are forked from, and each at its start
 
 
 class Files(NamedTuple):

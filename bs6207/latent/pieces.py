@@ -99,6 +99,6 @@ def shown_images(images: ImageSet) -> NDArray[np.int64]:
 
 def walk_ends(images: ImageSet) -> list[tuple[int, int]]:
     """Pairs of test images to walk between: the first of a class and the first of the next, as far as there are any."""
-    known = images.labels is not None
-    first = np.unique(images.labels, return_index=True)[1].tolist() if known else range(len(images))
+    labels = images.labels
+    first = range(len(images)) if labels is None else np.unique(labels, return_index=True)[1].tolist()
     return list(zip(first[0::2], first[1::2], strict=False))[:WALKS] or [(0, len(images) - 1)]

@@ -13,9 +13,9 @@ from statistics import median
 
 import numpy as np
 
+from bs6207.axes import read_axes
 from bs6207.bump.diagram import draw_tile, joined
 from bs6207.bump.search import TIE
-from bs6207.bump.sweep import parse_sweep
 
 SIZE, STEPS, STRIDE, ROUNDS = 512, 1000, 32, 3
 BETA2 = 0.999
@@ -57,7 +57,7 @@ def loop_of_adam(lr: float, beta1: float, distance: float) -> tuple[float, int, 
 
 def main() -> None:
     """Print the times, the ratios and the agreement."""
-    rows, columns = parse_sweep([f"lr=0.01:1:{SIZE}", f"beta1=0:0.99:{SIZE}"], ["lr", "beta1"])
+    rows, columns = read_axes([f"lr=0.01:1:{SIZE}", f"beta1=0:0.99:{SIZE}"], {"lr": float, "beta1": float})
     settings = {"beta2": BETA2, "eps": 0.0, "distance": 1.0, "up_slope": 1.0}
     some = [(row, column) for row in range(0, SIZE, STRIDE) for column in range(0, SIZE, STRIDE)]
     scale = SIZE * SIZE / len(some)
