@@ -38,7 +38,7 @@ from bs6207.latent import experiment
 from bs6207.latent.settings import LatentSettings
 
 class Silent:
-    expect = step = tell = record = note = lambda self, what: None
+    expect = step = tell = record = note = lambda self, *what: None
 
 def deal(work, pieces, progress, given, meanwhile):
     print(len(pieces), *sys.modules)
