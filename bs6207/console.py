@@ -150,7 +150,7 @@ def show(headline: Table, remarks: Sequence[str], folder: Any, prose: bool = Fal
             if headline.rows:
                 console.print(wrapped(headline) if prose else fitting(headline, console))
             for sentence in remarks:
-                console.print(sentence, markup=False, soft_wrap=True)
+                console.print(legible(sentence), markup=False, soft_wrap=True)
         sys.stdout.write(f"{captured.get()}{folder}\n")
 
 
@@ -182,7 +182,7 @@ def fitting(table: Table, console: Console) -> RichTable:
 
     Where headings broken into lines are not enough, one row stands below the other, a line per value.
     """
-    cells = [[str(row.get(column, "")) for column in table.columns] for row in table.rows]
+    cells = [[legible(str(row.get(column, ""))) for column in table.columns] for row in table.rows]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     broken = [
         fill(heading, max(width, *map(len, heading.split())), break_on_hyphens=False)

@@ -177,3 +177,13 @@ def test_a_log_gets_plain_lines_and_no_moving_cursor_whatever_colours_it_is_prom
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == ["latent: one"]
     assert not any("\x1b" in line for line in lines)
+
+
+def test_names_move_no_cursor_and_turn_nothing_around(capsys):
+    name = "a\x1b[31mb\nc\u202ed\te\u200cf"
+    console.show(Table(("picture", "score"), [{"picture": name, "score": "1"}]), [f"{name} is told of"], "folder")
+    console.say(f"bs6207: {name}")
+    out, err = capsys.readouterr()
+    assert "a\ufffd[31mb c\ufffdd e\u200cf is told of\nfolder\n" in out
+    assert err == "bs6207: a\ufffd[31mb c\ufffdd e\u200cf\n"
+    assert not {"\x1b", "\u202e", "\t"} & {*out, *err}
