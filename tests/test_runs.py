@@ -1,5 +1,7 @@
 """The run folder: locked, published in one rename, never overwritten, strict JSON."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -187,6 +189,21 @@ def test_config_toml_gives_the_settings_back(tmp_path):
     text = (tmp_path / "bump/config.toml").read_text()
     assert tomllib.loads(text)["bump"]["eps"] == 1e-8
     assert read_settings(BumpSettings, "bump", {}, str(tmp_path / "bump/config.toml")) == settings
+
+
+@pytest.mark.parametrize("name", ["a\x7fb", "a\nb", 'a"b', "a\\b", "a\x1fb"])
+def test_a_folder_of_any_name_comes_back_from_config_toml(tmp_path, name):
+    (tmp_path / name).mkdir()
+    settings = LatentSettings(data=str(tmp_path / name))
+    with open_run("latent", tmp_path / "latent", settings):
+        pass
+    assert read_settings(LatentSettings, "latent", {}, str(tmp_path / "latent/config.toml")) == settings
+
+
+@given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))), min_size=1))
+def test_any_text_comes_back_from_csv(rows):
+    written = to_csv(Table(("a", "b"), [{"a": a, "b": b} for a, b in rows]))
+    assert [*csv.reader(io.StringIO(written, newline=""))] == [["a", "b"], *map(list, rows)]
 
 
 def test_env_json_says_what_made_the_run(tmp_path):
