@@ -153,10 +153,8 @@ def installed_fonts(letters: frozenset[str]) -> tuple[tuple[str, ...], str]:
             except (OSError, RuntimeError):  # removed, or broken, since matplotlib made its list
                 continue
             having[entry.name] = frozenset(letter for letter in letters if font.get_char_index(ord(letter)))
-    families, missing = [], letters
-    while missing and (name := max(sorted(having), key=lambda name: len(having[name] & missing))):
-        if not having[name] & missing:
-            break
-        families.append(name)
-        missing -= having[name]
+    families, missing = list[str](), letters
+    while any(has & missing for has in having.values()):
+        families.append(max(sorted(having), key=lambda name: len(having[name] & missing)))
+        missing -= having[families[-1]]
     return tuple(families), "".join(sorted(missing))

@@ -8,6 +8,7 @@ import pytest
 from latent.made_cells import changed, made
 
 from bs6207.console import fitting
+from bs6207.data.images import ImageSet, on_one_side
 from bs6207.latent.answer import answer, on_pca, on_trust
 from bs6207.latent.classes import DIGITS, class_names, noun
 from bs6207.latent.projections import FEWEST, MOST_POINTS, drawn, project
@@ -238,6 +239,12 @@ def test_clusters_are_named_by_their_classes():
         found["class_names"]
     )
     assert {*found["class_names"]} == {"10", "9", None}
+
+
+def test_classes_on_one_side_are_found():
+    learn, test = (ImageSet(np.zeros((3, 1, 1, 1), np.uint8), np.array(labels)) for labels in ([0, 0, 1], [1, 2, 2]))
+    told = {"only_in_train": ["a"], "only_in_test": ["c"], "images_of_only_in_test": 2}
+    assert on_one_side(learn, test, ("a", "b", "c", "in neither")) == told
 
 
 def test_classes_on_one_side_are_told():
