@@ -126,6 +126,7 @@ def test_an_autoencoder_is_trained_in_place_of_the_unet_and_draws_digits():
     assert restorers["l1"]["1.5"]["l1"] < 0.8 * restorers["identity"]["1.5"]["l1"]
 
 
+@pytest.mark.slow
 def test_images_without_an_edge_come_to_a_result(tmp_path):
     for place in range(40):
         Image.new("L", (9, 8)).save(tmp_path / f"{place}.png")
