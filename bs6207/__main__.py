@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from bs6207.cli import main
+    from bs6207.cli.commands import main
 except ModuleNotFoundError as missing:
     if str(missing.name).startswith("bs6207"):
         raise

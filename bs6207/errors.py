@@ -96,7 +96,7 @@ def together(reasons: Sequence[str]) -> str:
     return "; ".join([*reasons[:MOST_TOLD], *[f"and {more} more, see `failed` in metrics.json"] * (more > 0)])
 
 
-def way_out(word: str, choices: Iterable[str]) -> str:
+def suggest(word: str, choices: Iterable[str]) -> str:
     """The end of a sentence about an unknown `word`: the nearest choice, or all of them."""
     known = sorted(choices)
     near = get_close_matches(word, known, n=1)

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 from matplotlib.transforms import Bbox
 from rich.cells import cell_len
 
-from bs6207.names import legible
+from bs6207.runs.names import legible
 
 # Okabe and Ito's palette, told apart by colour-blind readers too (jfly.uni-koeln.de/color).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -19,8 +19,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-import bs6207.processes  # which has garbage looked for seldom
-from bs6207 import cli
+import bs6207.runs.executor  # which has garbage looked for seldom
+from bs6207.cli import commands as cli
 
 gc.set_threshold(700, 10, 10)  # often again, or what one test leaves open is found, and told, in another
 torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
@@ -35,11 +35,11 @@ RUNS = {  # the trained fixtures: one short run of every story, which all tests 
     "deblur": "deblur --config quick --epochs 4 --train-images 300 --test-images 20 --test-sigmas 1.5 --batch-size 8 "
     "--frontier --jobs 1",
 }
-EVERY_STEP = {"bs6207.console": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
+EVERY_STEP = {"bs6207.cli.progress": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
 HURRY = {  # judges that learn for a few steps, and few images to tune by: what they find is tested elsewhere
-    "bs6207.deblur.referees": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 10, "CLASSIFIER_STEPS": [30, 30]},
+    "bs6207.deblur.evaluators": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 10, "CLASSIFIER_STEPS": [30, 30]},
     "bs6207.deblur.study": {"TUNING_IMAGES": 20, "FOLLOWED_IMAGES": 60},
-    "bs6207.deblur.judging": {"FOLLOWED_IMAGES": 60},
+    "bs6207.deblur.evaluation": {"FOLLOWED_IMAGES": 60},
 }
 
 # Tests that share what is slow to start or to train; a group goes to one worker, the longest first.
@@ -120,19 +120,19 @@ class Watched:
     def step(self, doing, kind="", seconds=None):
         self.steps += 1
 
-    def tell(self, doing):
+    def status(self, doing):
         pass
 
     def record(self, row):
         self.rows.append(row)
 
-    def note(self, sentence):
+    def warn(self, sentence):
         raise AssertionError(sentence)
 
-    def keep(self, state):
+    def save_checkpoint(self, state):
         pass
 
-    def kept(self):
+    def load_checkpoint(self):
         return None
 
 
@@ -147,14 +147,14 @@ class Shelf(Watched):
         super().__init__()
         self.epochs, self.aside = epochs, None
 
-    def keep(self, state):
+    def save_checkpoint(self, state):
         self.aside = io.BytesIO()
         torch.save(state(), self.aside)
         self.epochs -= 1
         if self.epochs == 0:
             raise Interrupted
 
-    def kept(self):
+    def load_checkpoint(self):
         return torch.load(io.BytesIO(self.aside.getvalue()), weights_only=False) if self.aside else None
 
 

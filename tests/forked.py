@@ -35,7 +35,7 @@ IMPORTED = (
     "bs6207.latent.probes",
     "bs6207.deblur.experiment",
     "bs6207.deblur.restore",
-    "bs6207.report.page",
+    "bs6207.page.build",
     "matplotlib.backends.backend_svg",
     "sklearn.cluster",
     "torch._dynamo",
@@ -103,7 +103,7 @@ def become(
     arguments: list[str], cwd: str, environment: dict[str, str], streams: list[str], constants: Constants
 ) -> int:
     """Be the command, to the end; to take the interpreter apart too would cost a second."""
-    from bs6207.cli import main
+    from bs6207.cli.commands import main
 
     for module, values in constants.items():
         for name, value in values.items():

@@ -11,9 +11,9 @@ from matplotlib.ft2font import FT2Font
 
 from bs6207 import figures
 from bs6207.bump import figures as bump_figures
-from bs6207.experiment import Table
 from bs6207.figures import clipped, drawn, own_letters, panels, render, texts
-from bs6207.latent.report import report
+from bs6207.latent.summary import report
+from bs6207.runs.result import Table
 
 NAMES = (
     *("$$", "Ba$$in", "$x", r"\frac{1}{2}$", "_hidden", " ", "a\nb", "a\tb", "\x1b[31mred", "\u202eturned"),
@@ -130,8 +130,8 @@ def test_a_long_name_keeps_both_ends(name, most, shown):
 
 
 def test_the_command_tells_once_of_letters_without_a_font(main, monkeypatch, tmp_path):
-    def run(settings, progress, deal):
-        from bs6207.experiment import Result
+    def run(settings, progress, map_tasks):
+        from bs6207.runs.result import Result
 
         pictures = dict.fromkeys(("one", "two"), lambda: written("語"))
         return Result(settings, {}, Table(("what",), [{"what": "done"}]), figures=pictures)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from bs6207.data import memory
-from bs6207.data.memory import Need
 from bs6207.deblur import memory as deblur
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.latent import memory as latent
 from bs6207.latent.settings import LatentSettings
+from bs6207.runs import memory
+from bs6207.runs.memory import Need
 
 GIB = 2**30
 MNIST = {"data": "mnist-5k"}
@@ -24,7 +24,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would_and_leaves_nothing_b
 ):
     needed = STORIES[command]().of(jobs)
     monkeypatch.setattr(memory, "available", lambda: needed - 1)
-    monkeypatch.setattr("bs6207.cli.deal", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("bs6207.cli.commands.map_tasks", lambda *_: pytest.fail("work has begun"))
     done = main(command, "--data", "mnist-5k", "--jobs", str(jobs))
     assert (done.returncode, done.stdout) == (1, "")
     (sentence,) = done.stderr.splitlines()

@@ -12,9 +12,9 @@ from conftest import HURRY, RUNS, arrays, call
 from matplotlib.image import imread
 from PIL import Image
 
-from bs6207.data.blur import blur_for_test
 from bs6207.data.sources import embedded_digits
-from bs6207.metrics.restoration import psnr_per_image
+from bs6207.deblur.blur import blur_for_test
+from bs6207.training.metrics.restoration import psnr_per_image
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 NOT_REPEATED = {"env.json"}  # clock times

@@ -24,10 +24,10 @@ from bs6207.deblur.classical import RIVALS
 FOLDERS, SHARES = 300, 20
 FEW = {  # whatever only takes time
     **HURRY,
-    "bs6207.deblur.judging": {"FOLLOWED_IMAGES": 20, "FRONTIER_POINTS": 3, "CURVE_POINTS": 3},
+    "bs6207.deblur.evaluation": {"FOLLOWED_IMAGES": 20, "FRONTIER_POINTS": 3, "CURVE_POINTS": 3},
     "bs6207.deblur.study": {"TUNING_IMAGES": 2, "FOLLOWED_IMAGES": 20},
     "bs6207.latent.clusterers": {"STARTS": 2, "ROUNDS": 20},
-    "bs6207.latent.contrast": {"MOST_PASSES": 3},
+    "bs6207.latent.contrastive": {"MOST_PASSES": 3},
 }
 DRAWN = 0.25  # share of the figures that are rendered; all are drawn
 

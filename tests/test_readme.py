@@ -9,10 +9,10 @@ import pytest
 
 from bs6207.bump.landscape import START
 from bs6207.bump.settings import BumpSettings
-from bs6207.cli import app
-from bs6207.deblur.answer import NAMES
-from bs6207.optimizers import LR
-from bs6207.options import presets
+from bs6207.cli.commands import app
+from bs6207.cli.options import presets
+from bs6207.deblur.figures import NAMES
+from bs6207.training.optimizers import LR
 
 CHANCE = 0.5  # accuracy of a network that cannot tell two kinds of images apart
 ROOT = Path(__file__).parents[1]

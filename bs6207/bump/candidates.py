@@ -1,18 +1,20 @@
-"""From the name of an optimizer, in our table or anywhere in Python, to one that is known to walk.
+"""Optimizers as people name them: found, built with what is given, and checked before a walk."""
 
-How an optimizer must be treated is not written down anywhere, so it is found by trying: a few steps over a probe,
-with one handling after the other, the simplest first.
-"""
-
+import ast
 import hashlib
+import importlib
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -20,8 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-from bs6207.bump.descent import Candidate, Handling, MakeOptimizer, Presentation, descend, quiet
-from bs6207.bump.foreign import keywords, last_line, load, words_of
+from bs6207.bump.adapter import Candidate, Handling, MakeOptimizer, Presentation, descend, quiet
 from bs6207.bump.hyperparameters import (
     BETAS,
     FIELDS,
@@ -34,14 +35,13 @@ from bs6207.bump.hyperparameters import (
 )
 from bs6207.bump.landscape import START, Valley
 from bs6207.bump.settings import BumpSettings, imported, is_foreign, require_allowed
-from bs6207.errors import SettingsError, way_out
-from bs6207.optimizers import LR, OPTIMIZERS
+from bs6207.errors import SettingsError, suggest
+from bs6207.training.optimizers import LR, OPTIMIZERS
 
 NO_KEYWORD = "keyword_that_nobody_takes"
 OURS = ("params", "param_names", "use_muon")  # entries of a group that are no hyperparameters
 CLASS = re.compile(r"[^\s:]+:[A-Za-z_][\w.]*")  # package.module:Class
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
-
 HANDLINGS = [
     Handling(dtype, parameters, sparse, closure, shape)
     for dtype, parameters, (sparse, closure), shape in product(
@@ -51,7 +51,6 @@ HANDLINGS = [
         ((), (1,), (1, 1)),
     )
 ]
-
 REASONS = [  # what the last line of an error matches, and what it means here
     (r"'list' object has no attribute '(named_)?(parameters|modules)'", "it needs the whole model, not its parameters"),
     (
@@ -232,9 +231,9 @@ def require_candidates(settings: BumpSettings) -> None:
     """
     with naming("--optimizer"):
         walkers = [candidate(name, settings) for name in settings.names]
-    for field in settings.given:
-        if not any(field in walker.given for walker in walkers):
-            raise SettingsError(f"--{field.replace('_', '-')}: none of {', '.join(settings.names)} has it")
+    for name in settings.given:
+        if not any(name in walker.given for walker in walkers):
+            raise SettingsError(f"--{name.replace('_', '-')}: none of {', '.join(settings.names)} has it")
     for axis in settings.axes:
         for end in (axis.values[0], axis.values[-1]):
             for name in settings.names:
@@ -282,12 +281,12 @@ def from_table(name: str, settings: BumpSettings) -> Given:
         if len(extra["betas"]) != len(BETAS):
             raise SettingsError(f"--set betas must be two numbers, as in betas=(0.9,0.99), not {texts['betas']!r}")
         extra |= zip(BETAS, extra.pop("betas"), strict=True)
-    for field in extra.keys() & own.keys():
+    for key in extra.keys() & own.keys():
         try:
-            require_allowed(field, extra[field])
+            require_allowed(key, extra[key])
         except ValueError as failure:
             raise SettingsError(f"--set {failure}") from None
-    passed = own | {field: value for field, value in flags.items() if field in own} | extra
+    passed = own | {key: value for key, value in flags.items() if key in own} | extra
     return Given(lambda parameters: recipe(parameters, **passed), passed, takes)
 
 
@@ -300,12 +299,12 @@ def foreign(name: str, settings: BumpSettings) -> Given:
     require_once(name, flags, texts, takes)
 
     passed: dict[str, Any] = {}
-    for field, value in ({"lr": LR} | flags).items():
-        keyword = spelled(field, takes) or ("lr" if field == "lr" and takes_anything else None)
+    for key, value in ({"lr": LR} | flags).items():
+        keyword = spelled(key, takes) or ("lr" if key == "lr" and takes_anything else None)
         if keyword == "betas":
             default = takes["betas"].default
             betas = [*passed.get("betas", default if isinstance(default, tuple | list) else (0.9, 0.999))]
-            betas[BETAS.index(field)] = value
+            betas[BETAS.index(key)] = value
             passed["betas"] = tuple(betas)
         elif keyword is not None:
             passed[keyword] = value
@@ -346,7 +345,7 @@ def check_keywords(name: str, given: Iterable[str], taken: Collection[str]) -> N
     for keyword in given:
         if keyword not in taken:
             other = next((spelled(field, taken) for field, ways in SPELLINGS.items() if keyword in ways), None)
-            hint = f"did you mean {other}?" if other else way_out(keyword, taken) if taken else "it takes none"
+            hint = f"did you mean {other}?" if other else suggest(keyword, taken) if taken else "it takes none"
             raise SettingsError(f"{name} takes no {keyword!r}; {hint}")
 
 
@@ -357,3 +356,111 @@ def reason(failure: BaseException) -> str:
         if match := re.search(pattern, said):
             return match.expand(meaning)
     return said
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Import what `package.module:Class` or `file.py:Class` names, from the current folder first.
+
+    Raises:
+        SettingsError: there is no such module or file, it fails, or it has no such class.
+    """
+    place, _, dotted = name.rpartition(":")
+    is_file = place.endswith(".py")
+    if not all(part.isidentifier() for part in (*(() if is_file else place.split(".")), *dotted.split("."))):
+        raise SettingsError(f"{name!r} names no class; write package.module:Class")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # for good: optimizers may import more when they step
+    try:
+        with quiet():
+            found: Any = module_of(Path(place)) if is_file else importlib.import_module(place)
+    except ModuleNotFoundError as failure:
+        if is_file or not f"{place}.".startswith(f"{failure.name}."):
+            raise SettingsError(f"{name}: importing {place} failed: {last_line(failure)}") from failure
+        raise SettingsError(f"no module {failure.name!r}; install it, or run in the folder it is in") from None
+    except SettingsError:
+        raise
+    except (Exception, SystemExit) as failure:
+        raise SettingsError(f"{name}: importing {place} failed: {last_line(failure)}") from failure
+    for attribute in dotted.split("."):
+        optimizers = [known for known in dir(found) if hasattr(getattr(found, known, None), "step")]
+        hint = suggest(attribute, optimizers) if optimizers else "name a class that has a step method"
+        if not hasattr(found, attribute):
+            raise SettingsError(f"no {attribute!r} in {getattr(found, '__name__', found)}; {hint}")
+        found = getattr(found, attribute)
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError):  # no callable, or one that does not say what it takes
+        raise SettingsError(f"{name} is of type {type(found).__name__}; name a class with a step method") from None
+    return found
+
+
+def module_of(file: Path) -> ModuleType:
+    """The module in a file, which is imported once; what lies beside it can be imported by it.
+
+    Raises:
+        SettingsError: there is no such file.
+    """
+    file = file.expanduser().resolve()
+    if not file.is_file():
+        raise SettingsError(f"there is no file {file}; give its path from the current folder on")
+    if (name := str(file)) not in sys.modules:
+        if (folder := str(file.parent)) not in sys.path:
+            sys.path.append(folder)
+        sys.modules[name] = module = ModuleType(name)
+        module.__file__ = name
+        try:
+            exec(compile(file.read_bytes(), name, "exec"), vars(module))
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def keywords(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """What may be passed beside the parameters, through every `**kwargs` that hands on to a base class.
+
+    And whether anything else may: a `**kwargs` with nothing but torch's own base class behind it takes anything. One
+    with another class behind it is taken to hand on all it gets, because many swallow a misspelt keyword in silence.
+    """
+    constructors: list[Callable[..., Any]] = [target]
+    if inspect.isclass(target):
+        constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
+        constructors = [one for one in constructors if one is not object.__init__ and not is_base(one)]
+    taken: dict[str, inspect.Parameter] = {}
+    for constructor in constructors:
+        parameters = list(signature(constructor).parameters.values())
+        beside = parameters[2:] if inspect.isclass(target) else parameters[1:]
+        named = {one.name: one for one in beside if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        taken = named | taken  # the nearest class decides on a default
+        if not any(one.kind is one.VAR_KEYWORD for one in beside):
+            return taken, False
+    return taken, bool(constructors)
+
+
+def is_base(constructor: Callable[..., Any]) -> bool:
+    """Whether a constructor takes parameters and their defaults, as torch's own base class and those made after it."""
+    return [*inspect.signature(constructor).parameters][2:] == ["defaults"]
+
+
+def signature(constructor: Callable[..., Any]) -> inspect.Signature:
+    """What a constructor takes, with annotations that were written as texts read, if they can be."""
+    try:
+        return inspect.signature(constructor, eval_str=True)
+    except Exception:  # they may name what is imported for type checkers only
+        return inspect.signature(constructor)
+
+
+@cache
+def words_of(code: Callable[..., Any]) -> frozenset[str] | None:
+    """Every text in the source of a class or function, as which it could look up a keyword; None without source."""
+    try:
+        nodes = ast.walk(ast.parse(dedent(inspect.getsource(code))))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def last_line(failure: BaseException) -> str:
+    """The last line of an error's message, or its kind where it has none."""
+    lines = str(failure).strip().splitlines()
+    return lines[-1] if lines else type(failure).__name__

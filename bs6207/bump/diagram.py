@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bs6207.axes import Axis
 from bs6207.bump.envelope import Summits, find_summits
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Array, Kernel
-from bs6207.bump.search import TIE
-from bs6207.experiment import Table
+from bs6207.bump.threshold import TIE
+from bs6207.runs.axes import Axis
+from bs6207.runs.result import Table
 
 FindSummit = Callable[..., tuple[float | None, int, float]]
 Done = Callable[[int], None]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from bs6207.bump.kernels import Array, Kernel, Numbers
 from bs6207.bump.landscape import START, UP_SLOPE
-from bs6207.bump.search import TIE, lifted
-from bs6207.experiment import Storable
+from bs6207.bump.threshold import TIE, lifted
+from bs6207.runs.result import Checkpointable
 
 CHUNK = 16_384  # cells stepped together: a dozen arrays of them fit a core's cache
 BLOCK = 1 << 18  # cells whose memories are held at a time, so that a diagram of any size needs some 60 MB
@@ -31,7 +31,7 @@ Cells = dict[str, NDArray]  # by name, [..., cells]
 
 
 @dataclass(frozen=True)
-class Summits(Storable):
+class Summits(Checkpointable):
     """Where each walk stands highest, all [cells].
 
     Attributes:

@@ -12,18 +12,17 @@ import numpy as np
 import torch
 
 from bs6207.bump import figures
-from bs6207.bump.candidates import candidate, sources
-from bs6207.bump.certificate import certify
-from bs6207.bump.descent import Candidate, Terrain, descend
+from bs6207.bump.adapter import Candidate, Terrain, descend
+from bs6207.bump.candidates import candidate, last_line, sources
 from bs6207.bump.diagram import FindSummit, PhaseDiagram, draw_tile, find_all, joined
 from bs6207.bump.envelope import Summits
-from bs6207.bump.exact import exact_summit
-from bs6207.bump.foreign import last_line
-from bs6207.bump.intervals import Refusal
 from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Landscape, Triangle, Valley
 from bs6207.bump.noise import CHUNK, Survival, survive
-from bs6207.bump.search import (
+from bs6207.bump.proof import NoProof, certify, exact_summit
+from bs6207.bump.settings import BumpSettings, is_exact_possible
+from bs6207.bump.summary import headline, hyperparameters, remarks
+from bs6207.bump.threshold import (
     TIE,
     Tell,
     Threshold,
@@ -36,12 +35,11 @@ from bs6207.bump.search import (
     passes,
     scanned,
 )
-from bs6207.bump.settings import BumpSettings, is_exact_possible
-from bs6207.bump.telling import headline, hyperparameters, remarks
-from bs6207.devices import prepare
 from bs6207.errors import UserError
-from bs6207.experiment import Deal, Drawing, Lost, PieceSteps, Progress, Result, Row, Steps, Storable, Table, in_turn
-from bs6207.optimizers import LR, OPTIMIZERS
+from bs6207.runs.progress import FailedTask, MapTasks, Progress, Steps, TaskProgress, map_serially
+from bs6207.runs.result import Checkpointable, Drawing, Result, Row, Table
+from bs6207.training.devices import prepare
+from bs6207.training.optimizers import LR, OPTIMIZERS
 
 SAME = 1e-9  # of the step size or of x; paths nearer to each other than this have not parted
 VALLEY_STEPS = 100
@@ -52,7 +50,7 @@ MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz
 
 
 @dataclass(frozen=True)
-class Study(Storable):
+class Study(Checkpointable):
     """One optimizer: what metrics.json says of it, its path over the bump of `settings.height`, and in the valley."""
 
     metrics: dict[str, Any]
@@ -60,7 +58,7 @@ class Study(Storable):
     in_valley: Sequence[float]
 
 
-def run(settings: BumpSettings, progress: Progress, deal: Deal = in_turn) -> Result:
+def run(settings: BumpSettings, progress: Progress, map_tasks: MapTasks = map_serially) -> Result:
     """Compare the optimizers of `settings` on the height they escape."""
     kinds = ["threshold"] + ["noise"] * bool(settings.noise)
     tasks: dict[tuple[Any, ...], Task] = {
@@ -74,9 +72,9 @@ def run(settings: BumpSettings, progress: Progress, deal: Deal = in_turn) -> Res
         progress.expect(rows_drawn(settings), f"row of {name}")
         progress.expect(batches(settings), f"noise of {name}")
     progress.expect((figures.SHOWN_STEPS + 1) * settings.animate, "frame")
-    outcomes: dict[tuple[Any, ...], Any] = deal(work, tasks, progress, sources(settings))
+    outcomes: dict[tuple[Any, ...], Any] = map_tasks(work, tasks, progress, sources(settings))
     for lost in outcomes.values():
-        if isinstance(lost, Lost):
+        if isinstance(lost, FailedTask):
             raise UserError(lost.reason)
     diagrams = [
         joined(name, settings.axes, [outcomes["diagram", name, first] for first, _ in tiles(name, settings)])
@@ -97,7 +95,7 @@ class Task:
     rows: tuple[int, int] = (0, 0)  # the first, and the one after the last
 
 
-def work(task: Task, progress: PieceSteps) -> Study | Summits | Survival:
+def work(task: Task, progress: TaskProgress) -> Study | Summits | Survival:
     """Do one piece of work."""
     prepare(task.settings.seed)
     walker = candidate(task.name, task.settings)
@@ -105,7 +103,7 @@ def work(task: Task, progress: PieceSteps) -> Study | Summits | Survival:
         return tile(walker, task.settings, slice(*task.rows), progress)
     if task.study == "noise":
         return noisy(walker, task.settings, progress)
-    found = study(walker, task.settings, lambda doing: progress.tell(f"{task.name}, {doing}"))
+    found = study(walker, task.settings, lambda doing: progress.status(f"{task.name}, {doing}"))
     progress.record({"optimizer": task.name, "h_max": found.metrics["h_max"]})
     progress.step(task.name, "threshold")
     return found
@@ -243,7 +241,7 @@ def exact_answer(walker: Candidate, settings: BumpSettings, steps: int) -> dict[
     """The summit in rational arithmetic, or the reason why there is none."""
     try:
         return exact_summit(walker.name, walker.hyperparameters, settings.distance, steps).report()
-    except Refusal as refusal:
+    except NoProof as refusal:
         return {"reason": str(refusal)}
 
 
@@ -277,7 +275,7 @@ def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Steps
             progress.step(f"{walker.name} over {over}", f"row of {walker.name}")
         cells += more
 
-    ask = asker(walker, settings, lambda doing: progress.tell(f"{walker.name} over {over}, {doing}"))
+    ask = asker(walker, settings, lambda doing: progress.status(f"{walker.name} over {over}, {doing}"))
     return draw_tile(walker.name, settings.axes, part, plain(walker, settings), settings.steps, ask, done)
 
 

@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from bs6207.errors import SettingsError
-from bs6207.experiment import shorten
+from bs6207.runs.settings import shorten
 
 BETAS = ("beta1", "beta2")
 OWN = ("momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  # left out, they are the optimizer's own

@@ -15,7 +15,7 @@ import numpy as np
 from bs6207.bump.kernels import KERNELS, Array
 from bs6207.bump.landscape import START, VALLEY_SLOPE
 from bs6207.errors import UserError
-from bs6207.experiment import Storable, Table
+from bs6207.runs.result import Checkpointable, Table
 
 CHUNK = 10_000  # paths stepped together; the result depends on it, because it deals out the random numbers
 CONFIDENCE = 0.95
@@ -23,7 +23,7 @@ QUANTILES = (0.9, 0.5, 0.1)  # of escaping: h90 is passed by nine paths in ten
 
 
 @dataclass(frozen=True)
-class Quantile(Storable):
+class Quantile(Checkpointable):
     """The height that a fraction `chance` of all paths escapes, units of x, and its confidence band."""
 
     chance: float
@@ -33,7 +33,7 @@ class Quantile(Storable):
 
 
 @dataclass(frozen=True)
-class Survival(Storable):
+class Survival(Checkpointable):
     """How often bumps are escaped.
 
     Attributes:

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
-from bs6207.axes import Axis, Sweep, read_axes
 from bs6207.bump.hyperparameters import FIELDS, parse_set
 from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
-from bs6207.data.memory import memory
-from bs6207.errors import way_out
-from bs6207.experiment import Settings, complaint, distinct, setting
-from bs6207.names import Offered
-from bs6207.optimizers import LR, OPTIMIZERS
+from bs6207.errors import suggest
+from bs6207.runs.axes import Axis, Sweep, read_axes
+from bs6207.runs.memory import memory
+from bs6207.runs.names import Completions
+from bs6207.runs.settings import Settings, complaint, distinct, setting
+from bs6207.training.optimizers import LR, OPTIMIZERS
 
 HYPERPARAMETERS = "Hyperparameters (those left out are the optimizer's own)"
 LANDSCAPE = "Landscape"
@@ -75,11 +75,11 @@ def check_optimizer(name: str) -> str:
     if is_foreign(written := imported(name)):
         return written
     torchs = {recipe.kind.lower(): f"torch.optim:{recipe.kind}" for recipe in OPTIMIZERS.values()}
-    hint = f"did you mean {torchs[plain]}?" if plain in torchs else way_out(name, [*OPTIMIZERS, ALL])
+    hint = f"did you mean {torchs[plain]}?" if plain in torchs else suggest(name, [*OPTIMIZERS, ALL])
     raise ValueError(f"no optimizer {name!r}; write package.module:Class or file.py:Class, or {hint}")
 
 
-OptimizerName = Annotated[str, AfterValidator(check_optimizer), Offered((*OPTIMIZERS, ALL))]
+OptimizerName = Annotated[str, AfterValidator(check_optimizer), Completions((*OPTIMIZERS, ALL))]
 
 
 class BumpSettings(Settings):

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from bs6207.data import pictures
 from bs6207.data.idx import read_idx
 from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
-from bs6207.data.memory import require_memory
 from bs6207.data.sources import IDX_FILES, Note
 from bs6207.errors import DataError
-from bs6207.names import is_text
+from bs6207.runs.memory import require_memory
+from bs6207.runs.names import is_text
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 PICTURES = SUFFIXES | {".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl"}  # those that are not read are named as such

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bs6207.data.images import sha256_of
-from bs6207.data.memory import require_memory
 from bs6207.errors import DataError
+from bs6207.runs.memory import require_memory
 
 BLOCK = 2**20  # bytes that are read at once
 GZIPPED = b"\x1f\x8b"  # how such a file begins, RFC 1952; an idx file begins with two zeros

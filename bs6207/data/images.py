@@ -35,7 +35,7 @@ class ImageSet:
     @property
     def unit_pixels(self) -> NDArray[np.float32]:
         """The pixels in [0, 1], float32, [N, C, H, W]."""
-        return np.divide(self.pixels, 255, dtype=np.float32)
+        return to_float(self.pixels)
 
     @property
     def flat(self) -> NDArray[np.float32]:
@@ -99,6 +99,16 @@ class DataSet:
             "sha256": self.sha256,
             **self.reading,
         }
+
+
+def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images in [0, 1], clipped and rounded to 8 bits, as a file holds them."""
+    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """8-bit images in [0, 1], float32."""
+    return np.divide(pixels, 255, dtype=np.float32)
 
 
 def on_one_side(learn: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:

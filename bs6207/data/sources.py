@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar
 from platformdirs import user_cache_path
 from pydantic import AfterValidator
 
-from bs6207.errors import DataError, way_out
-from bs6207.names import Located, Offered, at_home, is_text
+from bs6207.errors import DataError, suggest
+from bs6207.runs.names import Completions, PathSetting, at_home, is_text
 
 if TYPE_CHECKING:
     from bs6207.data.images import DataSet
@@ -234,14 +234,14 @@ def named_or_found(text: str) -> str:
     if not is_folder and (text.startswith((".", "~")) or "/" in text or os.sep in text):
         raise ValueError(f"there is no folder {path}; give one with images, or one of auto, {', '.join(DATASETS)}")
     if not is_folder or not text:
-        raise ValueError(f"no data set {text!r}; {way_out(text, ('auto', *DATASETS))}")
+        raise ValueError(f"no data set {text!r}; {suggest(text, ('auto', *DATASETS))}")
     if not is_text(str(path)):
         raise ValueError(f"the path {str(path)!r} is not UTF-8 and cannot be recorded; rename the folder")
     return str(path)
 
 
 NAMES = ("auto", *DATASETS)
-DataName = Annotated[str, AfterValidator(named_or_found), Offered(NAMES), Located(NAMES)]
+DataName = Annotated[str, AfterValidator(named_or_found), Completions(NAMES), PathSetting(NAMES)]
 
 
 def cache_folder() -> Path | None:

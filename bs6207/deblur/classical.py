@@ -16,8 +16,8 @@ from skimage.filters import unsharp_mask
 from skimage.restoration import wiener as wiener_hunt
 from torch import Tensor
 
-from bs6207.data.blur import CUT, blur_for_test
-from bs6207.metrics.restoration import Images, psnr_per_image
+from bs6207.deblur.blur import CUT, blur_for_test
+from bs6207.training.metrics.restoration import Images, psnr_per_image
 
 TUNING_SEED = 6208  # of the noise to tune under; the test images have other noise
 

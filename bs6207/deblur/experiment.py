@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from bs6207 import sweeps
 from bs6207.data.sources import load, settings_for
 from bs6207.deblur.classical import RIVALS
-from bs6207.deblur.judging import (
+from bs6207.deblur.evaluation import (
     CLEAR,
     FRONTIER_POINTS,
     IDENTITY,
@@ -18,18 +17,20 @@ from bs6207.deblur.judging import (
 )
 from bs6207.deblur.memory import need, require_memory
 from bs6207.deblur.parts import divide
-from bs6207.deblur.report import report
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.study import Trained, do, train_alone, train_disc, train_on, tune_rival
+from bs6207.deblur.summary import report
 from bs6207.errors import UserError
-from bs6207.experiment import Deal, Lost, Progress, Result, in_turn
+from bs6207.runs import sweep as sweeps
+from bs6207.runs.progress import FailedTask, MapTasks, Progress, map_serially
+from bs6207.runs.result import Result
 
 SWEPT = sweeps.Measure("psnr", "PSNR dB of L1 + disc", "sigma", ("restorer", "l1_disc"), "l1", "L1 alone", "max")
 
 Pieces: TypeAlias = Mapping[tuple[Any, ...], Callable[..., Any]]
 
 
-def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> Result:
+def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_serially) -> Result:
     """Train restorers with L1, then on with L1 + disc_net and, beside it, with L1 alone; judge them and their rivals.
 
     Raises:
@@ -37,9 +38,9 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
         DivergenceError: a restorer ends worse than doing nothing.
     """
     if settings.sweep:
-        return sweeps.run(run, settings, SWEPT, progress, deal, need)
-    data = load(settings.data, progress.note)
-    settings = settings_for(data, settings, progress.note)
+        return sweeps.run(run, settings, SWEPT, progress, map_tasks, need)
+    data = load(settings.data, progress.warn)
+    settings = settings_for(data, settings, progress.warn)
     parts = divide(data, settings)
     require_memory(parts, settings, data.name)
     seeds = range(settings.seed, settings.seed + settings.seeds)
@@ -49,14 +50,14 @@ def run(settings: DeblurSettings, progress: Progress, deal: Deal = in_turn) -> R
         progress.expect(count, kind)
 
     def work(wave: str, pieces: Pieces) -> dict[Any, Any]:
-        outcomes = deal(
+        outcomes = map_tasks(
             partial(do, settings.data, data.sha256),
             {(wave, *key): piece for key, piece in pieces.items()},
             progress,
             data.sha256,
         )
         for lost in outcomes.values():
-            if isinstance(lost, Lost):  # every piece is needed; those that are not lost have been put aside
+            if isinstance(lost, FailedTask):  # every piece is needed; those that are not lost have been put aside
                 raise UserError(lost.reason)
         return {key: outcomes[wave, *key] for key in pieces}
 

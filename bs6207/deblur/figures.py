@@ -11,13 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from bs6207.deblur.answer import NAMES
 from bs6207.deblur.classical import RIVALS
-from bs6207.experiment import Row, Table
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, panels
+from bs6207.runs.result import Row, Table
 
+NAMES = {  # what the restorers are called where people read
+    "identity": "blurred",
+    "unsharp": "unsharp mask",
+    "wiener": "Wiener",
+    "richardson_lucy": "Richardson-Lucy",
+    "tv": "TV",
+    "autoencoder": "autoencoder",
+    "l1": "L1",
+    "l1_disc": "L1 + disc",
+}
 Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
-
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 COLOURS = {
     "clear": INK,

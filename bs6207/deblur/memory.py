@@ -11,19 +11,18 @@ from typing import NamedTuple
 
 import torch
 
-from bs6207.data.blur import CUT, KEPT_UP_TO, PADDINGS, folds
 from bs6207.data.images import DataSet
-from bs6207.data.memory import COPIES, Need, require_room
+from bs6207.deblur.blur import CUT, KEPT_UP_TO, PADDINGS, folds
 from bs6207.deblur.classical import AT_ONCE, RIVALS
-from bs6207.deblur.conditions import FONTS
-from bs6207.deblur.judging import FEWEST_SAMPLES, TWO_SAMPLES
+from bs6207.deblur.evaluation import FEWEST_SAMPLES, FONTS, TWO_SAMPLES
+from bs6207.deblur.evaluators import lesson_size
 from bs6207.deblur.networks import BOTTLENECK, STRIDE, WIDTH
 from bs6207.deblur.parts import FOLLOWED_IMAGES, SMALLEST_SIDE, Parts, divide
-from bs6207.deblur.referees import lesson_size
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.study import TUNING_IMAGES
 from bs6207.deblur.training import PIXELS_AT_ONCE
-from bs6207.devices import choose_device, choose_precision
+from bs6207.runs.memory import COPIES, Need, require_room
+from bs6207.training.devices import choose_device, choose_precision
 
 # Bytes for each pixel of all images that are held or passed through a network at once, whatever the channels,
 UNET = {torch.float32: 1050, torch.bfloat16: 700}  # training it, with disc_net

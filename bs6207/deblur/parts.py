@@ -11,7 +11,6 @@ from bs6207.data.images import DataSet, ImageSet, shuffled
 from bs6207.data.sources import loaded
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError
-from bs6207.metrics.restoration import Images
 
 FOLLOWED_IMAGES = 250  # validation images by which progress is followed and the clarity chosen
 MOST_PIXELS = 8_000_000  # of all test images; of larger ones fewer are scored, but
@@ -69,13 +68,3 @@ def divide(data: DataSet, settings: DeblurSettings) -> Parts:
 def parts_of(settings: DeblurSettings) -> Parts:
     """The images for these settings."""
     return divide(loaded(settings.data), settings)
-
-
-def as_file(images: Images) -> Pixels:
-    """Images as a file would hold them, and as all are scored."""
-    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
-
-
-def from_file(pixels: Pixels) -> Images:
-    """And back, in [0, 1]."""
-    return np.divide(pixels, 255, dtype=np.float32)

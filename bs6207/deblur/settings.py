@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bs6207.axes import SweptSettings
 from bs6207.data.sources import DATA_HELP, DataName
-from bs6207.devices import PrecisionName
-from bs6207.experiment import Options, distinct, setting
-from bs6207.names import Located, at_home, usable
+from bs6207.runs.axes import SweptSettings
+from bs6207.runs.names import PathSetting, at_home, usable
+from bs6207.runs.settings import Options, distinct, setting
+from bs6207.training.devices import PrecisionName
 
 TRAINING = "Training"
 DISC = "Discriminator"
@@ -137,10 +137,10 @@ class DeblurSettings(SweptSettings):
 class RestoreSettings(Options):
     """What `bs6207 restore` can be told."""
 
-    images: list[Annotated[str, AfterValidator(at_home), Located()]] = setting(
+    images: list[Annotated[str, AfterValidator(at_home), PathSetting()]] = setting(
         [], "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM.", panel="Pictures", positional=True, metavar="IMAGE"
     )
-    model: Annotated[str, AfterValidator(usable), Located()] = setting(
+    model: Annotated[str, AfterValidator(usable), PathSetting()] = setting(
         "outputs/deblur", "The folder of a run of bs6207 deblur, whose restorer is used.", metavar="DIR"
     )
     clarity: float | None = setting(
@@ -156,7 +156,7 @@ class RestoreSettings(Options):
         "Pillow takes for safe if not given. Large pictures are restored tile by tile.",
         ge=1,
     )
-    onnx: Annotated[str, AfterValidator(usable), Located()] | None = setting(
+    onnx: Annotated[str, AfterValidator(usable), PathSetting()] | None = setting(
         None,
         "Also write the network of this clarity as an ONNX file, for images of any size, and compare it with torch; "
         "needs the extra named onnx.",

@@ -9,25 +9,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bs6207.data.batches import resident, steps_per_epoch
-from bs6207.data.blur import blur_for_test
+from bs6207.data.images import to_uint8
 from bs6207.data.sources import loaded, require_same
+from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.classical import RIVALS, tune
 from bs6207.deblur.model import State
 from bs6207.deblur.networks import DiscNet, new_restorer
-from bs6207.deblur.parts import FOLLOWED_IMAGES, TEST_NOISE, VALIDATION_NOISE, Parts, Pixels, as_file, parts_of
+from bs6207.deblur.parts import FOLLOWED_IMAGES, TEST_NOISE, VALIDATION_NOISE, Parts, Pixels, parts_of
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import FINE_TUNE, Watch, restore, scores_of, train_disc_net, train_restorer
-from bs6207.devices import choose_device, flush_denormals, keep_memory, prepare
 from bs6207.errors import DivergenceError, after
-from bs6207.experiment import PieceSteps, Row, Steps, Storable
-from bs6207.metrics.restoration import Images, psnr_per_image
+from bs6207.runs.progress import Steps, TaskProgress
+from bs6207.runs.result import Checkpointable, Row
+from bs6207.training.batches import steps_per_epoch, to_device
+from bs6207.training.devices import choose_device, flush_denormals, keep_memory, prepare
+from bs6207.training.metrics.restoration import Images, psnr_per_image
 
 TUNING_IMAGES = 100  # training images by which the rivals are tuned
 OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage is shown other blur than the first
 
 
-def do(data: str, sha256: str, piece: Callable[..., Any], progress: PieceSteps) -> Any:
+def do(data: str, sha256: str, piece: Callable[..., Any], progress: TaskProgress) -> Any:
     """Do one piece of work on a data set: a function from here or from judging.py, all but its progress given."""
     require_same(loaded(data), sha256)
     flush_denormals()  # for every piece, or what it finds would depend on what its process did before
@@ -36,7 +38,7 @@ def do(data: str, sha256: str, piece: Callable[..., Any], progress: PieceSteps) 
 
 
 @dataclass(frozen=True)
-class Trained(Storable):
+class Trained(Checkpointable):
     """A network's weights, and a row for every epoch of the stage they come from.
 
     Attributes:
@@ -52,10 +54,10 @@ def begin_training(settings: DeblurSettings, seed: int) -> tuple[torch.device, P
     """Where to train, what is there, and the images to learn from."""
     device, parts = choose_device(settings.device), parts_of(settings)
     prepare(seed)
-    return device, parts, resident(parts.learn, device)
+    return device, parts, to_device(parts.learn, device)
 
 
-def train_alone(settings: DeblurSettings, arch: str, stage: str, seed: int, progress: PieceSteps) -> Trained:
+def train_alone(settings: DeblurSettings, arch: str, stage: str, seed: int, progress: TaskProgress) -> Trained:
     """A new restorer trained with L1, for the epochs of its stage or, where it has none, for all of them."""
     device, parts, pixels = begin_training(settings, seed)
     net = new_restorer(arch, parts.learn.image_shape).to(device)
@@ -67,7 +69,7 @@ def train_alone(settings: DeblurSettings, arch: str, stage: str, seed: int, prog
 
 
 def train_on(
-    settings: DeblurSettings, name: str, start: State, disc: State, weight: float, seed: int, progress: PieceSteps
+    settings: DeblurSettings, name: str, start: State, disc: State, weight: float, seed: int, progress: TaskProgress
 ) -> Trained:
     """A trained restorer trained on, with L1 and, unless its weight is 0, the verdict of disc_net."""
     device, parts, pixels = begin_training(settings, seed)
@@ -105,7 +107,7 @@ def least_to_reach(parts: Parts, settings: DeblurSettings) -> tuple[str, float]:
     return what, floors[what]
 
 
-def train_disc(settings: DeblurSettings, seed: int, progress: PieceSteps) -> Trained:
+def train_disc(settings: DeblurSettings, seed: int, progress: TaskProgress) -> Trained:
     """disc_net, trained on clear against blurred."""
     device, parts, pixels = begin_training(settings, seed)
     net = disc_net_of(parts, None, device)
@@ -178,20 +180,20 @@ def on(images: Images, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Tuned(Storable):
+class Tuned(Checkpointable):
     """What a rival that was told the kernel makes of the test images, with the strength that suits training images."""
 
     strength: float
     restored: Pixels
 
 
-def tune_rival(settings: DeblurSettings, name: str, sigma: float, progress: PieceSteps) -> Tuned:
+def tune_rival(settings: DeblurSettings, name: str, sigma: float, progress: TaskProgress) -> Tuned:
     """A classical restorer at one blur."""
     parts = parts_of(settings)
     prepare(settings.seed)
     rival = RIVALS[name]
     strength = tune(rival, parts.learn[:TUNING_IMAGES].unit_pixels, sigma, settings.noise)
     blurred = blur_for_test(parts.test.unit_pixels, sigma, settings.noise, TEST_NOISE)
-    restored = as_file(rival.restore(blurred, sigma, strength))
+    restored = to_uint8(rival.restore(blurred, sigma, strength))
     progress.step(f"{name} at sigma {sigma:g}", name)
     return Tuned(strength, restored)

@@ -1,22 +1,21 @@
 """Training a restorer with L1, disc_net on clear against blurred, and the restorer again with both."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bs6207.data.batches import batches, steps_per_epoch
-from bs6207.data.blur import draw_blur, photograph
+from bs6207.deblur.blur import draw_blur, photograph
 from bs6207.deblur.networks import DiscNet
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.devices import choose_precision
-from bs6207.errors import DivergenceError
-from bs6207.experiment import PieceSteps, Row
-from bs6207.optimizers import AdamW, Muon
-from bs6207.snapshot import Snapshot
+from bs6207.runs.progress import TaskProgress
+from bs6207.runs.result import Row
+from bs6207.training.batches import batches, steps_per_epoch
+from bs6207.training.devices import choose_precision
+from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
+from bs6207.training.optimizers import AdamW, Muon
 
 BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
@@ -52,7 +51,7 @@ class Watch(NamedTuple):
     """What is done after every epoch: figures to add to its row, and where it is put aside."""
 
     judge: Callable[[], dict[str, float]] = dict
-    progress: PieceSteps | None = None
+    progress: TaskProgress | None = None
 
 
 UNWATCHED = Watch()
@@ -160,13 +159,11 @@ def train(
     steps = epochs * count
     precision = choose_precision(settings.precision, pixels.device)
     generator = torch.Generator().manual_seed(seed)
-    rows: list[Row] = []
-    snapshot = Snapshot(model=model, optimizer=optimizer, generator=generator, **others)
-    if watch.progress and (kept := watch.progress.kept()):
-        snapshot.restore(kept)
-        rows = kept["rows"]
+    parts = {"model": model, "optimizer": optimizer, "generator": generator, **others}
+    resumable = ResumableEpochs(epochs, watch.progress, parts, {})
+    rows = resumable.rows
     yield from rows
-    for epoch in range(len(rows) + 1, epochs + 1):
+    for epoch in resumable:
         model.train()  # whoever looks at it between two epochs leaves it otherwise
         total = torch.zeros((), device=pixels.device)
         for place, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
@@ -177,16 +174,12 @@ def train(
                     blurred.contiguous(memory_format=torch.channels_last),
                 )
             loss.backward()
-            optimizer.step(lr * min((place + 1) / max(WARM_UP * steps, 1), (1 - place / steps) / (1 - WARM_UP)))
+            optimizer.step(lr * warm_up_then_decay(place, steps, WARM_UP))
             total += shown.detach()
         mean = (total / count).item()
-        if mean != mean:
-            before = f", after {rows[-1]['loss']:.4f} in epoch {epoch - 1}" if rows else ""
-            raise DivergenceError(f"the loss is not a number in epoch {epoch}{before}; try a smaller --lr than {lr:g}")
+        require_finite(mean, epoch, lr, f"{rows[-1]['loss']:.4f} in epoch {epoch - 1}" if rows else "")
         rows.append({"epoch": epoch, "loss": mean, **watch.judge()})
         yield rows[-1]
-        if watch.progress:
-            watch.progress.keep(partial(snapshot.state, {"rows": rows}))
 
 
 def draw_photograph(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:

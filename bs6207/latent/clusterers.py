@@ -118,7 +118,7 @@ class SpectralOfPart:
         from sklearn.cluster import SpectralClustering
         from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
-        from bs6207.metrics.clusters import many_classes_are_fine
+        from bs6207.training.metrics.clusters import many_classes_are_fine
 
         some = part(vectors, SPECTRAL_VECTORS, self.seed)
         near = kneighbors_graph(some, min(GRAPH_NEIGHBOURS, len(some)), include_self=True)
@@ -165,7 +165,7 @@ class UmapThenMixture:
 
 def best(count: int, seed: int) -> Any:
     """The strongest route there is without labels; it looks at the images, too: see `latent/contrast.py`."""
-    from bs6207.latent.contrast import ContrastiveClusters
+    from bs6207.latent.contrastive import ContrastiveClusters
 
     return ContrastiveClusters(count, seed)
 

@@ -14,21 +14,21 @@ import numpy as np
 from bs6207.data.images import ImageSet, on_one_side
 from bs6207.data.sources import load, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
-from bs6207.experiment import Deal, Lost, PieceSteps, Progress, Result, in_turn
-from bs6207.latent.classes import unscored
 from bs6207.latent.clusterers import hindrance
+from bs6207.latent.evaluation import constant_images, score_constants
 from bs6207.latent.memory import need, require_memory
-from bs6207.latent.pieces import CONSTANTS, Baseline, Cell, Failure, Task
-from bs6207.latent.scores import Search, constant_images, score_constants
 from bs6207.latent.settings import LatentSettings
-from bs6207.metrics.clusters import agreement, chance
-from bs6207.metrics.seeds import over_seeds
+from bs6207.latent.tasks import CONSTANTS, Baseline, Cell, Failure, Search, Task, unscored
+from bs6207.runs.progress import FailedTask, MapTasks, Progress, TaskProgress, map_serially
+from bs6207.runs.result import Result
+from bs6207.training.metrics.clusters import agreement, chance
+from bs6207.training.metrics.seeds import over_seeds
 
 FEWEST_TO_LEARN = 2  # training images: of one there is nothing to tell apart
 COSTLY = {"best"}  # clusterers whose baselines are found with the first seed only, as each takes a minute
 
 
-def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> Result:
+def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_serially) -> Result:
     """Train, cluster and score every size of `settings.dims`, beside the baselines.
 
     Raises:
@@ -36,12 +36,12 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         DivergenceError: no autoencoder has learned anything.
     """
     if settings.sweep:
-        from bs6207 import sweeps
+        from bs6207.runs import sweep as sweeps
 
         swept = sweeps.Measure("l1", "test L1", "dim", ("vectors", "autoencoder"), "pca", "PCA", "min")
-        return sweeps.run(run, settings, swept, progress, deal, need)
-    data = load(settings.data, progress.note)
-    settings = settings_for(data, settings, progress.note)
+        return sweeps.run(run, settings, swept, progress, map_tasks, need)
+    data = load(settings.data, progress.warn)
+    settings = settings_for(data, settings, progress.warn)
     learn = data.learn_from(settings.train_images)
     require_memory(data, settings)
     constants = constant_images(learn)
@@ -59,10 +59,12 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         for kind, count in steps(task).items():
             progress.expect(count, kind)
 
-    outcomes = deal(do, tasks, progress, data.sha256, partial(import_module, "bs6207.latent.report"))
+    outcomes = map_tasks(do, tasks, progress, data.sha256, partial(import_module, "bs6207.latent.report"))
     cells = [outcome for outcome in outcomes.values() if isinstance(outcome, Cell)]
     baselines = [outcome for outcome in outcomes.values() if isinstance(outcome, Baseline)]
-    failures = [told(tasks[key], outcome) for key, outcome in outcomes.items() if isinstance(outcome, Failure | Lost)]
+    failures = [
+        told(tasks[key], outcome) for key, outcome in outcomes.items() if isinstance(outcome, Failure | FailedTask)
+    ]
     if not cells:
         raise DivergenceError(failures[0].reason)
     metrics: dict[str, Any] = {
@@ -86,12 +88,12 @@ def run(settings: LatentSettings, progress: Progress, deal: Deal = in_turn) -> R
         "chance": guessed(learn, data.test, clusters),
         "failed": [{"dim": one.dim, "seed": one.seed, "reason": one.reason} for one in failures],
     }
-    from bs6207.latent.report import report
+    from bs6207.latent.summary import report
 
     return report(metrics, cells, data, settings)
 
 
-def do(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
+def do(task: Task, progress: TaskProgress) -> Cell | Baseline | Failure:
     """Do one piece of work."""
     from bs6207.latent.study import study
 
@@ -122,7 +124,7 @@ def plan(
     return baselines("pixels") | autoencoders | baselines("pca")
 
 
-def told(task: Task, failed: Failure | Lost) -> Failure:
+def told(task: Task, failed: Failure | FailedTask) -> Failure:
     """What metrics.json says of an autoencoder that failed.
 
     Raises:

@@ -15,10 +15,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from bs6207.experiment import Row, Table
 from bs6207.figures import INK, MUTED, PALETTE, clipped, legend_of, panels
-from bs6207.latent.answer import numbers
-from bs6207.latent.classes import noun
+from bs6207.latent.tasks import noun, numbers
+from bs6207.runs.result import Row, Table
 
 FLOORS = {"black": (0, (1, 1)), "median": "-.", "mean": (0, (6, 3))}  # constant images, and their lines
 MOST_DIMS = 8  # latent sizes in a figure of images or points: more are too small to see

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bs6207.data.images import DataSet
-from bs6207.data.memory import COPIES, Need, require_room
 from bs6207.latent.settings import LatentSettings
+from bs6207.runs.memory import COPIES, Need, require_room
 
 # Bytes for each value of a pixel of all training images, as they are clustered, and of those that probes learn from,
 CLUSTERED, PROBED, PROBED_MOST = 12, 28, 10_000

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bs6207.errors import FolderError
-from bs6207.experiment import FACTS, Weights
 from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Recipe
-from bs6207.names import at_home
+from bs6207.runs.names import at_home
+from bs6207.runs.result import METADATA, Weights
 
 
 class Model:
@@ -96,7 +96,7 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
     file = place / f"{file_name(*chosen[0])}.safetensors"
     try:
         with safe_open(file, framework="pt") as content:
-            facts: dict[str, Any] = json.loads(content.metadata()[FACTS])
+            facts: dict[str, Any] = json.loads(content.metadata()[METADATA])
             names = content.keys()
             tensors = {name: content.get_tensor(name) for name in names}
         shape = tuple(facts["image_shape"])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bs6207.experiment import Table
+from bs6207.runs.result import Table
 
 WIDEST_SPRITE = 8192  # pixels a side, what browsers take
 SPRITE = "projector_sprite.png"

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bs6207.axes import SweptSettings
 from bs6207.data.sources import DATA_HELP, DataName
-from bs6207.devices import PrecisionName
-from bs6207.experiment import distinct, known, setting
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
-from bs6207.names import Offered
+from bs6207.runs.axes import SweptSettings
+from bs6207.runs.names import Completions
+from bs6207.runs.settings import distinct, known, setting
+from bs6207.training.devices import PrecisionName
 
 MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck
 
@@ -27,7 +27,9 @@ def installed(choice: str) -> str:
     return choice
 
 
-ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed), Offered(tuple(CLUSTERERS))]
+ClustererName = Annotated[
+    str, known("clusterer", CLUSTERERS), AfterValidator(installed), Completions(tuple(CLUSTERERS))
+]
 ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 
 TRAINING = "Training"

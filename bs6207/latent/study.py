@@ -8,17 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bs6207.data.batches import resident, steps_per_epoch
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import loaded, require_same
-from bs6207.devices import choose_device, choose_precision, flush_denormals, keep_memory, prepare
 from bs6207.errors import DivergenceError, after
-from bs6207.experiment import PieceSteps, Row, Steps
-from bs6207.latent.answer import numbers
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.components import principal_components
+from bs6207.latent.evaluation import Partition, constant_images, score_constants, score_images, score_vectors
 from bs6207.latent.model import saved
-from bs6207.latent.pieces import (
+from bs6207.latent.tasks import (
     CONSTANTS,
     PLANE_SIDE,
     WALK_STEPS,
@@ -26,17 +23,21 @@ from bs6207.latent.pieces import (
     Cell,
     Failure,
     Task,
+    numbers,
     shown_images,
     walk_ends,
 )
-from bs6207.latent.scores import Partition, constant_images, score_constants, score_images, score_vectors
 from bs6207.latent.training import decode, encode, reconstruct, train
-from bs6207.metrics.restoration import mse
+from bs6207.runs.progress import Steps, TaskProgress
+from bs6207.runs.result import Row
+from bs6207.training.batches import steps_per_epoch, to_device
+from bs6207.training.devices import choose_device, choose_precision, flush_denormals, keep_memory, prepare
+from bs6207.training.metrics.restoration import mse
 
 NOTHING_LEARNED = 0.955  # of the median image's L1; on MNIST that is 0.12, where networks sit that see black only
 
 
-def study(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
+def study(task: Task, progress: TaskProgress) -> Cell | Baseline | Failure:
     """Do one piece of work."""
     data = loaded(task.settings.data)
     require_same(data, task.sha256)
@@ -54,7 +55,7 @@ def study(task: Task, progress: PieceSteps) -> Cell | Baseline | Failure:
         return Failure(task.dims[0], task.seed, f"{numbers(task.dims[0])}, seed {task.seed}: {failure}")
 
 
-def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: PieceSteps) -> Cell:
+def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: TaskProgress) -> Cell:
     """Train one autoencoder, then score it on the test images.
 
     Raises:
@@ -70,7 +71,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
     components = principal_components(learn, dim) if recipe.linear else None
     model = Autoencoder(learn.image_shape, dim, recipe, settings.arch, components)
     model.to(device).to(memory_format=torch.channels_last)  # convolutions are half as fast again with it
-    pixels, validation, test = (resident(images, device) for images in (learn, data.validation, data.test))
+    pixels, validation, test = (to_device(images, device) for images in (learn, data.validation, data.test))
 
     history: list[Row] = []
     precision = choose_precision(settings.precision, device)
@@ -103,7 +104,7 @@ def study_autoencoder(task: Task, learn: ImageSet, data: DataSet, progress: Piec
     ends = {"best_epoch": epoch.best, "beats_constant": beats_constant}
     train_latents, latents = encode(model, pixels), encode(model, test)
     partitions, scores = score_vectors(
-        train_latents.numpy(), latents.numpy(), learn, data.test, data.classes, task.search, progress.tell
+        train_latents.numpy(), latents.numpy(), learn, data.test, data.classes, task.search, progress.status
     )
     progress.step(f"dim {dim}, clustered", "vectors")
 
@@ -163,7 +164,7 @@ def plane_places(latents: torch.Tensor) -> torch.Tensor:
 
 def study_pixels(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Baseline:
     """Clusters and probes of the images as they are."""
-    _, scores = score_vectors(learn.flat, data.test.flat, learn, data.test, data.classes, task.search, progress.tell)
+    _, scores = score_vectors(learn.flat, data.test.flat, learn, data.test, data.classes, task.search, progress.status)
     progress.step("raw pixels", "pixels")
     return Baseline("pixels", task.seed, scores)
 
@@ -176,7 +177,7 @@ def study_components(task: Task, learn: ImageSet, data: DataSet, progress: Steps
     scores: dict[int, dict[str, Any]] = {}
     for dim in task.dims:
         codes, test_codes = all_codes[:, :dim].copy(), all_test_codes[:, :dim].copy()
-        _, found = score_vectors(codes, test_codes, learn, test, data.classes, task.search, progress.tell)
+        _, found = score_vectors(codes, test_codes, learn, test, data.classes, task.search, progress.status)
         scores[dim] = score_images(test.unit_pixels, components.decode(test_codes, test.image_shape)) | found
         progress.step(f"PCA {dim}", "vectors")
     return Baseline("pca", task.seed, scores)

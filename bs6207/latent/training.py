@@ -3,19 +3,18 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bs6207.data.batches import batches, steps_per_epoch
-from bs6207.errors import DivergenceError
-from bs6207.experiment import PieceSteps, Storable
 from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Recipe
-from bs6207.optimizers import AdamW
-from bs6207.recorded import Recorded
-from bs6207.snapshot import Snapshot
+from bs6207.runs.progress import TaskProgress
+from bs6207.runs.result import Checkpointable
+from bs6207.training.batches import batches, steps_per_epoch
+from bs6207.training.cuda_graph import CudaGraphStep
+from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
+from bs6207.training.optimizers import AdamW
 
 BETAS, WEIGHT_DECAY = (0.8, 0.95), 0.1
 WARM_UP = 0.15  # share of the steps in which the learning rate rises; it then falls linearly to 0
@@ -24,7 +23,7 @@ SMOOTH_UNTIL = 0.7  # share of the steps in which the loss becomes pure L1
 
 
 @dataclass(frozen=True)
-class Epoch(Storable):
+class Epoch(Checkpointable):
     """Where a training stands after an epoch.
 
     Attributes:
@@ -48,7 +47,7 @@ def train(
     seed: int,
     loss: str = "l1",
     precision: torch.dtype = torch.float32,
-    progress: PieceSteps | None = None,
+    progress: TaskProgress | None = None,
 ) -> Iterator[Epoch]:
     """Train `model` in place, one `Epoch` after the other; it ends with the weights that did best on validation.
 
@@ -84,36 +83,31 @@ def train(
         optimizer.step(lr)
         total.add_(error.abs_().mean())
 
-    advance = Recorded(step, pixels.device) if pixels.is_cuda else step
+    advance = CudaGraphStep(step, pixels.device) if pixels.is_cuda else step
 
-    best, weights, lowest = 0, deepcopy(model.state_dict()), validate(model, validation)[loss]
-    done = list[Epoch]()
-    snapshot = Snapshot(model=model, optimizer=optimizer, generator=generator)
-    if progress and (kept := progress.kept()):
-        snapshot.restore(kept)
-        best, weights, lowest, done = (kept[name] for name in ("best", "weights", "lowest", "done"))
-    yield from done
-    for number in range(len(done) + 1, epochs + 1):
+    resumable = ResumableEpochs(
+        epochs,
+        progress,
+        {"model": model, "optimizer": optimizer, "generator": generator},
+        {"best": 0, "weights": deepcopy(model.state_dict()), "lowest": validate(model, validation)[loss]},
+    )
+    state = resumable.state
+    yield from resumable.rows
+    for number in resumable:
         model.train()
         total.zero_()
         for place, images in enumerate(batches(pixels, recipe.batch_size, generator), (number - 1) * steps_each):
-            lr = recipe.lr * min((place + 1) / (WARM_UP * steps), (1 - place / steps) / (1 - WARM_UP))
+            lr = recipe.lr * warm_up_then_decay(place, steps, WARM_UP)
             smooth = recipe.smooth * (1 - place / (SMOOTH_UNTIL * steps))
             advance(images, lr, max(smooth, recipe.smooth_end, SHARPEST))
         train_l1, reached = (total / steps_each).item(), validate(model, validation)
-        if train_l1 != train_l1:
-            raise DivergenceError(
-                f"the loss is not a number in epoch {number}, after a validation loss of {lowest:.4f} in epoch {best}; "
-                f"try a smaller --lr than {recipe.lr:g}"
-            )
-        if reached[loss] < lowest:
-            best, weights, lowest = number, deepcopy(model.state_dict()), reached[loss]
-        done.append(Epoch(number, train_l1, reached["l1"], reached["mse"], best))
-        yield done[-1]
-        if progress:
-            rest = {"best": best, "weights": weights, "lowest": lowest, "done": done}
-            progress.keep(partial(snapshot.state, rest))
-    model.load_state_dict(weights)
+        before = f"a validation loss of {state['lowest']:.4f} in epoch {state['best']}"
+        require_finite(train_l1, number, recipe.lr, before)
+        if reached[loss] < state["lowest"]:
+            state |= {"best": number, "weights": deepcopy(model.state_dict()), "lowest": reached[loss]}
+        resumable.rows.append(Epoch(number, train_l1, reached["l1"], reached["mse"], state["best"]))
+        yield resumable.rows[-1]
+    model.load_state_dict(state["weights"])
 
 
 def slope(error: Tensor, loss: str, smooth: Tensor | float) -> Tensor:

@@ -24,15 +24,15 @@ from typing import Any
 import numpy as np
 from distributed import Client
 
-from bs6207.cells import deal
-from bs6207.checkpoints import Checkpoints
-from bs6207.cluster import Cluster
 from bs6207.data.sources import loaded
-from bs6207.experiment import InTurn, PieceSteps
 from bs6207.latent.experiment import plan
-from bs6207.latent.pieces import Task
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.study import study
+from bs6207.latent.tasks import Task
+from bs6207.runs.checkpoint import Checkpoints
+from bs6207.runs.dask import Cluster
+from bs6207.runs.progress import SerialProgress, TaskProgress
+from bs6207.runs.tasks import map_tasks
 
 SETTINGS = LatentSettings(data="mnist-5k", dims=[8], epochs=4, seeds=8, skip_probes=True, batch_size=64)
 NOTHING = 200  # cells that do nothing
@@ -54,7 +54,7 @@ def tasks() -> dict[Any, Task]:
     return {key: task for key, task in planned.items() if key[0] == "autoencoder"}
 
 
-def hand_back(size: int, progress: PieceSteps) -> Any:
+def hand_back(size: int, progress: TaskProgress) -> Any:
     """A cell that does nothing but cost what all cells cost: an outcome of so many bytes."""
     progress.step("nothing")
     return np.zeros(size, np.uint8)
@@ -93,7 +93,7 @@ def timed(workers: Any, work: Any, pieces: dict[Any, Any]) -> float:
     """Seconds until all pieces are done and put aside."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        deal(workers, Checkpoints(Path(folder)), work, pieces, Silent())
+        map_tasks(workers, Checkpoints(Path(folder)), work, pieces, Silent())
         return time.perf_counter() - start
 
 
@@ -102,7 +102,7 @@ def speed_up(rounds: int) -> dict[str, Any]:
     import cluster as importable  # this file, under the name that workers know
 
     pieces = tasks()
-    outcome = study(next(iter(pieces.values())), InTurn(Silent()))  # now all is imported and read
+    outcome = study(next(iter(pieces.values())), SerialProgress(Silent()))  # now all is imported and read
     size = len(pickle.dumps(outcome))
     seconds: dict[str, list[float]] = {"here": [], "1 worker": [], "2 workers": []}
     costs: list[float] = []

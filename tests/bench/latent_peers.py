@@ -30,15 +30,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bs6207.data.batches import resident
 from bs6207.data.images import DataSet
 from bs6207.data.sources import load
-from bs6207.devices import choose_precision, flush_denormals, prepare
 from bs6207.latent.autoencoder import Autoencoder, recipe_for
 from bs6207.latent.components import principal_components
-from bs6207.latent.scores import score_images
+from bs6207.latent.evaluation import score_images
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.training import reconstruct, train
+from bs6207.training.batches import to_device
+from bs6207.training.devices import choose_precision, flush_denormals, prepare
 
 try:
     from clustpy.deep._train_utils import get_neural_network  # what its deep clusterers call for their autoencoder
@@ -79,7 +79,7 @@ def train_ours(data: DataSet, dim: int, loss: str, epochs: int) -> Restore:
     recipe = recipe_for(dim, len(data.train))
     components = principal_components(data.train, dim) if recipe.linear else None
     model = Autoencoder(data.train.image_shape, dim, recipe, components=components)
-    pixels, validation, test = (resident(images, CPU) for images in (data.train, data.validation, data.test))
+    pixels, validation, test = (to_device(images, CPU) for images in (data.train, data.validation, data.test))
     for _ in train(model, pixels, validation, epochs, recipe, 0, loss, choose_precision("auto", CPU)):
         pass
     return lambda: reconstruct(model, test)

@@ -38,18 +38,18 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import MNIST
 from torchvision.transforms import GaussianBlur, ToTensor
 
-from bs6207.cells import each
-from bs6207.data.batches import resident
-from bs6207.data.blur import blur_for_test
 from bs6207.data.images import ImageSet
 from bs6207.data.sources import loaded
+from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.networks import new_restorer
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import restore, train_restorer
-from bs6207.devices import choose_precision, flush_denormals, keep_memory, prepare
 from bs6207.latent.autoencoder import DARK, RECIPES, Autoencoder, Recipe
 from bs6207.latent.training import reconstruct, train
-from bs6207.processes import cores, workers
+from bs6207.runs.executor import cores, workers
+from bs6207.runs.tasks import each
+from bs6207.training.batches import to_device
+from bs6207.training.devices import choose_precision, flush_denormals, keep_memory, prepare
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DIMS, PLAIN_EPOCHS, PLAIN_BATCH = (2, 4, 8, 16), 5, 128
@@ -152,7 +152,7 @@ def plain_autoencoder(dim: int, seed: int, device: torch.device = CPU) -> tuple[
 
 def test_l1(model: nn.Module) -> float:
     """Mean absolute error on the test images."""
-    test = resident(loaded("mnist").test, next(model.parameters()).device)
+    test = to_device(loaded("mnist").test, next(model.parameters()).device)
     return float((reconstruct(model, test) - test / 255).abs().mean())  # type: ignore[arg-type]
 
 
@@ -167,7 +167,7 @@ def our_autoencoder(
     keep_memory()
     chosen = SAME if recipe == "same" else RECIPES[recipe](dim, learn)
     model: Any = (Plain(dim) if recipe == "same" else Autoencoder((1, 28, 28), dim, chosen)).to(device)
-    pixels, validation = resident(learn, device), resident(data.validation, device)
+    pixels, validation = to_device(learn, device), to_device(data.validation, device)
     for _ in train(model, pixels, validation, epochs, chosen, seed, "l1", choose_precision("auto", device)):
         pass
     return test_l1(model)
@@ -198,7 +198,7 @@ def plain_restorer(seed: int) -> tuple[float, list[float]]:
 def our_restorer(seed: int) -> tuple[float, list[float]]:
     """Seconds and test L1 of the first stage of `bs6207 deblur --sigma 1.5`, on few images in small batches."""
     settings = DeblurSettings(sigma=f"{SIGMA:g}", noise=NOISE, batch_size=DEBLUR_BATCH)
-    pixels = resident(loaded("mnist").train[:DEBLUR_IMAGES], CPU)
+    pixels = to_device(loaded("mnist").train[:DEBLUR_IMAGES], CPU)
     start = time.perf_counter()
     prepare(seed)
     flush_denormals()
@@ -318,7 +318,7 @@ def machine(dim: int) -> dict[str, Any]:
     weights = sum(weight.numel() for weight in model.parameters() if weight.ndim == 2)
     # per image: forward, and backward to the weights and, but for the first layer, to the inputs
     flops = 2 * (3 * weights - first)
-    pixels, validation = resident(data.train[:COUNTED], CPU), resident(data.validation[:100], CPU)
+    pixels, validation = to_device(data.train[:COUNTED], CPU), to_device(data.validation[:100], CPU)
     run = partial(train, model, pixels, validation, 1, recipe, 0, "l1", precision)
     list(run())
     speeds = [COUNTED / timed(lambda: list(run()))[0] for _ in range(3)]

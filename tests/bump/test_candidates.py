@@ -7,12 +7,12 @@ import warnings
 import pytest
 import torch
 
+from bs6207.bump.adapter import Handling, descend
 from bs6207.bump.candidates import candidate
-from bs6207.bump.descent import Handling, descend
 from bs6207.bump.landscape import Triangle
 from bs6207.bump.settings import BumpSettings, is_foreign
 from bs6207.errors import SettingsError
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.training.optimizers import OPTIMIZERS
 
 ENDLESS = Triangle(1.0, math.inf)
 

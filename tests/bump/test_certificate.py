@@ -12,12 +12,10 @@ from bump.certificate_checker import Wrong, check
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bs6207.bump.certificate import BIAS_CORRECTIONS, certify, find_recurrence
-from bs6207.bump.descent import Candidate, descend
-from bs6207.bump.intervals import Refusal
+from bs6207.bump.adapter import Candidate, descend
 from bs6207.bump.landscape import Triangle
-from bs6207.bump.rules import LINEAR_RULES
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.bump.proof import BIAS_CORRECTIONS, LINEAR_RULES, NoProof, certify, find_recurrence
+from bs6207.training.optimizers import OPTIMIZERS
 
 ADAM = {"lr": 0.3, "beta1": 0.9, "beta2": 0.999, "eps": 0.0}
 
@@ -271,7 +269,7 @@ def test_once_bias_corrections_are_one_the_step_count_changes_nothing(name):
 @pytest.mark.parametrize(("name", "momentum"), [("nesterov", 0.9), ("momentum", 0.99)])
 def test_no_recurrence_is_claimed_where_none_is_found(name, momentum):
     h = {"lr": 0.3, "momentum": momentum}
-    with pytest.raises(Refusal, match="does not repeat within 2000 steps"):
+    with pytest.raises(NoProof, match="does not repeat within 2000 steps"):
         find_recurrence(name, h, 1.0, implementation(name, h), 2000)
 
 
@@ -291,5 +289,5 @@ def test_without_either_proof_the_reasons_for_both_are_given():
 
 def test_a_path_that_is_no_longer_finite_is_no_recurrence():
     h = {"lr": 0.3, "momentum": 2.0}
-    with pytest.raises(Refusal, match="no longer finite"):
+    with pytest.raises(NoProof, match="no longer finite"):
         find_recurrence("momentum", h, 1.0, implementation("momentum", h), 2000)

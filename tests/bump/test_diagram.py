@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from bs6207.axes import read_axes
-from bs6207.bump.descent import Candidate, descend
+from bs6207.bump.adapter import Candidate, descend
 from bs6207.bump.diagram import draw_tile, joined
 from bs6207.bump.envelope import find_summits
 from bs6207.bump.figures import edges, phase_diagram, sweep
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Kernel
 from bs6207.bump.landscape import Triangle
-from bs6207.bump.search import TIE
 from bs6207.bump.settings import SWEEPABLE, read_sweep
+from bs6207.bump.threshold import TIE
 from bs6207.figures import render
+from bs6207.runs.axes import read_axes
 
 STEPS = 300
 BASE = {"distance": 1.0, "up_slope": 1.0, "lr": 0.3}

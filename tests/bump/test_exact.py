@@ -9,12 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bs6207.bump.descent import Candidate, descend
-from bs6207.bump.exact import exact_summit
-from bs6207.bump.intervals import Refusal
+from bs6207.bump.adapter import Candidate, descend
 from bs6207.bump.landscape import Triangle
-from bs6207.bump.rules import LINEAR_RULES
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.bump.proof import LINEAR_RULES, NoProof, exact_summit
+from bs6207.training.optimizers import OPTIMIZERS
 
 ADAM = {"lr": 0.3, "beta1": 0.9, "beta2": 0.999, "eps": 0.0}
 
@@ -115,7 +113,7 @@ def test_a_bump_out_of_reach_has_a_summit_below_nought():
     ],
 )
 def test_what_exact_arithmetic_cannot_settle_is_refused(name, hyperparameters, steps, reason):
-    with pytest.raises(Refusal, match=reason):
+    with pytest.raises(NoProof, match=reason):
         exact_summit(name, hyperparameters, 1.0, steps)
 
 

@@ -10,15 +10,16 @@ from conftest import Watched, arrays
 from PIL import Image
 
 from bs6207.bump import figures
+from bs6207.bump.adapter import descend
 from bs6207.bump.candidates import candidate
-from bs6207.bump.descent import descend
 from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, study, trajectory, valley
 from bs6207.bump.kernels import KERNELS
-from bs6207.bump.search import find_by_scan
 from bs6207.bump.settings import NOISY, BumpSettings
-from bs6207.bump.telling import caveats
-from bs6207.experiment import Table, in_turn
+from bs6207.bump.summary import caveats
+from bs6207.bump.threshold import find_by_scan
 from bs6207.figures import render
+from bs6207.runs.progress import map_serially
+from bs6207.runs.result import Table
 
 blank = io.BytesIO()
 Image.new("RGB", (2, 2)).save(blank, "PNG")
@@ -121,7 +122,7 @@ def test_what_walks_alike_where_slopes_are_one_is_told_apart(tmp_path, monkeypat
     (tmp_path / "parted.py").write_text(FOREIGN)
     monkeypatch.chdir(tmp_path)
     settings = BumpSettings(optimizer=["gd", "parted.py:Signs", "parted.py:Explodes"], steps=60)
-    remarks = run(settings, Watched(), in_turn).remarks
+    remarks = run(settings, Watched(), map_serially).remarks
     parts = "gd and parted.py:Signs walk alike over the bump; where slopes vary, they part at step 1, by "
     assert any(sentence.startswith(parts) for sentence in remarks)
     assert "gd and parted.py:Explodes part at step 8, where x of parted.py:Explodes is no longer finite." in remarks
@@ -157,7 +158,7 @@ def test_a_sweep_writes_its_plane_as_csv_npz_and_figure(bs6207, tmp_path):
 
 def test_a_sweep_over_one_setting_is_a_curve(tmp_path):
     settings = BumpSettings(optimizer=["gd", "adam"], sweep=["lr=0.1,0.2,0.4"], steps=40)
-    result = run(settings, Watched(), in_turn)
+    result = run(settings, Watched(), map_serially)
     assert {"sweep", "trajectory", "thresholds"} == {*result.figures}
     assert render(result.figures["sweep"](), "png")
     assert [row["lr"] for row in result.tables["phase_diagram_adam"].rows] == [0.1, 0.2, 0.4]
@@ -275,7 +276,7 @@ def test_many_optimizers_have_colours_of_their_own():
 def test_the_animation_moves_and_tells_how_far_it_is(monkeypatch):
     monkeypatch.setattr(figures, "SHOWN_STEPS", 8)
     seen = Watched()
-    result = run(BumpSettings(optimizer=["gd", "adam"], animate=True, steps=40), seen, in_turn)
+    result = run(BumpSettings(optimizer=["gd", "adam"], animate=True, steps=40), seen, map_serially)
     assert seen.steps == seen.expected == 2 + 9
     with Image.open(io.BytesIO(result.files["descent.gif"])) as picture:
         assert picture.n_frames == 9

@@ -9,13 +9,14 @@ import pytest
 from conftest import Watched
 
 from bs6207.bump import experiment
+from bs6207.bump.adapter import descend
 from bs6207.bump.candidates import Probe, candidate
-from bs6207.bump.descent import descend
 from bs6207.bump.hyperparameters import parse_set, read_value
 from bs6207.bump.settings import BumpSettings
 from bs6207.errors import SettingsError
-from bs6207.experiment import Result, Table, in_turn
-from bs6207.runs import to_csv
+from bs6207.runs.files import to_csv
+from bs6207.runs.progress import map_serially
+from bs6207.runs.result import Result, Table
 
 MINE = """
 import torch
@@ -104,7 +105,7 @@ def walker(mine, monkeypatch):
     """`walker(line)`: the only optimizer of `bump --optimizer LINE`, once the line has been checked."""
     read = []
 
-    def end_at_once(settings, progress, deal):
+    def end_at_once(settings, progress, map_tasks):
         read.append(settings)
         return Result(settings, {}, Table((), ()))
 
@@ -296,7 +297,7 @@ def test_what_cannot_be_used_is_refused(mine, tmp_path, line, words):
 def test_a_run_tells_what_its_optimizers_have():
     mine = ["mine:Halves", "mine:Step", "mine:NoRate"]
     settings = BumpSettings(optimizer=mine, lr=0.5, weight_decay=0.01, steps=20)
-    result = experiment.run(settings, Watched(), in_turn)
+    result = experiment.run(settings, Watched(), map_serially)
     assert "mine:Halves has lr 0.25." in result.remarks
     assert "mine:Halves: it was given lr 0.5 and has 0.25." in result.remarks
     assert "--lr 0.5 does not reach mine:NoRate: no such keyword." in result.remarks

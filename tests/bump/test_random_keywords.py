@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from bs6207 import figures
-from bs6207.bump.foreign import keywords, load
+from bs6207.bump.candidates import keywords, load
 from bs6207.bump.hyperparameters import SPELLINGS
 from bs6207.bump.kernels import KERNELS
 from bs6207.errors import SettingsError
-from bs6207.optimizers import OPTIMIZERS
+from bs6207.training.optimizers import OPTIMIZERS
 
 LINES = 200
 SPELT_OTHERWISE = [keyword for ways in SPELLINGS.values() for keyword in ways]

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bs6207.bump import threshold
+from bs6207.bump.adapter import descend
 from bs6207.bump.candidates import candidate
-from bs6207.bump.descent import descend
 from bs6207.bump.envelope import find_summits
 from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Gaussian, Triangle
-from bs6207.bump.search import Unrepeatable, bisect, find_by_envelope, find_by_scan, find_intervals, passes, scanned
 from bs6207.bump.settings import BumpSettings
+from bs6207.bump.threshold import Unrepeatable, bisect, find_by_envelope, find_by_scan, find_intervals, passes, scanned
 
 KNOWN = [  # optimizer, settings, h_max after 1000 steps, step of the maximum, tolerance
     ("gd", {}, 0.2, 4, 1e-12),

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from bs6207.data import folder as module
-from bs6207.data import memory
 from bs6207.data.folder import SUFFIXES, read_folder, read_picture
 from bs6207.data.images import SPLIT_SEED
 from bs6207.data.sources import IDX_FILES
 from bs6207.errors import DataError
+from bs6207.runs import memory
 
 
 def save(path: Path, value: int = 0, size: tuple[int, int] = (5, 4), mode: str = "L", **options) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bs6207.data import memory as module
-from bs6207.data.memory import Need, available, in_words, memory, require_room
 from bs6207.errors import DataError
+from bs6207.runs import memory as module
+from bs6207.runs.memory import Need, available, in_words, memory, require_room
 
 MIB = 2**20
 NONE = str(2**63 - 4096)  # how version 1 says that there is no limit

@@ -9,8 +9,8 @@ from torch import nn
 from bs6207.deblur.model import saved
 from bs6207.deblur.networks import UNet
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.experiment import Result, Table
-from bs6207.runs import open_run
+from bs6207.runs.folder import open_run
+from bs6207.runs.result import Result, Table
 
 
 def network(seed: int, channels: int = 1) -> UNet:

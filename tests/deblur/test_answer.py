@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from bs6207.deblur.answer import (
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.summary import (
     clarity_sentences,
     disc_sentences,
     harm_sentences,
@@ -12,7 +13,6 @@ from bs6207.deblur.answer import (
     remarks,
     rival_sentences,
 )
-from bs6207.deblur.settings import DeblurSettings
 
 SETTINGS = DeblurSettings(test_sigmas=[2.0, 1.0])
 

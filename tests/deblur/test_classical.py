@@ -7,11 +7,11 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 from skimage.restoration import richardson_lucy as skimages_lucy
 
-from bs6207.data.blur import blur_for_test
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur import classical
+from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.classical import RIVALS, blur_matrix, differences, differences_adjoint, richardson_lucy, tune, tv
-from bs6207.metrics.restoration import psnr_per_image
+from bs6207.training.metrics.restoration import psnr_per_image
 
 DIGITS = embedded_digits().train.unit_pixels[:20]
 STRENGTHS = {"unsharp": 5.0, "wiener": 3e-4, "richardson_lucy": 60.0, "tv": 3e-4}  # about right at sigma 1 and 2

@@ -16,14 +16,14 @@ from safetensors import safe_open
 from bs6207.data.sources import loaded
 from bs6207.deblur import study
 from bs6207.deblur.classical import RIVALS
+from bs6207.deblur.evaluation import choose
 from bs6207.deblur.experiment import run
-from bs6207.deblur.judging import choose
 from bs6207.deblur.model import interpolated
 from bs6207.deblur.parts import APART, SMALLEST_SIDE, divide
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError, DivergenceError
-from bs6207.experiment import FACTS
 from bs6207.figures import render
+from bs6207.runs.result import METADATA
 
 pytestmark = pytest.mark.xdist_group("deblur")  # its tests share what one of them has trained
 
@@ -75,7 +75,7 @@ def test_the_frontier_runs_from_the_control_to_the_strong_restorer(metrics, trai
     files = {file.stem: file for file in trained("deblur").glob("*.safetensors")}
     assert set(files) == {"restorer_l1", "restorer_l1_disc", "restorer_strong", "disc_net"}
     with safe_open(files["restorer_l1"], "np") as weights:
-        assert json.loads(weights.metadata()[FACTS])["clarity"] == metrics["clarity"]["chosen"]
+        assert json.loads(weights.metadata()[METADATA])["clarity"] == metrics["clarity"]["chosen"]
 
 
 def test_the_truth_scores_what_nothing_can_exceed_and_is_taken_for_clear(metrics):

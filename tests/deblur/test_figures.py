@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from bs6207.deblur import figures
-from bs6207.deblur.answer import NAMES
 from bs6207.deblur.classical import RIVALS
-from bs6207.deblur.conditions import CONDITIONS
-from bs6207.experiment import Table
+from bs6207.deblur.evaluation import CONDITIONS
+from bs6207.deblur.figures import NAMES
 from bs6207.figures import render, texts
+from bs6207.runs.result import Table
 
 RESTORERS = [*NAMES]
 ALWAYS = [name for name in RESTORERS if name != "autoencoder"]

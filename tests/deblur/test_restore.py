@@ -21,15 +21,14 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from bs6207.data import pictures
-from bs6207.deblur import export, plausibility
-from bs6207.deblur.model import load
+from bs6207.deblur import restore as export
+from bs6207.deblur import restore as plausibility
+from bs6207.deblur.model import TILE, load
 from bs6207.deblur.networks import UNet
-from bs6207.deblur.plausibility import Reblur, blur_between, doubts
-from bs6207.deblur.restore import run
+from bs6207.deblur.restore import Reblur, blur_between, doubts, run
 from bs6207.deblur.settings import RestoreSettings
-from bs6207.deblur.tiles import TILE
 from bs6207.errors import FolderError, SettingsError
-from bs6207.runs import strict_json, temporary_of, write_new
+from bs6207.runs.files import strict_json, temporary_of, write_new
 
 RANDOM = np.random.RandomState(0)
 GREY = RANDOM.randint(0, 256, (21, 34), np.uint8)
@@ -50,7 +49,7 @@ class Listener:
     def __init__(self):
         self.notes = []
 
-    def note(self, sentence):
+    def warn(self, sentence):
         self.notes.append(sentence)
 
     expect = step = tell = record = lambda self, words: None

@@ -5,8 +5,8 @@ import torch
 from conftest import Interrupted, Shelf
 from torch import nn
 
-from bs6207.data.blur import blur_for_test
 from bs6207.data.sources import embedded_digits
+from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import (

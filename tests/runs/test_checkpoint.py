@@ -1,0 +1,161 @@
+"""What is put aside comes back as it was or not at all, and never does anything."""
+
+import hashlib
+import io
+import os
+import pickle
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bs6207.runs.checkpoint import DIGEST, PATIENCE, CheckpointedProgress, Checkpoints
+from bs6207.runs.result import Checkpointable, Weights
+
+
+@dataclass(frozen=True)
+class Find(Checkpointable):
+    """An outcome with all that outcomes hold."""
+
+    scores: dict
+    image: np.ndarray
+    weights: Weights
+    rest: tuple = ()
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A dataclass that was not meant to be put aside."""
+
+    x: int = 0
+
+
+FIND = Find(
+    {1.5: None, "l1": 0.1 + 0.2, "n": float("nan"), "deep": [{"a": (1, True)}], "numpy": np.float64(3)},
+    np.arange(12, dtype=np.uint8).reshape(3, 4)[:, ::2],
+    Weights({"w": torch.arange(6.0).view(1, 2, 3, 1).to(memory_format=torch.channels_last)}, {"dim": 2}),
+    (np.zeros((0, 2), np.float32), np.array([1, 2]), np.array([True]), np.arange(3.0)),
+)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Two values put aside under one name, and the notes made in reading them."""
+    checkpoints, notes = Checkpoints(tmp_path), []
+    checkpoints.write("x.part", {"turn": 1}, "data")
+    checkpoints.write("x.part", {"turn": 2}, "data")
+    return checkpoints, tmp_path / "x.part", notes
+
+
+def read(kept, given="data"):
+    checkpoints, _, notes = kept
+    return checkpoints.read("x.part", given, notes.append)
+
+
+def test_an_outcome_comes_back_as_it_was(tmp_path):
+    Checkpoints(tmp_path).write("find.done", FIND, "")
+    back = Checkpoints(tmp_path).read("find.done", "", pytest.fail)
+    assert isinstance(back, Find)
+    assert repr(back.scores) == repr(FIND.scores)
+    assert back.image.dtype == np.uint8
+    np.testing.assert_array_equal(back.image, FIND.image)
+    assert torch.equal(back.weights.tensors["w"], FIND.weights.tensors["w"])
+    assert back.weights.tensors["w"].stride() == FIND.weights.tensors["w"].stride()  # optimizers count on it
+    assert [part.dtype for part in back.rest] == [part.dtype for part in FIND.rest]
+
+
+def test_the_last_is_used_and_nothing_is_noted(kept):
+    assert read(kept) == {"turn": 2}
+    assert kept[2] == []
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_one_flipped_bit_anywhere_is_found_and_the_one_before_is_used(kept, place, bit):
+    _, file, notes = kept
+    whole = file.read_bytes()
+    content = bytearray(whole)
+    content[int(place * len(content))] ^= 1 << bit
+    file.write_bytes(content)
+    assert read(kept) == {"turn": 1}
+    assert f"{file} is damaged" in notes[-1]
+    file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("length", [0, 1, DIGEST - 1, DIGEST, DIGEST + 1, -1])
+def test_a_truncated_file_is_found_and_the_one_before_is_used(kept, length):
+    _, file, notes = kept
+    file.write_bytes(file.read_bytes()[:length])
+    assert read(kept) == {"turn": 1}
+    assert "is damaged" in notes[0]
+
+
+def test_where_both_are_damaged_there_is_nothing(kept):
+    _, file, notes = kept
+    for place in (file, file.with_name("x.part.previous")):
+        place.write_bytes(b"rubbish")
+    assert read(kept) is None
+    assert len(notes) == 2
+
+
+def test_a_kill_between_two_renames_leaves_the_one_before(kept):
+    kept[1].unlink()
+    assert read(kept) == {"turn": 1}
+
+
+def test_what_was_made_of_other_data_is_not_used(kept):
+    assert read(kept, given="other") is None
+    assert "other data" in kept[2][0]
+
+
+class Malicious:
+    """Unpickled by a naive loader, it makes a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.file),))
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+def test_a_pickle_that_does_something_does_nothing(kept, tmp_path, how):
+    """Its checksum is right: it was written by somebody who knows how."""
+    _, file, notes = kept
+    trap = {"given": "data", "value": Malicious(tmp_path / "sprung")}
+    if how == "torch":
+        torch.save(trap, stream := io.BytesIO())
+        content = stream.getvalue()
+    else:
+        content = pickle.dumps(trap)
+    file.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
+    assert read(kept) == {"turn": 1}
+    assert "holds what is not data" in notes[0]
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_class_that_was_not_meant_for_it_is_not_read(kept):
+    kept[0].write("x.part", Stranger(), "data")
+    assert read(kept) == {"turn": 2}
+
+
+def test_putting_aside_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
+    class Slow(Checkpoints):
+        def write(self, name, value, given):
+            time.sleep(0.01)
+            super().write(name, value, given)
+
+    class Silent:
+        step = tell = record = note = staticmethod(lambda *what: None)
+
+    asked = []
+    report = CheckpointedProgress(Silent(), Slow(tmp_path), "x", "")
+    start = time.monotonic()
+    while time.monotonic() < start + 0.3:
+        report.save_checkpoint(lambda: asked.append(1) or {"turn": len(asked)})
+    assert 1 <= len(asked) <= 1 + 0.3 / (0.01 * PATIENCE)
+    assert report.load_checkpoint()["turn"] == len(asked)
