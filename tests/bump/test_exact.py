@@ -149,12 +149,12 @@ def rational_optimizers(draw):
     return name, ADAM | {"lr": lr, "beta1": decay} | ({"weight_decay": 0.01} if name == "adamw" else {})
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(rational_optimizers(), st.floats(0.5, 1.5))
 def test_away_from_ties_the_float_path_has_the_same_summit(optimizer, distance):
     name, hyperparameters = optimizer
-    path = float_path(name, hyperparameters, distance, steps=300)
+    path = float_path(name, hyperparameters, distance, steps=200)
     assume(min(abs(x - distance) for x in path) > 1e-9)
-    summit = exact_summit(name, hyperparameters, distance, 300)
+    summit = exact_summit(name, hyperparameters, distance, 200)
     assert max(path) - distance == pytest.approx(float(summit.low), abs=1e-9)
     assert summit.ties == []

@@ -192,8 +192,8 @@ def test_the_band_of_gradient_descent_is_zero_to_lr(bs6207):
 
 
 def test_exact_arithmetic_settles_a_tie(bs6207, tmp_path):
-    assert "--exact may settle it" in bs6207("bump", "--optimizer", "adam", "--lr", "0.25").stdout
-    done = bs6207("bump", "--optimizer", "momentum", "--momentum", "0.5", "--exact", "--json")
+    assert "--exact may settle it" in bs6207("bump", "--optimizer", "adam", "--lr", "0.25", "--steps", "50").stdout
+    done = bs6207(*"bump --optimizer momentum --momentum 0.5 --steps 50 --exact --json".split())
     said = (tmp_path / "outputs/bump/remarks.txt").read_text()
     assert "rounding decides" in said
     assert "11/40" in said
@@ -221,7 +221,7 @@ def test_what_is_not_reached_or_only_just_is_told_so_in_exact_arithmetic():
 
 
 def test_other_landscapes_are_scanned(bs6207):
-    line = "bump --optimizer momentum --landscape gaussian --steps 30 --json"
+    line = "bump --optimizer momentum --landscape gaussian --steps 12 --json"
     one = json.loads(bs6207(*line.split()).stdout)["optimizers"]["momentum"]
     assert one["method"] == "scan"
     assert one["intervals"][0][0] == 0
@@ -301,6 +301,7 @@ def test_a_recurrence_that_goes_higher_is_told(bs6207):
     assert "after these steps it rises to 0.0984013156842, at step 25800" in bs6207(*line.split()).stdout
 
 
+@pytest.mark.slow
 def test_a_gap_below_the_first_threshold_seen_is_found(bs6207):
     line = "bump --optimizer momentum --landscape staircase --height 0.2316 --steps 100 --json"
     one = json.loads(bs6207(*line.split()).stdout)["optimizers"]["momentum"]

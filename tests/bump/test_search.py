@@ -192,6 +192,7 @@ def test_intervals_are_found_to_the_float(ends, starts_inside):
         assert found == [(low, high)]
 
 
+@pytest.mark.slow
 def test_a_tall_smooth_bump_throws_momentum_across():
     walk = walk_of("momentum", steps=60)
     found = find_by_scan(walk, lambda height: Gaussian(1.0, height, 0.5), 1.0, tallest=20.0)

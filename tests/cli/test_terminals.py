@@ -75,8 +75,10 @@ def on_terminal(tmp_path, *arguments: str, **environment: str) -> tuple[int, str
 
     with ThreadPoolExecutor(1) as reader:
         sending = reader.submit(sent)
-        code = on_device(os.ttyname(child), tmp_path, *arguments, **environment)
-        os.close(child)
+        try:
+            code = on_device(os.ttyname(child), tmp_path, *arguments, **environment)
+        finally:
+            os.close(child)  # or the reader waits for ever
         read = sending.result().decode()
     os.close(parent)
     return code, read

@@ -104,7 +104,7 @@ def save_squares(folder, shape):
 def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, shape, image_shape):
     save_squares(tmp_path, shape)
     settings = DeblurSettings(
-        data=str(tmp_path), epochs=12, batch_size=4, sigma="1.5", test_sigmas=[1.5], test_images=10
+        data=str(tmp_path), epochs=8, batch_size=4, sigma="1.5", test_sigmas=[1.5], test_images=10
     )
     result = run(settings, Watched())
     assert result.settings.data == str(tmp_path)

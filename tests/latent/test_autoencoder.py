@@ -134,6 +134,7 @@ def test_the_squared_error_does_better_by_the_squared_error():
     assert (squared - truth).abs().mean() > (absolute - truth).abs().mean()
 
 
+@pytest.mark.slow
 def test_bfloat16_reaches_what_float32_reaches():
     reached = [trained(0, precision=precision)[1][-1].validation_l1 for precision in (torch.float32, torch.bfloat16)]
     assert reached[0] != reached[1]

@@ -49,7 +49,11 @@ def children(process):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_that_asks_to_stop_has_its_exit_code_and_a_sentence(main, monkeypatch, number, code):
     monkeypatch.setattr(experiment, "run", lambda *_: signal.raise_signal(number))
-    done = main("bump", "--optimizer", "gd")
+    before = signal.signal(number, signal.SIG_DFL)  # nohup has a hang-up ignored
+    try:
+        done = main("bump", "--optimizer", "gd")
+    finally:
+        signal.signal(number, before)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", f"{STOPPED}\n")
 
 
