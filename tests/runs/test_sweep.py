@@ -206,7 +206,7 @@ def test_a_sweep_that_leads_nowhere_is_refused_in_one_sentence(bs6207, tmp_path,
 
 def test_the_command_sweeps_over_what_a_file_lists_and_its_record_runs_it_again(bs6207, tmp_path):
     (tmp_path / "sweep.toml").write_text(
-        '[latent]\ndata = "mnist-5k"\ndims = [8]\nepochs = 1\ntrain_images = 100\nbatch_size = 16\nskip_probes = true\n'
+        '[latent]\ndata = "mnist-5k"\ndims = [8]\nepochs = 1\ntrain_images = 200\nbatch_size = 16\nskip_probes = true\n'
         "[latent.sweep]\nlr = [0.005, 1e-9]\nseed = [3]\n"
     )
     done = bs6207("latent", "--config", "sweep.toml", "--json")
