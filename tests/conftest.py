@@ -222,10 +222,3 @@ def main(tmp_path: Path, monkeypatch) -> Command:
 def bs6207(tmp_path: Path) -> Command:
     """`bs6207(*arguments)` in the test's own empty folder."""
     return lambda *arguments, **options: call(*arguments, **{"cwd": tmp_path} | options)
-
-
-@pytest.fixture(autouse=True)
-def _denormals():
-    """Training takes the tiniest numbers as zero, for the whole process; the next test wants them back."""
-    yield
-    torch.set_flush_denormal(False)

@@ -30,7 +30,7 @@ from bs6207.data.images import to_float, to_uint8
 from bs6207.deblur.blur import blur_for_test
 from bs6207.runs.result import Checkpointable
 from bs6207.training.batches import batch_indices
-from bs6207.training.devices import multiplies_in_bfloat16
+from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16
 from bs6207.training.epochs import warm_up_then_decay
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 from bs6207.training.optimizers import OPTIMIZERS
@@ -317,6 +317,7 @@ def random_numbers_from(seed: int) -> Iterator[None]:
         yield
 
 
+@flush_denormals()
 def fit(network: nn.Module, batches: Batches, steps: int) -> None:
     """Train in place with cross-entropy; the layers in bfloat16 where the processor has it, weights and loss not."""
     optimizer = OPTIMIZERS["adamw"](

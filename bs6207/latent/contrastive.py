@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from bs6207.latent.clusterers import stopping_early_is_fine
 from bs6207.training.batches import batch_indices
-from bs6207.training.devices import multiplies_in_bfloat16, prepare
+from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16, prepare, preserve_torch_state
 from bs6207.training.metrics.clusters import many_classes_are_fine
 
 SIDE = 28  # pixels; images of other sizes are resized, since every length below was measured at this one
@@ -209,6 +209,7 @@ class ContrastiveClusters:
         self.report = report
         self.trust: dict[str, float | bool] = {}
 
+    @preserve_torch_state()
     def fit(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> "ContrastiveClusters":
         """Find clusters.
 
@@ -312,6 +313,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, done: f
     optimizer.step()
 
 
+@flush_denormals()
 def contrast(
     network: nn.Module, pixels: Tensor, neighbours: csr_matrix, steps: int, random: torch.Generator, report: Report
 ) -> None:
@@ -343,6 +345,7 @@ def similarity(features: Tensor, names: Tensor) -> Tensor:
     return features @ functional.normalize(names).T
 
 
+@flush_denormals()
 def name(
     network: nn.Module, names: nn.Parameter, pixels: Tensor, steps: int, random: torch.Generator, report: Report
 ) -> None:

@@ -1,16 +1,14 @@
-"""Where tensors live, how many threads work on them, and where random numbers start."""
+"""Where tensors live, in which precision, and the state of torch while a task runs."""
 
-import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bs6207.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
-
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
-MOST_KEPT, LARGE = 2**28, 2**25  # bytes: of free memory, and of an array that is always given back
 
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 
@@ -64,34 +62,41 @@ def multiplies_in_bfloat16(device: "torch.device") -> bool:
 
 
 def prepare(seed: int) -> None:
-    """Start torch's random stream at `seed`, on one thread.
+    """Seed torch's random numbers on the CPU and use one thread; `preserve_torch_state` undoes both.
 
     One thread, because two collapse twentyfold when another process takes a core, and one does not notice.
     """
     import torch
 
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
-def flush_denormals() -> None:
-    """Take numbers below 1e-38 as zero: saturated sigmoids make many, and they cost up to half the time.
+@contextmanager
+def preserve_torch_state() -> Iterator[None]:
+    """Restore torch's number of threads and its random state on the CPU after the block, or the function decorated."""
+    import torch
 
-    For training only: it also rounds double precision, where exact answers are wanted.
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Round numbers below 1e-38 to zero in the block, or the function decorated, and then as before.
+
+    Saturated sigmoids make many such numbers, and they cost up to half the time. For training only: double precision
+    is flushed too, where exact results are wanted.
     """
     import torch
 
+    flushed_before = sys.float_info.min / 2 == 0  # torch cannot say
     torch.set_flush_denormal(True)
-
-
-def keep_memory() -> None:
-    """Have the C library keep the memory that tensors leave for those of the next step, if it is glibc.
-
-    Given back and asked for again it comes page by page, which takes up to a tenth of the time of a training.
-    """
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(TRIM_THRESHOLD, MOST_KEPT)
-        library.mallopt(MMAP_THRESHOLD, LARGE)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed_before)
