@@ -1,4 +1,4 @@
-"""Batches from images that stay in memory: no loader, no workers, no copies but the batch itself."""
+"""Batches of images that stay in memory: no loader, no workers, no copies but the batch itself."""
 
 from collections.abc import Iterator
 
@@ -52,5 +52,5 @@ def batch_indices(count: int, size: int, steps: int, generator: torch.Generator)
 
 
 def steps_per_epoch(count: int, size: int) -> int:
-    """How many batches `batches` gives."""
+    """Number of batches that `batches` yields."""
     return count // min(size, count)

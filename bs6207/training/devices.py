@@ -14,22 +14,17 @@ PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 
 
 def require_device(name: str) -> None:
-    """Check that a device asked for by name is here.
-
-    Raises:
-        SettingsError: it is not.
-    """
+    """Raise SettingsError if a device is not available."""
     if name in ("auto", "cpu"):
         return
     import torch
 
-    here = torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()
-    if not here:
+    if not (torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()):
         raise SettingsError(f"{name} is not available here; use --device auto")
 
 
 def choose_device(name: str) -> "torch.device":
-    """The device called `name`; `auto` is cuda where there is one, otherwise the CPU."""
+    """`auto` is cuda if available, otherwise the CPU."""
     import torch
 
     if name == "auto":
@@ -38,9 +33,9 @@ def choose_device(name: str) -> "torch.device":
 
 
 def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtype":
-    """The number format of a training's layers; `auto` is bfloat16 where the processor multiplies in it.
+    """The number format of a training's layers; `auto` is bfloat16 where that is native.
 
-    Weights, losses and scores are float32 in any case.
+    Weights, losses and scores are always float32.
     """
     import torch
 
@@ -50,12 +45,12 @@ def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtyp
 
 
 def multiplies_in_bfloat16(device: "torch.device") -> bool:
-    """Whether bfloat16 is native, and so several times as fast as float32; elsewhere it is emulated, and slow."""
+    """Whether bfloat16 is native, and so several times as fast as float32; emulated it is slow."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an older torch cannot say
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # in older versions of torch
         return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
