@@ -35,6 +35,7 @@ EMNIST = "emnist"  # Cohen et al. 2017, arXiv:1702.05373; converted from a forma
 
 Warn = Callable[[str], None]
 Parts = Mapping[str, ImageSet]
+ClassedPicture = tuple[Path, str | None]  # a picture and its class, None where there are no classes
 
 
 class Contents(NamedTuple):
@@ -43,13 +44,6 @@ class Contents(NamedTuple):
     folders: list[Path]
     pictures: list[Path]
     others: list[Path]
-
-
-class ClassedPicture(NamedTuple):
-    """A picture and its class, None where there are no classes."""
-
-    file: Path
-    class_name: str | None
 
 
 def read_folder(folder: Path, warn: Warn) -> DataSet:
@@ -116,12 +110,12 @@ def split(folder: Path, parts: Parts) -> tuple[ImageSet, ImageSet, ImageSet]:
     total = len(parts["train"])
     if total < FEWEST and len(parts) < len(PARTS):
         raise DataError(f"{folder} has {total} images to train on and to hold some out; give at least {FEWEST}")
-    train, held_out = shuffled(parts["train"]), list[ImageSet]()
+    train, held_out = shuffled(parts["train"]), dict[str, ImageSet]()
     for name, one_in in HELD_OUT.items():
         count = 0 if name in parts else total // one_in
-        held_out.append(shuffled(parts[name]) if name in parts else train[:count])
+        held_out[name] = shuffled(parts[name]) if name in parts else train[:count]
         train = train[count:]
-    return train, *held_out
+    return train, held_out["validation"], held_out["test"]
 
 
 def read_idx_files(
@@ -191,7 +185,7 @@ def read_pictures(folder: Path, left_out: list[Path], warn: Warn) -> tuple[Parts
     every = [picture for part in found.values() for picture in part]
     classes = tuple(sorted({name for _, name in every if name is not None}, key=natural_order))
     if classes and (unlabelled := [file for file, name in every if name is None]):
-        labelled = next(folders[name] for name, part in found.items() if part[0].class_name is not None)
+        labelled = next(folders[name] for name, part in found.items() if part[0][1] is not None)
         raise DataError(
             f"{unlabelled[0]} lies in no class and others do; put it into a folder of its class, or give {labelled} "
             "alone"
@@ -209,7 +203,7 @@ def read_pictures(folder: Path, left_out: list[Path], warn: Warn) -> tuple[Parts
     label_of: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
     parts, start = {}, 0
     for name, part in found.items():
-        labels = np.array([label_of[picture.class_name] for picture in part], np.int64) if classes else None
+        labels = np.array([label_of[class_name] for _, class_name in part], np.int64) if classes else None
         parts[name] = ImageSet(pixels[start : start + len(part)], labels)
         start += len(part)
     return parts, classes, reading
@@ -262,7 +256,7 @@ def find_pictures(folder: Path, left_out: list[Path]) -> list[ClassedPicture]:
     left_out += others
     if classes and files:
         raise DataError(f"{files[0]} lies beside the folder {classes[0].name}; put it into a folder of its class")
-    found = [ClassedPicture(file, None) for file in files]
+    found: list[ClassedPicture] = [(file, None) for file in files]
     for class_folder in classes:
         deeper, files, others = contents(class_folder)
         left_out += others
@@ -273,7 +267,7 @@ def find_pictures(folder: Path, left_out: list[Path]) -> list[ClassedPicture]:
                 f"{deeper[0]} is a folder inside the class {class_folder.name}; move it out of there, or give "
                 f"{class_folder} if the classes are in it"
             )
-        found += [ClassedPicture(file, class_folder.name) for file in files]
+        found += [(file, class_folder.name) for file in files]
     if not found:
         only = f", only such as {left_out[0]}" if left_out else ""
         raise DataError(

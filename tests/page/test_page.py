@@ -70,7 +70,9 @@ def test_the_page_names_no_address(runs):
 
 
 def test_torch_is_not_needed_to_make_a_page(runs):
-    script = "import sys; from bs6207.cli.commands import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    script = (
+        "import sys; from bs6207.cli.commands import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    )
     line = [
         sys.executable,
         "-c",
