@@ -70,11 +70,11 @@ class DataSet:
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def given_as(self) -> str:
+    def source(self) -> str:
         """The value of `--data` that reads it again."""
         return self.folder or self.name
 
-    def learn_from(self, count: int | None) -> ImageSet:
+    def train_subset(self, count: int | None) -> ImageSet:
         """The first `count` training images; all of them if None.
 
         Raises:

@@ -140,7 +140,7 @@ AnySettings = TypeVar("AnySettings", bound=TrainingSettings)
 
 def settings_for(data: "DataSet", settings: AnySettings, warn: Warn) -> AnySettings:
     """The settings with the data set's own name or path; a preset's number of training images is an upper limit."""
-    settings = settings.model_copy(update={"data": data.given_as})
+    settings = settings.model_copy(update={"data": data.source})
     wanted, count = settings.train_images, len(data.train)
     if wanted and wanted > count and "train_images" not in settings.model_fields_set:
         warn(f"trains on all {count} training images of {data.name}; the preset asks for {wanted}")
@@ -162,7 +162,7 @@ def require_same(data: "DataSet", sha256: str) -> None:
     """
     if data.sha256 != sha256:
         raise DataError(
-            f"{platform.node()} has other images as {data.given_as} than this run began with; set {DATA_FOLDER} to "
+            f"{platform.node()} has other images as {data.source} than this run began with; set {DATA_FOLDER} to "
             "the same files everywhere"
         )
 

@@ -42,7 +42,7 @@ def study(task: Task, progress: TaskProgress) -> Cell | Baseline | Failure:
     """Do one piece of work."""
     data = loaded(task.settings.data)
     require_same(data, task.sha256)
-    learn = data.learn_from(task.settings.train_images)
+    learn = data.train_subset(task.settings.train_images)
     prepare(task.seed)
     if task.kind == "pixels":
         return study_pixels(task, learn, data, progress)

@@ -162,7 +162,7 @@ def our_autoencoder(
 ) -> float:
     """The test L1 of what `bs6207 latent` trains, or with `same` of the plain loop's network in our loop."""
     data = loaded("mnist")
-    learn = data.learn_from(images)
+    learn = data.train_subset(images)
     prepare(seed)
     keep_memory()
     chosen = SAME if recipe == "same" else RECIPES[recipe](dim, learn)

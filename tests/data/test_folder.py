@@ -79,7 +79,7 @@ def test_classes_are_sub_folders_in_sorted_order_and_the_split_is_random_but_fix
         "image_shape": [1, 4, 5],
         "sha256": data.sha256,
     }
-    assert data.given_as == str(tmp_path / "mine")
+    assert data.source == str(tmp_path / "mine")
 
 
 def test_train_and_test_are_the_split_and_a_tenth_of_train_is_for_validation(tmp_path):
