@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar
-from urllib.request import Request, urlopen
 
 from platformdirs import user_cache_path
 from pydantic import AfterValidator
@@ -315,6 +314,8 @@ def download(name: str, seconds: float) -> Path:
 
 def fetch(name: str, folder: str) -> None:
     """Download and unpack the four files with torchvision; if that fails, once more."""
+    from urllib.request import Request, urlopen
+
     probe = f"{PUBLISHED[name].mirror}/{DISTINCT_FILE}.gz"
     urlopen(Request(probe, method="HEAD"), timeout=PROBE_TIMEOUT).close()  # no network: fail before torchvision loads
     from torchvision import datasets

@@ -282,7 +282,7 @@ def test_a_broken_download_is_tried_once_more(monkeypatch, broken, calls):
         if len(folders) <= broken:
             raise RuntimeError("File not found or corrupted.")
 
-    monkeypatch.setattr(sources, "urlopen", lambda request, timeout: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(torchvision.datasets, "MNIST", data_set)
     if broken == 2:
         with pytest.raises(RuntimeError, match="corrupted"):
