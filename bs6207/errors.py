@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MOST_LISTED = 3  # failures of one run
-FEW_STEPS = 300  # of a training; on MNIST, with so many and a learning rate that suits, every network has learned much
+FEW_STEPS = 300  # of a training; on MNIST, with a suitable learning rate, enough for every network to improve much
 
 # How torch words a RuntimeError where an allocation is refused, on a GPU and elsewhere.
 GPU_IS_FULL = r"(CUDA|HIP|MPS)\b.*out of memory|CU(BLAS|DNN|SOLVER|FFT)_(STATUS_)?ALLOC_FAILED"

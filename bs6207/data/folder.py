@@ -181,11 +181,11 @@ def read_pictures(folder: Path, left_out: list[Path], warn: Warn) -> tuple[Parts
     if folders["train"] != folder:
         reading["split"] = {name: place.name for name, place in folders.items()}
         folders = {name: unwrap(place, name, left_out, warn) for name, place in folders.items()}
-    found = {name: find_pictures(place, left_out) for name, place in folders.items()}
-    every = [picture for part in found.values() for picture in part]
+    by_part = {name: find_pictures(place, left_out) for name, place in folders.items()}
+    every = [picture for part in by_part.values() for picture in part]
     classes = tuple(sorted({name for _, name in every if name is not None}, key=natural_order))
     if classes and (unlabelled := [file for file, name in every if name is None]):
-        labelled = next(folders[name] for name, part in found.items() if part[0][1] is not None)
+        labelled = next(folders[name] for name, part in by_part.items() if part[0][1] is not None)
         raise DataError(
             f"{unlabelled[0]} lies in no class and others do; put it into a folder of its class, or give {labelled} "
             "alone"
@@ -202,7 +202,7 @@ def read_pictures(folder: Path, left_out: list[Path], warn: Warn) -> tuple[Parts
     pixels = read_files(folder, [file for file, _ in every], reading, warn)
     label_of: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
     parts, start = {}, 0
-    for name, part in found.items():
+    for name, part in by_part.items():
         labels = np.array([label_of[class_name] for _, class_name in part], np.int64) if classes else None
         parts[name] = ImageSet(pixels[start : start + len(part)], labels)
         start += len(part)
@@ -256,7 +256,7 @@ def find_pictures(folder: Path, left_out: list[Path]) -> list[ClassedPicture]:
     left_out += others
     if classes and files:
         raise DataError(f"{files[0]} lies beside the folder {classes[0].name}; put it into a folder of its class")
-    found: list[ClassedPicture] = [(file, None) for file in files]
+    classed: list[ClassedPicture] = [(file, None) for file in files]
     for class_folder in classes:
         deeper, files, others = contents(class_folder)
         left_out += others
@@ -267,13 +267,13 @@ def find_pictures(folder: Path, left_out: list[Path]) -> list[ClassedPicture]:
                 f"{deeper[0]} is a folder inside the class {class_folder.name}; move it out of there, or give "
                 f"{class_folder} if the classes are in it"
             )
-        found += [(file, class_folder.name) for file in files]
-    if not found:
+        classed += [(file, class_folder.name) for file in files]
+    if not classed:
         only = f", only such as {left_out[0]}" if left_out else ""
         raise DataError(
             f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}) and no idx file{only}; give another folder"
         )
-    return found
+    return classed
 
 
 def contents(folder: Path) -> Contents:
@@ -320,7 +320,7 @@ def first_and_count(paths: Sequence[Path]) -> str:
 
 def read_files(folder: Path, files: Sequence[Path], reading: dict[str, Any], warn: Warn) -> NDArray[np.uint8]:
     """The pixels of the pictures of a folder, all of one size, [N, C, H, W]; grey, or RGB if any has colour."""
-    found: list[NDArray[np.uint8]] = []
+    every: list[NDArray[np.uint8]] = []
     deep, channels = list[Path](), 0
     for file in files:
         pixels, bits = read_picture(file)
@@ -329,13 +329,13 @@ def read_files(folder: Path, files: Sequence[Path], reading: dict[str, Any], war
         if len(pixels) > channels:  # the first, and the first that has colour
             channels = len(pixels)
             require_memory(len(files) * pixels.size, folder)
-        found.append(pixels)
-        require_one_size(files[0], found[0].shape[1:], file, pixels.shape[1:])
+        every.append(pixels)
+        require_one_size(files[0], every[0].shape[1:], file, pixels.shape[1:])
     if deep:
         reading["sixteen_bit"] = len(deep)
         warn(f"stored with 16 bits and read with 8, 65535 being white: {first_and_count(deep)}")
-    images = np.empty((len(files), channels, *found[0].shape[1:]), np.uint8)
-    for place, pixels in enumerate(found):
+    images = np.empty((len(files), channels, *every[0].shape[1:]), np.uint8)
+    for place, pixels in enumerate(every):
         images[place] = pixels
     return images
 

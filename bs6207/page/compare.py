@@ -43,10 +43,10 @@ def written(value: Any) -> str:
 
 
 def bump_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, found in metrics.get("optimizers", {}).items():
-        yield f"{name}: h_max", found.get("h_max")
-        yield f"{name}: at step", found.get("step")
-        yield f"{name}: certificate", found.get("certificate", {}).get("kind")
+    for name, result in metrics.get("optimizers", {}).items():
+        yield f"{name}: h_max", result.get("h_max")
+        yield f"{name}: at step", result.get("step")
+        yield f"{name}: certificate", result.get("certificate", {}).get("kind")
 
 
 def latent_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -72,10 +72,10 @@ def widened(
     """A last layer that outputs a window of the image (top, bottom, left, right), extended by black around it."""
     top, bottom, left, right = window
     inside = (slice(None), slice(top, bottom), slice(left, right))
-    whole, biases = np.zeros((*shape, weight.shape[1])), np.full(shape, BLACK)
-    whole[inside] = weight.reshape(shape[0], bottom - top, right - left, -1)
+    weights, biases = np.zeros((*shape, weight.shape[1])), np.full(shape, BLACK)
+    weights[inside] = weight.reshape(shape[0], bottom - top, right - left, -1)
     biases[inside] = bias.reshape(shape[0], bottom - top, right - left)
-    return whole.reshape(-1, weight.shape[1]), biases.ravel()
+    return weights.reshape(-1, weight.shape[1]), biases.ravel()
 
 
 def read_decoder(file: Path) -> Decoder | None:

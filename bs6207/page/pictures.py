@@ -47,8 +47,8 @@ def swept_runs(metrics: Metrics) -> str:
 
 
 def heights(metrics: Metrics) -> str:
-    found = metrics.get("optimizers", {}).items()
-    return "h_max: " + ", ".join(f"{name} {known(one.get('h_max'), 6)}" for name, one in found) + "."
+    results = metrics.get("optimizers", {}).items()
+    return "h_max: " + ", ".join(f"{name} {known(result.get('h_max'), 6)}" for name, result in results) + "."
 
 
 def errors(metrics: Metrics) -> str:

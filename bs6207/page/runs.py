@@ -67,8 +67,10 @@ class RunFolder:
         """The table that the command printed; of an earlier version, the most similar one."""
         if (table := self.table(HEADLINE) or self.table("scores")) is not None or self.command != "bump":
             return table
-        found = self.metrics.get("optimizers", {}).items()
-        rows = [{"optimizer": name, **{key: str(one.get(key)) for key in ("h_max", "step")}} for name, one in found]
+        results = self.metrics.get("optimizers", {}).items()
+        rows = [
+            {"optimizer": name, **{key: str(result.get(key)) for key in ("h_max", "step")}} for name, result in results
+        ]
         return Table(("optimizer", "h_max", "step"), rows)
 
     @property
