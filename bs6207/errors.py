@@ -1,23 +1,23 @@
-"""What can go wrong in a way the user can mend: one sentence each, naming the value and the way out."""
+"""Failures that the user can fix: one sentence each, naming the value and the remedy."""
 
 import errno
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-MOST_TOLD = 3  # failures of one run
-FEW_STEPS = 300  # of a training; on MNIST, with so many and a learning rate that suits, every network has learned much
+MOST_LISTED = 3  # failures of one run
+FEW_STEPS = 300  # of a training; on MNIST, with a suitable learning rate, enough for every network to improve much
 
 # How torch words a RuntimeError where an allocation is refused, on a GPU and elsewhere.
 GPU_IS_FULL = r"(CUDA|HIP|MPS)\b.*out of memory|CU(BLAS|DNN|SOLVER|FFT)_(STATUS_)?ALLOC_FAILED"
 MEMORY_IS_FULL = r"DefaultCPUAllocator|can't allocate memory|not enough memory|std::bad_alloc|Cannot allocate memory"
 LESS = "ask for less at a time: smaller batches, fewer or smaller images"
-NO_TEMPORARY_FOLDER = "temporary directory"  # how Python and matplotlib say that they found none to write to
 SET_TMPDIR = "set TMPDIR to a folder that can be written"
 
 
 class UserError(Exception):
-    """A failure that is told in one sentence, without a traceback."""
+    """A failure that is printed as one sentence, without a traceback."""
 
     exit_code = 1
 
@@ -41,10 +41,10 @@ class DivergenceError(UserError):
 
 
 def after(steps: int, lr: float | None) -> str:
-    """The end of a sentence about a training that came to nothing: how long it was, and what to try.
+    """The end of a sentence about a failed training: its length, and what to try.
 
     Args:
-        lr: the learning rate, if the user has chosen it.
+        lr: the learning rate, None if it is the default.
     """
     long = f"after {steps} steps" if steps > 1 else "after one step"
     other = "another --lr" if lr is None else f"another --lr than {lr:g}"
@@ -54,17 +54,14 @@ def after(steps: int, lr: float | None) -> str:
 
 
 class MemoryShortage(UserError):
-    """An allocation that was refused."""
+    """A refused allocation."""
 
 
 def memory_shortage(failure: BaseException, where: str = "") -> MemoryShortage | None:
-    """What is told of an allocation that was refused, by Python, numpy, torch, a driver or the system.
+    """The error to report for an allocation refused by Python, numpy, torch, a driver or the system, else None.
 
     Args:
         where: what it was for, in a few words.
-
-    Returns:
-        None for any other failure.
     """
     at = f" at {where}" if where else ""
     text = str(failure)
@@ -80,20 +77,29 @@ def memory_shortage(failure: BaseException, where: str = "") -> MemoryShortage |
 
 
 def in_a_sentence(failure: Exception) -> str:
-    """A failure that no other code has put into words; most are of the system, and name a file."""
+    """A failure without a message of ours; most are of the system, and name a file."""
     if shortage := memory_shortage(failure):
         return str(shortage)
-    if NO_TEMPORARY_FOLDER in str(failure):
+    if isinstance(failure, OSError) and not has_temporary_folder():
         return f"no folder for temporary files can be written; {SET_TMPDIR}"
     if isinstance(failure, OSError) and failure.filename is not None:
         return f"cannot use {failure.filename}: {failure.strerror}; see that it is there and that you may use it"
     return f"{type(failure).__name__}: {failure}; run again with --debug for where it happened"
 
 
+def has_temporary_folder() -> bool:
+    """Whether temporary files can be made, as Python, torch and matplotlib must."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def together(reasons: Sequence[str]) -> str:
-    """The failures of one run as one sentence: the first few, and where the rest stands."""
-    more = len(reasons) - MOST_TOLD
-    return "; ".join([*reasons[:MOST_TOLD], *[f"and {more} more, see `failed` in metrics.json"] * (more > 0)])
+    """The failures of one run as one sentence: the first few, and where to find the rest."""
+    more = len(reasons) - MOST_LISTED
+    return "; ".join([*reasons[:MOST_LISTED], *[f"and {more} more, see `failed` in metrics.json"] * (more > 0)])
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """The house style of every figure: sizes, colours, fonts and how a figure becomes bytes."""
 
 import io
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -15,11 +16,10 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 from matplotlib.transforms import Bbox
-from rich.cells import cell_len
 
 from bs6207.runs.names import legible
 
-# Okabe and Ito's palette, told apart by colour-blind readers too (jfly.uni-koeln.de/color).
+# Okabe and Ito's palette, for colour-blind readers too (jfly.uni-koeln.de/color).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PLACES = 9  # digits of where axes stand, as shares of the figure
 INK, MUTED, GROUND = "#222222", "#8a8a8a", "#e8e4da"
@@ -45,7 +45,7 @@ rcParams.update(STYLE)
 
 
 def colours(count: int) -> list[str]:
-    """Colours that all differ: the palette's where they are enough, otherwise evenly through a rainbow."""
+    """Distinct colours: the palette's if they suffice, else evenly through a rainbow."""
     if count <= len(PALETTE):
         return list(PALETTE[:count])
     return [to_hex(colormaps["turbo"](place / (count - 1))) for place in range(count)]
@@ -58,16 +58,23 @@ def panels(rows: int, columns: int, size: tuple[float, float], **subplots: Any) 
 
 
 def clipped(name: str, most: int = 14) -> str:
-    """A name that fits into `most` columns of narrow letters; of a longer one both ends, as many begin alike."""
+    """A name shortened to `most` columns of narrow letters; both ends stay, as many names begin alike."""
     text = legible(name)
-    if cell_len(text) <= most:
+    if columns(text) <= most:
         return text
     head, tail = text[:most], text[-most:]
-    while cell_len(head) > most // 2:
+    while columns(head) > most // 2:
         head = head[:-1]
-    while cell_len(tail) > (most - 1) // 2:
+    while columns(tail) > (most - 1) // 2:
         tail = tail[1:]
     return f"{head}…{tail}"
+
+
+def columns(text: str) -> int:
+    """Width in narrow letters; a wide letter of East Asia takes two, an accent none."""
+    return sum(
+        1 + (unicodedata.east_asian_width(letter) in "FW") for letter in text if not unicodedata.combining(letter)
+    )
 
 
 def legend_of(names: Sequence[str], handles: Sequence[Any], place: Axes | Figure, **look: Any) -> None:
@@ -78,21 +85,27 @@ def legend_of(names: Sequence[str], handles: Sequence[Any], place: Axes | Figure
 
 
 def drawn(draw: Callable[[], Figure]) -> tuple[dict[str, bytes], str]:
-    """A figure as files, by their ending, and the letters on it for which there is no font."""
+    """A figure as files, by suffix, and the letters on it that no font has."""
     figure = draw()
     files = {kind: render(figure, kind) for kind in ("png", "svg")}
-    return files, "".join(sorted({letter for text in texts(figure) for letter in fonts_for(text.get_text())[1]}))
+    return files, "".join(sorted({letter for text in texts(figure) for letter in fonts_for(text)[1]}))
 
 
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as a `png` or `svg` file; the same figure gives the same bytes."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `drawn` tells of those that stay so
-        write_plain_ticks(figure)
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `drawn` returns them
+        for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter(PlainLogFormatter())
+            if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+                axis.set_minor_formatter(PlainLogFormatter())
         if layout := figure.get_layout_engine():
             layout.execute(figure)  # from now on the ticks have their texts
-            if dress(figure):
+            if foreign := [(text, families) for text in texts(figure) if (families := fonts_for(text)[0])]:
+                for text, families in foreign:
+                    text.set_fontfamily([*text.get_fontfamily(), *families])
                 layout.execute(figure)
             figure.set_layout_engine(None)  # or savefig draws it once more in vain, for every file
         for axes in figure.axes:  # a layout's last digits differ by process, and SVG names its clips after all digits
@@ -102,43 +115,25 @@ def render(figure: Figure, kind: str) -> bytes:
 
 
 class PlainLogFormatter(LogFormatter):
-    """Labels the ticks that matplotlib would label on a logarithmic axis, without powers as mathematics."""
+    """Labels the same ticks of a logarithmic axis as matplotlib, in plain numbers."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def write_plain_ticks(figure: Figure) -> None:
-    """Have logarithmic axes labelled in plain numbers."""
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
-            axis.set_major_formatter(PlainLogFormatter())
-        if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
-            axis.set_minor_formatter(PlainLogFormatter())
-
-
 def texts(figure: Figure) -> list[Text]:
-    """All texts of a figure."""
     return [text for text in figure.findobj(Text) if isinstance(text, Text)]
 
 
-def dress(figure: Figure) -> bool:
-    """Give texts the installed fonts that have what the default font lacks; whether there were such texts."""
-    foreign = [(text, families) for text in texts(figure) if (families := fonts_for(text.get_text())[0])]
-    for text, families in foreign:
-        text.set_fontfamily([*text.get_fontfamily(), *families])
-    return bool(foreign)
-
-
-def fonts_for(text: str) -> tuple[tuple[str, ...], str]:
-    """The families that have letters of a text which the default font lacks, and the letters that none has."""
-    foreign = frozenset(text) - own_letters()
+def fonts_for(text: Text) -> tuple[tuple[str, ...], str]:
+    """The installed families for letters that the default font lacks, and the letters that none has."""
+    foreign = frozenset(text.get_text()) - own_letters()
     return installed_fonts(foreign) if foreign else ((), "")
 
 
 @cache
 def own_letters() -> frozenset[str]:
-    """What needs no glyph, and what the default font has one for."""
+    """The letters that the default font has, and those that need no glyph."""
     return frozenset("\n") | {chr(code) for code in FT2Font(findfont(FontProperties())).get_charmap()}
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 import bs6207.runs.executor  # which has garbage looked for seldom
 from bs6207.cli import commands as cli
 
-gc.set_threshold(700, 10, 10)  # often again, or what one test leaves open is found, and told, in another
+gc.set_threshold(700, 10, 10)  # often again, or a file that one test leaves open is reported in another
 torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
 
 # The same examples on every machine, and none too slow for a busy one.
@@ -36,7 +36,7 @@ RUNS = {  # the trained fixtures: one short run of every story, which all tests 
     "--frontier --jobs 1",
 }
 EVERY_STEP = {"bs6207.cli.progress": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
-HURRY = {  # judges that learn for a few steps, and few images to tune by: what they find is tested elsewhere
+HURRY = {  # evaluators that train for a few steps, and few images to tune on: their scores are tested elsewhere
     "bs6207.deblur.evaluators": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 10, "CLASSIFIER_STEPS": [30, 30]},
     "bs6207.deblur.study": {"TUNING_IMAGES": 20, "FOLLOWED_IMAGES": 60},
     "bs6207.deblur.evaluation": {"FOLLOWED_IMAGES": 60},
@@ -109,7 +109,7 @@ def pytest_collection_modifyitems(items):
 
 
 class Watched:
-    """Progress that is only counted; a note fails the test, as nobody would read it."""
+    """Progress that is only counted; a warning fails the test, as nobody would read it."""
 
     def __init__(self):
         self.rows, self.expected, self.steps = [], 0, 0
@@ -141,7 +141,7 @@ class Interrupted(Exception):
 
 
 class Shelf(Watched):
-    """Keeps what is put aside last, as bytes, and ends the training after so many epochs."""
+    """Keeps the last checkpoint, as bytes, and ends the training after so many epochs."""
 
     def __init__(self, epochs):
         super().__init__()
@@ -222,10 +222,3 @@ def main(tmp_path: Path, monkeypatch) -> Command:
 def bs6207(tmp_path: Path) -> Command:
     """`bs6207(*arguments)` in the test's own empty folder."""
     return lambda *arguments, **options: call(*arguments, **{"cwd": tmp_path} | options)
-
-
-@pytest.fixture(autouse=True)
-def _denormals():
-    """Training takes the tiniest numbers as zero, for the whole process; the next test wants them back."""
-    yield
-    torch.set_flush_denormal(False)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -25,11 +26,6 @@ FULL_GPU = [
     RuntimeError("MPS backend out of memory (MPS allocated: 5.00 GB)"),
 ]
 OTHERS = [
-    (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "; set TMPDIR to a folder that can be"),
-    (
-        OSError("Matplotlib requires access to a writable cache directory, but a temporary directory could not"),
-        "TMPDIR",
-    ),
     (PermissionError(13, "Permission denied", "/a/b"), "cannot use /a/b: Permission denied; see that it is there"),
     (ValueError("no"), "ValueError: no; run again with --debug for where it happened"),
     (RuntimeError("the memory of a fish"), "RuntimeError: the memory of a fish; run again with --debug"),
@@ -52,3 +48,14 @@ def test_one_on_a_gpu_is_told_as_one(failure):
 def test_other_failures_of_the_system_name_their_file_or_variable(failure, words):
     assert memory_shortage(failure) is None
     assert words in in_a_sentence(failure)
+
+
+@pytest.mark.parametrize("words", ["No usable temporary directory found in ['/tmp']", "kein Verzeichnis"])
+def test_without_a_folder_for_temporary_files_the_remedy_is_tmpdir_however_the_failure_is_worded(monkeypatch, words):
+    def fail():
+        raise FileNotFoundError(2, words)
+
+    assert "TMPDIR" not in in_a_sentence(OSError(2, words))
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+    sentence = "no folder for temporary files can be written; set TMPDIR to a folder that can be written"
+    assert in_a_sentence(OSError(2, words)) == sentence

@@ -151,3 +151,24 @@ def test_the_plan_past_one_machine_follows_from_what_the_bench_wrote():
     told += [f"{size / 1e6:.1f} MB", f"{asleep['cells_a_second']:.0f} cells a second", f"{1 / cost:.0f} at most"]
     for words in [*told, f"{100 * asleep['share_used']:.0f} % of their time"]:
         assert words in plan, words
+
+
+MAP = README.split("## Map")[1].split("## Tried")[0]
+
+
+def test_every_file_and_room_of_the_map_is_there():
+    tree, rooms = MAP.split("A room imports")[0], ("cli", "bump", "page", "training", "data", "runs")
+    for room, end in zip(rooms, (*rooms[1:], "errors.py"), strict=True):
+        words = tree.split(f"      {room}/")[1].split(f"      {end}")[0]
+        for name in re.findall(r"\b[a-z_]+\.(?:py|html|css)\b", words):
+            assert (ROOT / "bs6207" / room / name).is_file(), f"{room}/{name}"
+    named = set(re.findall(r"^      (\w+)/|  (\w+)/|^      (\w+\.py)", tree, re.MULTILINE))
+    there = {path.name for path in (ROOT / "bs6207").iterdir() if not path.name.startswith("_")}
+    assert there <= {name for match in named for name in match}
+
+
+def test_every_name_that_one_adds_to_is_in_its_file():
+    pairs = re.findall(r"`(\w+)` in `([\w/.]+)`", MAP)
+    assert len(pairs) >= 10
+    for name, file in pairs:
+        assert re.search(rf"\b{name}\b", (ROOT / "bs6207" / file).read_text()), f"{name} in {file}"

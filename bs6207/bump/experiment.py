@@ -38,7 +38,7 @@ from bs6207.bump.threshold import (
 from bs6207.errors import UserError
 from bs6207.runs.progress import FailedTask, MapTasks, Progress, Steps, TaskProgress, map_serially
 from bs6207.runs.result import Checkpointable, Drawing, Result, Row, Table
-from bs6207.training.devices import prepare
+from bs6207.training.devices import prepare, preserve_torch_state
 from bs6207.training.optimizers import LR, OPTIMIZERS
 
 SAME = 1e-9  # of the step size or of x; paths nearer to each other than this have not parted
@@ -95,6 +95,7 @@ class Task:
     rows: tuple[int, int] = (0, 0)  # the first, and the one after the last
 
 
+@preserve_torch_state()
 def work(task: Task, progress: TaskProgress) -> Study | Summits | Survival:
     """Do one piece of work."""
     prepare(task.settings.seed)

@@ -30,6 +30,7 @@ from bs6207.runs.checkpoint import Checkpoints
 from bs6207.runs.executor import cores, require_temporary_folder, workers
 from bs6207.runs.files import failing_writes, strict_json, write_again, write_new
 from bs6207.runs.folder import Run, open_run, place_for_matplotlib
+from bs6207.runs.memory import keep_memory
 from bs6207.runs.progress import Experiment, FailedTask, Key, Outcome, Piece, Progress, Work
 from bs6207.runs.result import Table
 from bs6207.runs.settings import Options, Settings
@@ -85,6 +86,7 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
     from bs6207.deblur.restore import run
 
     require_temporary_folder()
+    keep_memory()
     require_device(settings.device)
     folder = invocation.out or Path("outputs") / "restored"
     with ProgressReport("restore", lambda row: None, end_if_stopped, invocation.quiet) as progress:
@@ -148,6 +150,7 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
 def run_experiment(command: str, settings: Settings, invocation: Invocation) -> None:
     """Run the experiment of that name from checked settings to a published folder and a printed result."""
     require_temporary_folder()
+    keep_memory()
     require_device(settings.device)
     settings = settings.model_copy(update={"jobs": settings.jobs or cores()})
     module = f"bs6207.{command}.experiment"

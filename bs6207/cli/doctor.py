@@ -27,7 +27,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from bs6207 import __version__
-from bs6207.errors import NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError
+from bs6207.errors import SET_TMPDIR, UserError, has_temporary_folder
 from bs6207.runs.containers import cores_granted
 from bs6207.runs.executor import START, cores, require_place_for_sockets
 from bs6207.runs.files import failing_writes
@@ -84,7 +84,7 @@ def guarded(
             yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
             return
         said = " ".join(f"{type(failure).__name__}: {failure}".split())
-        yield Check(name, "broken", said, SET_TMPDIR if NO_TEMPORARY_FOLDER in said else remedy)
+        yield Check(name, "broken", said, remedy if has_temporary_folder() else SET_TMPDIR)
 
 
 def python(*_: object) -> Iterator[Check]:

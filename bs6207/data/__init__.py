@@ -1,1 +1,1 @@
-"""Images, where they come from, and how they are blurred and dealt out."""
+"""Images, and where they come from."""

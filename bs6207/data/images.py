@@ -1,4 +1,4 @@
-"""Images with their labels, and how a data set is split."""
+"""Images with their labels."""
 
 import hashlib
 import io
@@ -16,11 +16,11 @@ SPLIT_SEED = 6207  # of every split, whatever --seed says: two runs must be scor
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and what they show.
+    """Images and their labels.
 
     Attributes:
         pixels: uint8, [N, C, H, W].
-        labels: int64, [N], places in the data set's `classes`; None where nothing is known.
+        labels: int64, [N], indices into the data set's `classes`; None for images without labels.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,13 +51,13 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A named data set in three parts: one to learn from, one to choose by, one to be scored on once.
+    """A named data set, split: train on the first part, choose by the second, score on the third once.
 
     Attributes:
         sha256: of the pixels and labels as read, before the split.
-        classes: what the labels stand for, by label; empty where the images have none.
-        folder: where a data set of the user's own lies.
-        reading: what was decided as it was read, for metrics.json.
+        classes: names, by label; empty where the images have no labels.
+        folder: of a data set of the user's own.
+        reading: how the folder was read, for metrics.json.
     """
 
     name: str
@@ -70,12 +70,12 @@ class DataSet:
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def given_as(self) -> str:
-        """What `--data` is to be given to read it again."""
+    def source(self) -> str:
+        """The value of `--data` that reads it again."""
         return self.folder or self.name
 
-    def learn_from(self, count: int | None) -> ImageSet:
-        """The first `count` training images; all of them if it is None.
+    def train_subset(self, count: int | None) -> ImageSet:
+        """The first `count` training images; all of them if None.
 
         Raises:
             DataError: there are fewer.
@@ -87,7 +87,7 @@ class DataSet:
         return self.train[:count]
 
     def record(self) -> dict[str, Any]:
-        """What metrics.json says of the data."""
+        """The entry `data` of metrics.json."""
         return {
             "name": self.name,
             "train": len(self.train),
@@ -102,7 +102,7 @@ class DataSet:
 
 
 def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images in [0, 1], clipped and rounded to 8 bits, as a file holds them."""
+    """Images clipped to [0, 1] and rounded to 8 bits."""
     return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
@@ -111,19 +111,14 @@ def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.divide(pixels, 255, dtype=np.float32)
 
 
-def on_one_side(learn: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
-    """The classes that only the training images show, or only the test images, as metrics.json names them.
-
-    Args:
-        learn: the training images, all of them or the first.
-        classes: the names, by label.
-    """
-    if learn.labels is None or test.labels is None:
+def on_one_side(train: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
+    """Keys of metrics.json: names of the classes that only the training images, or only the test images, show."""
+    if train.labels is None or test.labels is None:
         return {"only_in_train": [], "only_in_test": [], "images_of_only_in_test": 0}
-    learned, tested = (np.bincount(labels, minlength=len(classes)) for labels in (learn.labels, test.labels))
-    places = {"only_in_train": (learned > 0) & (tested == 0), "only_in_test": (learned == 0) & (tested > 0)}
-    listed = {key: [classes[label] for label in np.flatnonzero(chosen).tolist()] for key, chosen in places.items()}
-    return {**listed, "images_of_only_in_test": int(tested[learned == 0].sum())}
+    trained, tested = (np.bincount(labels, minlength=len(classes)) for labels in (train.labels, test.labels))
+    masks = {"only_in_train": (trained > 0) & (tested == 0), "only_in_test": (trained == 0) & (tested > 0)}
+    names = {key: [classes[label] for label in np.flatnonzero(mask)] for key, mask in masks.items()}
+    return {**names, "images_of_only_in_test": int(tested[trained == 0].sum())}
 
 
 def shuffled(images: ImageSet) -> ImageSet:
@@ -140,7 +135,7 @@ def npz(named: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def sha256_of(*parts: bytes | NDArray[Any]) -> str:
-    """One checksum over bytes and the bytes of arrays, one after the other."""
+    """The checksum of bytes and arrays, concatenated."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part if isinstance(part, bytes) else part.data)

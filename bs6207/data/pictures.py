@@ -25,7 +25,7 @@ SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
 SIXTEEN_BITS_AS_32 = {("I", "PNG"), ("I", "PPM")}  # mode and format: of PNG in Pillow before 11
 SAFE_PIXELS = 89_478_485  # Pillow's bound, a quarter of a gigabyte of RGB: a small file may unpack to far more
 
-# Formats that are not read, told by how a file begins: https://en.wikipedia.org/wiki/List_of_file_signatures.
+# Formats that are not read, recognized by how a file begins: https://en.wikipedia.org/wiki/List_of_file_signatures.
 SIGNATURES = {
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
@@ -60,7 +60,7 @@ class Picture:
     Attributes:
         pixels: [C, H, W], C being 1 or 3; uint8, or uint16 for grey of 16 bits.
         alpha: uint8, [H, W]; None where nothing is transparent.
-        profile: the ICC profile that says what the numbers look like, None if there is none.
+        profile: the ICC colour profile, if there is one.
     """
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -72,10 +72,10 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
     """Read a picture; palettes become RGB, and so does CMYK. Hidden pixels take the colour of the nearest visible one.
 
     Args:
-        or_else: what else can be done than to make a picture of more than `most_pixels` smaller.
+        or_else: the end of the message about a picture of more than `most_pixels`: another remedy.
 
     Raises:
-        DataError: there is none, it is broken, larger than `most_pixels`, or several in one file.
+        DataError: the file is missing, broken, larger than `most_pixels`, or holds several pictures.
     """
     try:
         is_folder, is_file = file.is_dir(), file.is_file()
@@ -134,23 +134,19 @@ def png(picture: Picture) -> bytes:
 
 
 def loses_bits(image: Image.Image) -> bool:
-    """Whether Pillow reads 8 bits of more: it has 16 for grey alone, and only its decoders are told what to drop."""
-    tiles = getattr(image, "tile", [])
-    told = [part for tile in tiles for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
-    deep = [part for part in told if ";16" in str(part) or (image.format == "PPM" and part in range(256, 2**16))]
-    return image.mode in READ_AS and bool(deep)
+    """Whether Pillow reduces more than 8 bits per channel to 8, as it does but for grey; only its decoders know."""
+    for codec, _, _, arguments in getattr(image, "tile", []):
+        raw_mode, *others = arguments if isinstance(arguments, tuple) else (arguments,)
+        is_deep = ";16" in str(raw_mode) or (codec in ("ppm", "ppm_plain") and any(most > 255 for most in others))
+        if is_deep and image.mode in READ_AS:
+            return True
+    return False
 
 
 @contextmanager
-def opened(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Iterator[Image.Image]:
-    """A picture to read from; `most_pixels` and `or_else` are those of `read`.
-
-    Raises:
-        DataError: it is none, or broken, or larger: a small file may unpack to more than memory holds.
-    """
+def opened(file: Path, most_pixels: int, or_else: str) -> Iterator[Image.Image]:
+    """An open picture; arguments and errors are those of `read`."""
     try:
-        if not file.is_file():
-            raise DataError(f"{file} is not a file; leave it out")
         with warnings.catch_warnings(), pictures_of_any_size():
             warnings.simplefilter("ignore")
             # From a stream, or Pillow 13 maps an uncompressed TIFF file with width and height exchanged, if it lies so.
@@ -175,7 +171,7 @@ def opened(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Ite
 
 @contextmanager
 def pictures_of_any_size() -> Iterator[None]:
-    """Pillow without its own bound, which is one for the whole process and refuses at twice its value."""
+    """Lift Pillow's own limit, which is global and refuses at twice its value."""
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -185,7 +181,7 @@ def pictures_of_any_size() -> Iterator[None]:
 
 
 def kind_of(file: Path) -> str | None:
-    """Name of the format of a file that is not read, if it is known."""
+    """The name of a format that is not read, if it is known."""
     with file.open("rb") as stream:
         beginning = stream.read(256)
     if beginning[4:8] == b"ftyp":

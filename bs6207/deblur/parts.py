@@ -50,7 +50,7 @@ def divide(data: DataSet, settings: DeblurSettings) -> Parts:
     Raises:
         DataError: the images are too few or too small.
     """
-    whole, pixels = data.learn_from(settings.train_images), math.prod(data.train.image_shape)
+    whole, pixels = data.train_subset(settings.train_images), math.prod(data.train.image_shape)
     if min(whole.image_shape[1:]) < SMALLEST_SIDE:
         raise DataError(f"{data.name} has images of less than {SMALLEST_SIDE} pixels a side; give larger ones")
     if len(whole) < FEWEST_IMAGES:

@@ -22,18 +22,17 @@ from bs6207.errors import DivergenceError, after
 from bs6207.runs.progress import Steps, TaskProgress
 from bs6207.runs.result import Checkpointable, Row
 from bs6207.training.batches import steps_per_epoch, to_device
-from bs6207.training.devices import choose_device, flush_denormals, keep_memory, prepare
+from bs6207.training.devices import choose_device, prepare, preserve_torch_state
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 
 TUNING_IMAGES = 100  # training images by which the rivals are tuned
 OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage is shown other blur than the first
 
 
+@preserve_torch_state()
 def do(data: str, sha256: str, piece: Callable[..., Any], progress: TaskProgress) -> Any:
     """Do one piece of work on a data set: a function from here or from judging.py, all but its progress given."""
     require_same(loaded(data), sha256)
-    flush_denormals()  # for every piece, or what it finds would depend on what its process did before
-    keep_memory()
     return piece(progress=progress)
 
 

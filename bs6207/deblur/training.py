@@ -13,7 +13,7 @@ from bs6207.deblur.settings import DeblurSettings
 from bs6207.runs.progress import TaskProgress
 from bs6207.runs.result import Row
 from bs6207.training.batches import batches, steps_per_epoch
-from bs6207.training.devices import choose_precision
+from bs6207.training.devices import choose_precision, flush_denormals
 from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
 from bs6207.training.optimizers import AdamW, Muon
 
@@ -166,16 +166,17 @@ def train(
     for epoch in resumable:
         model.train()  # whoever looks at it between two epochs leaves it otherwise
         total = torch.zeros((), device=pixels.device)
-        for place, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
-            blurred = draw_photograph(sharp, settings, left_clear, generator)
-            with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
-                loss, shown = loss_of(
-                    sharp.contiguous(memory_format=torch.channels_last),
-                    blurred.contiguous(memory_format=torch.channels_last),
-                )
-            loss.backward()
-            optimizer.step(lr * warm_up_then_decay(place, steps, WARM_UP))
-            total += shown.detach()
+        with flush_denormals():
+            for place, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
+                blurred = draw_photograph(sharp, settings, left_clear, generator)
+                with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
+                    loss, shown = loss_of(
+                        sharp.contiguous(memory_format=torch.channels_last),
+                        blurred.contiguous(memory_format=torch.channels_last),
+                    )
+                loss.backward()
+                optimizer.step(lr * warm_up_then_decay(place, steps, WARM_UP))
+                total += shown.detach()
         mean = (total / count).item()
         require_finite(mean, epoch, lr, f"{rows[-1]['loss']:.4f} in epoch {epoch - 1}" if rows else "")
         rows.append({"epoch": epoch, "loss": mean, **watch.judge()})

@@ -14,7 +14,7 @@ An autoencoder's latents know which images are near each other but not which dif
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bs6207.latent.clusterers import stopping_early_is_fine
-from bs6207.training.devices import multiplies_in_bfloat16, prepare
+from bs6207.training.batches import batch_indices
+from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16, prepare, preserve_torch_state
 from bs6207.training.metrics.clusters import many_classes_are_fine
 
 SIDE = 28  # pixels; images of other sizes are resized, since every length below was measured at this one
@@ -208,6 +209,7 @@ class ContrastiveClusters:
         self.report = report
         self.trust: dict[str, float | bool] = {}
 
+    @preserve_torch_state()
     def fit(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> "ContrastiveClusters":
         """Find clusters.
 
@@ -302,18 +304,6 @@ def describe(network: nn.Module, pixels: Tensor) -> Tensor:
     return torch.cat([look(network, part / 255) for part in pixels.split(1000)])
 
 
-def draws(size: int, batch: int, steps: int, random: torch.Generator) -> Iterator[tuple[float, Tensor]]:
-    """How far training is, in [0, 1), and which images are next: every one once before any comes again."""
-    batch = min(batch, size)
-    steps = min(steps, MOST_PASSES * math.ceil(size / batch))
-    order = torch.empty(0, dtype=torch.long)
-    for step in range(steps):
-        if len(order) < batch:
-            order = torch.randperm(size, generator=random)
-        yield step / steps, order[:batch]
-        order = order[batch:]
-
-
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, done: float) -> None:
     """One step down the gradient of `loss`, at the rate that the schedule has for this share of the training."""
     for group in optimizer.param_groups:
@@ -323,6 +313,7 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, done: f
     optimizer.step()
 
 
+@flush_denormals()
 def contrast(
     network: nn.Module, pixels: Tensor, neighbours: csr_matrix, steps: int, random: torch.Generator, report: Report
 ) -> None:
@@ -336,7 +327,9 @@ def contrast(
     starts, others = (torch.from_numpy(part).long() for part in (neighbours.indptr, np.append(neighbours.indices, 0)))
     counts = starts.diff()
     network.train()
-    for done, ones in draws(len(pixels), PAIRS, steps, random):
+    steps = min(steps, MOST_PASSES * math.ceil(len(pixels) / PAIRS))
+    for step, ones in enumerate(batch_indices(len(pixels), PAIRS, steps, random)):
+        done = step / steps
         pick = (torch.rand(len(ones), generator=random) * (counts[ones] + 1)).long()  # the last stands for itself
         pairs = torch.where(pick < counts[ones], others[(starts[ones] + pick).clamp_max(len(others) - 1)], ones)
         views = distort(pixels[torch.cat([ones, pairs])] / 255, random)
@@ -352,6 +345,7 @@ def similarity(features: Tensor, names: Tensor) -> Tensor:
     return features @ functional.normalize(names).T
 
 
+@flush_denormals()
 def name(
     network: nn.Module, names: nn.Parameter, pixels: Tensor, steps: int, random: torch.Generator, report: Report
 ) -> None:
@@ -364,7 +358,9 @@ def name(
     """
     optimizer = torch.optim.AdamW([*network.parameters(), names], weight_decay=WEIGHT_DECAY)
     network.train()
-    for done, chosen in draws(len(pixels), BATCH, steps, random):
+    steps = min(steps, MOST_PASSES * math.ceil(len(pixels) / BATCH))
+    for step, chosen in enumerate(batch_indices(len(pixels), BATCH, steps, random)):
+        done = step / steps
         plain = pixels[chosen] / 255
         chance = NAMING_PATCH_CHANCE * min(1.0, 2 - 2 * done)
         changed = occlude(distort(plain, random), NAMING_PATCHES, chance, random)

@@ -42,7 +42,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
         return sweeps.run(run, settings, swept, progress, map_tasks, need)
     data = load(settings.data, progress.warn)
     settings = settings_for(data, settings, progress.warn)
-    learn = data.learn_from(settings.train_images)
+    learn = data.train_subset(settings.train_images)
     require_memory(data, settings)
     constants = constant_images(learn)
     clusters = settings.clusters or class_count(learn)

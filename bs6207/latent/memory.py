@@ -60,7 +60,7 @@ def need(data: DataSet, settings: LatentSettings) -> Need:
 
 def sizes_of(data: DataSet, settings: LatentSettings) -> Sizes:
     """What a run holds."""
-    learn = data.learn_from(settings.train_images)
+    learn = data.train_subset(settings.train_images)
     every = len(data.train) + len(data.validation) + len(data.test)
     return Sizes(len(learn), every, len(data.classes), *learn.image_shape)
 

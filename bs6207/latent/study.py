@@ -31,20 +31,19 @@ from bs6207.latent.training import decode, encode, reconstruct, train
 from bs6207.runs.progress import Steps, TaskProgress
 from bs6207.runs.result import Row
 from bs6207.training.batches import steps_per_epoch, to_device
-from bs6207.training.devices import choose_device, choose_precision, flush_denormals, keep_memory, prepare
+from bs6207.training.devices import choose_device, choose_precision, prepare, preserve_torch_state
 from bs6207.training.metrics.restoration import mse
 
 NOTHING_LEARNED = 0.955  # of the median image's L1; on MNIST that is 0.12, where networks sit that see black only
 
 
+@preserve_torch_state()
 def study(task: Task, progress: TaskProgress) -> Cell | Baseline | Failure:
     """Do one piece of work."""
     data = loaded(task.settings.data)
     require_same(data, task.sha256)
-    learn = data.learn_from(task.settings.train_images)
+    learn = data.train_subset(task.settings.train_images)
     prepare(task.seed)
-    flush_denormals()
-    keep_memory()
     if task.kind == "pixels":
         return study_pixels(task, learn, data, progress)
     if task.kind == "pca":

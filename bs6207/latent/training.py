@@ -13,6 +13,7 @@ from bs6207.runs.progress import TaskProgress
 from bs6207.runs.result import Checkpointable
 from bs6207.training.batches import batches, steps_per_epoch
 from bs6207.training.cuda_graph import CudaGraphStep
+from bs6207.training.devices import flush_denormals
 from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
 from bs6207.training.optimizers import AdamW
 
@@ -96,11 +97,12 @@ def train(
     for number in resumable:
         model.train()
         total.zero_()
-        for place, images in enumerate(batches(pixels, recipe.batch_size, generator), (number - 1) * steps_each):
-            lr = recipe.lr * warm_up_then_decay(place, steps, WARM_UP)
-            smooth = recipe.smooth * (1 - place / (SMOOTH_UNTIL * steps))
-            advance(images, lr, max(smooth, recipe.smooth_end, SHARPEST))
-        train_l1, reached = (total / steps_each).item(), validate(model, validation)
+        with flush_denormals():
+            for place, images in enumerate(batches(pixels, recipe.batch_size, generator), (number - 1) * steps_each):
+                lr = recipe.lr * warm_up_then_decay(place, steps, WARM_UP)
+                smooth = recipe.smooth * (1 - place / (SMOOTH_UNTIL * steps))
+                advance(images, lr, max(smooth, recipe.smooth_end, SHARPEST))
+            train_l1, reached = (total / steps_each).item(), validate(model, validation)
         before = f"a validation loss of {state['lowest']:.4f} in epoch {state['best']}"
         require_finite(train_l1, number, recipe.lr, before)
         if reached[loss] < state["lowest"]:

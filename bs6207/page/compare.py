@@ -1,18 +1,16 @@
-"""Several runs of one command side by side: in which settings and results do they differ?"""
+"""Runs of one command side by side: in which settings and results do they differ?"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from bs6207.page.runs import RunFolder
+from bs6207.page.runs import RunFolder, by_dim
 
 
-@dataclass(frozen=True)
-class Line:
-    """One setting or result; a value per run, as text, and whether they differ."""
+class Line(NamedTuple):
+    """A setting or result: its value in each run, as text, and whether they differ."""
 
     name: str
-    values: Sequence[str]
+    values: list[str]
     differs: bool
 
 
@@ -26,71 +24,63 @@ def compare(runs: Sequence[RunFolder]) -> dict[str, list[Line]]:
 
 
 def lines(sides: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """A line per name that any side has, in the order they first come."""
-    names = dict.fromkeys(name for side in sides for name in side)
+    """A line for each name of any side, in the order they first come."""
+    columns = {name: [side.get(name) for side in sides] for side in sides for name in side}
     return [
-        Line(
-            name, [shown(side.get(name)) for side in sides], any(side.get(name) != sides[0].get(name) for side in sides)
-        )
-        for name in names
+        Line(name, [*map(written, values)], any(v != values[0] for v in values)) for name, values in columns.items()
     ]
 
 
-def shown(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as people write it."""
     if value is None:
         return "—"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return " ".join(map(shown, value))
+        return " ".join(map(written, value))
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
-def of_bump(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """h_max of every optimizer, and what is known of it."""
-    for name, one in metrics.get("optimizers", {}).items():
-        yield f"{name}: h_max", one.get("h_max")
-        yield f"{name}: at step", one.get("step")
-        yield f"{name}: certificate", one.get("certificate", {}).get("kind")
+def bump_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, result in metrics.get("optimizers", {}).items():
+        yield f"{name}: h_max", result.get("h_max")
+        yield f"{name}: at step", result.get("step")
+        yield f"{name}: certificate", result.get("certificate", {}).get("kind")
 
 
-def of_latent(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Reconstruction and clusters of every latent size, beside PCA and raw pixels."""
+def latent_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     baselines = metrics.get("baselines", {})
     groups = [
-        *((f"{dim} numbers", one) for dim, one in by_size(metrics.get("cells", {}))),
-        *((f"PCA {dim}", one) for dim, one in by_size(baselines.get("pca", {}))),
+        *((f"dim {dim}", scores) for dim, scores in by_dim(metrics.get("cells", {}))),
+        *((f"PCA {dim}", scores) for dim, scores in by_dim(baselines.get("pca", {}))),
         *((name, baselines.get(name, {})) for name in ("pixels", "median", "black")),
     ]
-    for group, one in groups:
-        yield from ((f"{group}: {word}", one[key]) for key, word in (("l1", "L1"), ("psnr", "PSNR dB")) if key in one)
-        for clusterer, scores in one.get("clusters", {}).items():
-            yield from ((f"{group}: {clusterer} {key}", scores[key]) for key in ("accuracy", "nmi") if key in scores)
+    for group, scores in groups:
+        yield from (
+            (f"{group}: {word}", scores[key]) for key, word in (("l1", "L1"), ("psnr", "PSNR dB")) if key in scores
+        )
+        for clusterer, of_clusters in scores.get("clusters", {}).items():
+            yield from (
+                (f"{group}: {clusterer} {key}", of_clusters[key]) for key in ("accuracy", "nmi") if key in of_clusters
+            )
 
 
-def of_deblur(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The scores of every restorer by sigma, and the clarity chosen."""
-    scores = {"psnr": "PSNR dB", "l1": "L1", "sharpness": "sharpness", "two_sample": "two-sample"}
+def deblur_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    words = {"psnr": "PSNR dB", "l1": "L1", "sharpness": "sharpness", "two_sample": "two-sample"}
     for name, by_sigma in metrics.get("restorers", {}).items():
-        for sigma, one in by_sigma.items():
-            for key, word in scores.items():
-                yield f"{name}, sigma {sigma}: {word}", one.get(key)
+        for sigma, scores in by_sigma.items():
+            yield from ((f"{name}, sigma {sigma}: {word}", scores.get(key)) for key, word in words.items())
     yield "clarity chosen", metrics.get("clarity", {}).get("chosen")
 
 
-RESULTS = {"bump": of_bump, "latent": of_latent, "deblur": of_deblur}
-
-
-def by_size(cells: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Entries of metrics.json by latent size, which JSON has sorted as text."""
-    return sorted(cells.items(), key=lambda item: int(item[0]))
+RESULTS = {"bump": bump_results, "latent": latent_results, "deblur": deblur_results}
 
 
 def circumstances(run: RunFolder) -> Iterator[tuple[str, Any]]:
-    """The data a run has seen, and where and when it ran, as far as it is known."""
+    """The data of a run, and where and when it ran, as far as it is known."""
     data = run.metrics.get("data", {})
-    yield from ((f"data: {key}", data.get(key)) for key in ("name", "train", "test", "sha256") if key in data)
+    yield from ((f"data: {key}", data[key]) for key in ("name", "train", "test", "sha256") if key in data)
     for key in ("start", "seconds", "python", "platform", "device", "threads", "commit"):
         if key in run.environment:
             yield key, run.environment[key]

@@ -1,4 +1,4 @@
-"""The decoder of a latent of two numbers, read without torch and rounded so that it fits into the page."""
+"""The decoder of a latent of two dimensions, read without torch and rounded so that it fits into the page."""
 
 import json
 import math
@@ -43,7 +43,7 @@ class Decoder:
         return images.reshape(-1, *self.image_shape)
 
     def agrees(self, latents: NDArray[Any], images: NDArray[np.uint8]) -> bool:
-        """Whether it decodes latents, [N, 2], to the images, [N, C, H, W], that the run itself has drawn."""
+        """Whether it decodes latents, [N, 2], to the images, [N, C, H, W], that the run itself has decoded."""
         return bool(np.abs(self(latents) - images / 255).max() <= AS_DRAWN)
 
     def packed(self, latents: NDArray[Any]) -> list[dict[str, Any]]:
@@ -69,17 +69,17 @@ class Decoder:
 def widened(
     weight: NDArray[np.float64], bias: NDArray[np.float64], window: Sequence[int], shape: tuple[int, int, int]
 ) -> Layer:
-    """A last layer that draws a window of the image (top, bottom, left, right), made to draw black around it."""
+    """A last layer that outputs a window of the image (top, bottom, left, right), extended by black around it."""
     top, bottom, left, right = window
-    drawn = (slice(None), slice(top, bottom), slice(left, right))
-    whole, biases = np.zeros((*shape, weight.shape[1])), np.full(shape, BLACK)
-    whole[drawn] = weight.reshape(shape[0], bottom - top, right - left, -1)
-    biases[drawn] = bias.reshape(shape[0], bottom - top, right - left)
-    return whole.reshape(-1, weight.shape[1]), biases.ravel()
+    inside = (slice(None), slice(top, bottom), slice(left, right))
+    weights, biases = np.zeros((*shape, weight.shape[1])), np.full(shape, BLACK)
+    weights[inside] = weight.reshape(shape[0], bottom - top, right - left, -1)
+    biases[inside] = bias.reshape(shape[0], bottom - top, right - left)
+    return weights.reshape(-1, weight.shape[1]), biases.ravel()
 
 
 def read_decoder(file: Path) -> Decoder | None:
-    """The decoder in a file of weights; None where it is missing, too large, or made of anything else."""
+    """The decoder in a file of weights; None where it is missing, too large, or of another architecture."""
     try:
         with safe_open(file, framework="numpy") as content:
             facts = json.loads(content.metadata()[METADATA])

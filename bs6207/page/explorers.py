@@ -1,4 +1,4 @@
-"""What the page's scripts are given to play with, by experiment."""
+"""The data that the page's scripts read, by experiment."""
 
 import math
 from collections.abc import Mapping
@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from bs6207.data.images import to_uint8
-from bs6207.page.compare import by_size
 from bs6207.page.decoder import read_decoder
 from bs6207.page.packing import pack
-from bs6207.page.runs import RunFolder
+from bs6207.page.runs import RunFolder, by_dim
 from bs6207.runs.result import Row, Table
 
 CHECKED = 6  # places along each axis of the plane at which a decoder is held against what the run has drawn
@@ -18,35 +17,32 @@ MOST_PIXELS = 400_000  # bytes of the test images in the plane; further ones are
 
 
 def bump(run: RunFolder, exact: bool) -> dict[str, Any]:
-    """The run's settings, from which the script walks by itself, and the optimizers it had."""
+    """The run's settings and optimizers; the script computes the paths."""
     return {"settings": run.settings, "optimizers": list(run.metrics.get("optimizers", {}))}
 
 
 def latent(run: RunFolder, exact: bool) -> dict[str, Any] | None:
-    """Images by latent size and, where there is one of two numbers, the plane.
+    """Images by latent size and, where there is a latent of two dimensions, its plane.
 
     Args:
         exact: with the decoder's weights, if it is of a kind that the page can run.
     """
     images = run.arrays("images.npz")
-    dims = [int(dim) for dim, _ in by_size(run.metrics.get("cells", {})) if f"reconstructions_{dim}" in images]
+    dims = [int(dim) for dim, _ in by_dim(run.metrics.get("cells", {})) if f"reconstructions_{dim}" in images]
     if not dims:
         return None
     clusterers = list(run.metrics["cells"][str(dims[0])].get("clusters", {}))
     clusters = run.table("clusters")
     return {
-        "originals": pack(eight_bits(images["originals"])),
+        "originals": pack(to_uint8(images["originals"])),
         "clusterers": clusterers,
         "sizes": [
             {
                 "dim": dim,
                 "l1": run.metrics["cells"][str(dim)].get("l1"),
-                "reconstructions": pack(eight_bits(images[f"reconstructions_{dim}"])),
+                "reconstructions": pack(to_uint8(images[f"reconstructions_{dim}"])),
                 "centroids": {
-                    name: {
-                        "images": pack(eight_bits(images[key])),
-                        "captions": captions(clusters, dim, name),
-                    }
+                    name: {"images": pack(to_uint8(images[key])), "captions": captions(clusters, dim, name)}
                     for name in clusterers
                     if (key := f"centroids_{dim}_{name}") in images
                 },
@@ -58,7 +54,7 @@ def latent(run: RunFolder, exact: bool) -> dict[str, Any] | None:
 
 
 def plane(run: RunFolder, images: Mapping[str, Any], clusterers: list[str], exact: bool) -> dict[str, Any] | None:
-    """The latent of two numbers: test images in it, and the decoder, or what it made of an even grid of places."""
+    """The latent of two dimensions: test images in it, and the decoder, or its images at an even grid of places."""
     table = run.table("latents_2")
     if table is None or not table.rows:
         return None
@@ -94,19 +90,19 @@ def plane(run: RunFolder, images: Mapping[str, Any], clusterers: list[str], exac
 
 
 def grid(ends: np.ndarray, side: int) -> np.ndarray:
-    """Places on an even grid between two corners, [side, side, 2], row by row of the second number."""
+    """Places on an even grid between two corners, [side, side, 2], row by row of the second dimension."""
     first, second = (np.linspace(ends[0][axis], ends[1][axis], side) for axis in (0, 1))
     return np.stack(np.meshgrid(first, second), axis=-1)
 
 
 def coloured(rows: list[Row], column: str) -> dict[str, Any]:
-    """The different values of a column in their order, and for each row the place of its own."""
+    """The distinct values of a column, sorted, and the index of each row's."""
     names = sorted({row[column] for row in rows}, key=lambda name: (len(name), name) if name.isdigit() else (99, name))
     return {"names": names, "places": [names.index(row[column]) for row in rows]}
 
 
 def captions(clusters: Table | None, dim: int, clusterer: str) -> list[str]:
-    """What each cluster of the first seed is called, and how many test images it holds."""
+    """Name and number of test images of each cluster of the first seed."""
     if clusters is None or not clusters.rows:
         return []
     chosen = [row for row in clusters.rows if (row["dim"], row["clusterer"]) == (str(dim), clusterer)]
@@ -120,27 +116,19 @@ def captions(clusters: Table | None, dim: int, clusterer: str) -> list[str]:
 
 
 def deblur(run: RunFolder, exact: bool) -> dict[str, Any] | None:
-    """A few test images, blurred and restored at every sigma and clarity, and what was measured of all."""
-    kept = run.arrays("examples.npz")
-    if not kept:
+    """A few test images, blurred and restored at every sigma and clarity, and the scores of all."""
+    examples = run.arrays("examples.npz")
+    if not examples:
         return None
-    line = run.metrics.get("frontier") or run.metrics.get("clarity", {}).get("validation", [])
+    frontier, clarity = run.metrics.get("frontier"), run.metrics.get("clarity", {})
     return {
-        "sigmas": kept["sigmas"].tolist(),
-        "weights": kept["weights"].tolist(),
-        "clear": pack(kept["clear"]),
-        "blurred": pack(kept["blurred"]),
-        "restored": pack(kept["restored"]),
-        "line": line,
-        "scored": "test" if run.metrics.get("frontier") else "validation",
-        "chosen": run.metrics.get("clarity", {}).get("chosen", 0),
+        **{name: examples[name].tolist() for name in ("sigmas", "weights")},
+        **{name: pack(examples[name]) for name in ("clear", "blurred", "restored")},
+        "line": frontier or clarity.get("validation", []),
+        "scored": "test" if frontier else "validation",
+        "chosen": clarity.get("chosen", 0),
         "noise": run.settings.get("noise"),
     }
-
-
-def eight_bits(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1] as a screen shows them."""
-    return to_uint8(images)
 
 
 EXPLORERS = {"bump": bump, "latent": latent, "deblur": deblur}

@@ -1,4 +1,4 @@
-// The plane of a latent of two numbers, decoded where one points; and images by latent size.
+// The plane of a latent of two dimensions, decoded where one points; and images by latent size.
 
 async function planeExplorer(root, all) {
   const data = all.plane, [low, high] = data.ends, [channels, height, width] = data.shape;
@@ -196,7 +196,7 @@ async function sizesExplorer(root, data) {
     three.forEach((part, line) => whole.set(part, line * part.length));
     montage(strip, whole, 3 * count, shape, {columns: count, interleaved: true});
     const score = one.l1 === null ? "" : `, test L1 ${one.l1.toFixed(4)}`;
-    strip.setAttribute("aria-label", `${count} test images, what ${one.dim} numbers make of them, and the error per pixel${score}`);
+    strip.setAttribute("aria-label", `${count} test images, their reconstructions from ${one.dim} dimensions, and the error per pixel${score}`);
     say(root, "dim", `${one.dim}${score}`);
     const images = middles[place][clusterer], list = root.querySelector("[data-out=centroids]");
     if (images) {
@@ -210,7 +210,7 @@ async function sizesExplorer(root, data) {
       }));
     }
     for (const row of rows) row.classList.toggle("chosen", row.dataset.dim === String(one.dim));
-    range.setAttribute("aria-valuetext", `${one.dim} numbers`);
+    range.setAttribute("aria-valuetext", `${one.dim} dimensions`);
   }
 
   range.addEventListener("input", update);

@@ -13,7 +13,7 @@ BYTES = 3  # of a rounded number: whole steps from -2^23 to 2^23
 def pack(values: NDArray[Any]) -> dict[str, Any]:
     """An array with its shape; uint8 stays, everything else becomes float32."""
     kind, dtype = ("uint8", "<u1") if values.dtype == np.uint8 else ("float32", "<f4")
-    return {"kind": kind, "shape": list(values.shape), "data": deflated(values.astype(dtype).tobytes())}
+    return {"kind": kind, "shape": list(values.shape), "data": deflate(values.astype(dtype).tobytes())}
 
 
 def pack_rounded(values: NDArray[np.float64], steps: NDArray[np.float32]) -> dict[str, Any]:
@@ -27,11 +27,11 @@ def pack_rounded(values: NDArray[np.float64], steps: NDArray[np.float32]) -> dic
         raise ValueError(f"{np.abs(values).max()} is too large for steps of {steps.min()}")
     planes = counts.astype("<i4").view(np.uint8).reshape(-1, 4).T[:BYTES]
     # Nothing in random digits repeats, and to look for it takes seconds; only the highest bytes are short.
-    data = deflated(planes.tobytes(), zlib.Z_HUFFMAN_ONLY)
+    data = deflate(planes.tobytes(), zlib.Z_HUFFMAN_ONLY)
     return {"kind": "rounded", "steps": pack(steps), "shape": list(values.shape), "data": data}
 
 
-def deflated(content: bytes, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> str:
+def deflate(content: bytes, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> str:
     """Bytes in zlib's format, as base64."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
-    return base64.b64encode(packer.compress(content) + packer.flush()).decode()
+    compressor = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
+    return base64.b64encode(compressor.compress(content) + compressor.flush()).decode()

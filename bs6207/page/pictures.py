@@ -1,26 +1,21 @@
-"""The figures of a run, small enough for the page, and what each shows in words and numbers."""
+"""The figures of a run, small enough for the page, with captions and the numbers they show."""
 
 import base64
 import io
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from bs6207.page.runs import RunFolder
+from bs6207.page.runs import RunFolder, by_dim, decimals
 
 QUALITY = 56  # of WebP, from 0 to 100; lettering stays clean
 
+Metrics = Mapping[str, Any]
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page holds it.
 
-    Attributes:
-        caption: what it shows.
-        alt: the same with the numbers that are read off it, for those who do not see it.
-    """
+class Picture(NamedTuple):
+    """A figure as the page holds it; `alt` is the caption with the numbers that are read off the figure."""
 
     name: str
     caption: str
@@ -35,64 +30,49 @@ def pictures(run: RunFolder, widest: int) -> Iterator[Picture]:
     for name in run.figures:
         try:
             with Image.open(run.place / f"{name}.png") as image:
-                shown = image.convert("RGB")
+                small = image.convert("RGB")
         except (OSError, UnidentifiedImageError):
             continue
-        shown.thumbnail((widest, widest), Image.Resampling.LANCZOS)
+        small.thumbnail((widest, widest), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
-        shown.save(stream, "webp", quality=QUALITY, method=4)
-        caption, numbers = CAPTIONS.get(
-            (run.command, name), (name.replace("_", " ").capitalize(), SUMMARIES[run.command])
-        )
-        yield Picture(
-            name,
-            caption,
-            f"{caption}. {numbers(run.metrics)}",
-            "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode(),
-            *shown.size,
-        )
+        small.save(stream, "webp", quality=QUALITY, method=4)
+        source = "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+        default = name.replace("_", " ").capitalize(), SUMMARIES[run.command]
+        caption, summarize = CAPTIONS.get((run.command, name), default)
+        yield Picture(name, caption, f"{caption}. {summarize(run.metrics)}", source, *small.size)
 
 
-def swept_runs(metrics: Mapping[str, Any]) -> str:
-    """How many runs a sweep has, in words."""
+def swept_runs(metrics: Metrics) -> str:
     return f"{len(metrics['points'])} runs over {', '.join(metrics['axes'])}."
 
 
-def heights(metrics: Mapping[str, Any]) -> str:
-    """The tallest bump of every optimizer."""
-    found = metrics.get("optimizers", {}).items()
-    return "h_max: " + ", ".join(f"{name} {number(one.get('h_max'), 6)}" for name, one in found) + "."
+def heights(metrics: Metrics) -> str:
+    results = metrics.get("optimizers", {}).items()
+    return "h_max: " + ", ".join(f"{name} {known(result.get('h_max'), 6)}" for name, result in results) + "."
 
 
-def errors(metrics: Mapping[str, Any]) -> str:
-    """Test L1 by latent size."""
-    return "Test L1 with " + over_dims(metrics, lambda cell: cell.get("l1"), 4)
+def errors(metrics: Metrics) -> str:
+    cells = by_dim(metrics.get("cells", {}))
+    return "Test L1 at " + ", ".join(f"dim {dim} {known(cell.get('l1'), 4)}" for dim, cell in cells) + "."
 
 
-def accuracies(metrics: Mapping[str, Any]) -> str:
+def accuracies(metrics: Metrics) -> str:
     """Accuracy of the first clusterer by latent size."""
-
-    def first(cell: Mapping[str, Any]) -> float | None:
-        return next((one.get("accuracy") for one in cell.get("clusters", {}).values()), None)
-
-    return "Cluster accuracy with " + over_dims(metrics, first, 3)
-
-
-def over_dims(metrics: Mapping[str, Any], score: Callable[[Mapping[str, Any]], float | None], digits: int) -> str:
-    """A score by latent size, in words."""
-    cells = sorted(metrics.get("cells", {}).items(), key=lambda item: int(item[0]))
-    return ", ".join(f"{dim} numbers {number(score(cell), digits)}" for dim, cell in cells) + "."
+    firsts = [
+        (dim, next(iter(cell.get("clusters", {}).values()), {})) for dim, cell in by_dim(metrics.get("cells", {}))
+    ]
+    return "Cluster accuracy at " + ", ".join(f"dim {dim} {known(one.get('accuracy'), 3)}" for dim, one in firsts) + "."
 
 
-def restored(metrics: Mapping[str, Any], score: str = "psnr", unit: str = " dB") -> str:
+def restored(metrics: Metrics, score: str = "psnr", unit: str = " dB") -> str:
     """A score of the blurred images and of both restorers, by sigma."""
     restorers = metrics.get("restorers", {})
-    shown = {"identity": "blurred", "l1": "L1", "l1_disc": "L1 + disc"}
+    words = {"identity": "blurred", "l1": "L1", "l1_disc": "L1 + disc"}
     return " ".join(
         f"At sigma {sigma}: "
         + ", ".join(
-            f"{word} {number(restorers[name].get(sigma, {}).get(score), 3)}{unit}"
-            for name, word in shown.items()
+            f"{word} {known(restorers[name].get(sigma, {}).get(score), 3)}{unit}"
+            for name, word in words.items()
             if name in restorers
         )
         + "."
@@ -100,37 +80,35 @@ def restored(metrics: Mapping[str, Any], score: str = "psnr", unit: str = " dB")
     )
 
 
-def sharpnesses(metrics: Mapping[str, Any]) -> str:
-    """Sharpness by sigma, 1 being that of the truth."""
+def sharpnesses(metrics: Metrics) -> str:
     return "Sharpness, 1 as the truth. " + restored(metrics, "sharpness", "")
 
 
-def number(value: float | None, digits: int) -> str:
-    """A number to so many digits behind the point; a word where there is none."""
-    return "unknown" if value is None else f"{value:.{digits}f}"
+def known(value: float | None, digits: int) -> str:
+    return decimals(value, digits, "unknown")
 
 
 SUMMARIES = {"bump": heights, "latent": errors, "deblur": restored}
-CAPTIONS: dict[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+CAPTIONS: dict[tuple[str, str], tuple[str, Callable[[Metrics], str]]] = {
     ("bump", "trajectory"): ("Paths over one and the same bump", heights),
     ("bump", "thresholds"): ("The tallest bump that each optimizer escapes", heights),
     ("bump", "survival"): ("How often a bump is escaped with noise on every slope", heights),
-    ("latent", "scatter"): ("Test images at their two numbers, coloured by class", accuracies),
-    ("latent", "thumbnails"): ("Test images drawn at their two numbers", errors),
+    ("bump", "sweep"): ("The tallest bump that each optimizer escapes, along the setting swept", heights),
+    ("latent", "scatter"): ("Test images by their two latent dimensions, coloured by class", accuracies),
+    ("latent", "thumbnails"): ("Test images drawn at their two latent dimensions", errors),
     ("latent", "projection"): ("Larger latents in a plane, and how clusters and classes meet", accuracies),
-    ("latent", "centroids"): ("What the middle of every cluster decodes to", accuracies),
-    ("latent", "reconstructions"): ("Test images, what each latent size makes of them, and where it errs", errors),
+    ("latent", "centroids"): ("The decoded mean of every cluster", accuracies),
+    ("latent", "reconstructions"): ("Test images, their reconstructions at each latent size, and the errors", errors),
     ("latent", "walks"): ("Straight lines between the latents of two test images, decoded", errors),
     ("latent", "scores"): ("Test L1 and cluster accuracy over the latent size, beside PCA and raw pixels", errors),
     ("latent", "probes"): ("What else can be read off the latents", accuracies),
-    ("bump", "sweep"): ("The tallest bump that each optimizer escapes, along the setting swept", heights),
     ("latent", "sweep"): ("Test L1 of every run of the sweep, by each setting swept", swept_runs),
-    ("deblur", "sweep"): ("PSNR of every run of the sweep, by each setting swept", swept_runs),
     ("latent", "loss_curves"): ("Validation L1 over the epochs, above the constant images", errors),
+    ("deblur", "sweep"): ("PSNR of every run of the sweep, by each setting swept", swept_runs),
     ("deblur", "restorations"): ("Clear, blurred and restored images, and what is wrong with them", restored),
     ("deblur", "psnr_over_sigma"): ("PSNR over the width of the blur", restored),
     ("deblur", "perception"): ("What sharpness costs in PSNR", sharpnesses),
-    ("deblur", "disc_scores"): ("What the discriminators think of clear, blurred and restored images", sharpnesses),
-    ("deblur", "conditions"): ("Blur and images that the training has not shown", restored),
+    ("deblur", "disc_scores"): ("Scores of the discriminators on clear, blurred and restored images", sharpnesses),
+    ("deblur", "conditions"): ("Blur and images that are not in the training", restored),
     ("deblur", "loss_curves"): ("Validation PSNR over the epochs", restored),
 }

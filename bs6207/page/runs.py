@@ -1,4 +1,4 @@
-"""A finished run, read from its folder; runs of earlier versions may lack files, and are shown without."""
+"""Finished runs, read from their folders; runs of earlier versions may lack files, and are shown without."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import json
 import shlex
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from bs6207.errors import FolderError
 from bs6207.runs.folder import HEADLINE, RECORD, REMARKS, is_run
 from bs6207.runs.result import Table
 
-COMMANDS = ("bump", "latent", "deblur")  # those that leave runs, in the order of the page
+COMMANDS = ("bump", "latent", "deblur")  # in the order of the page
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class RunFolder:
     """One run.
 
     Attributes:
-        name: the folder as it was given, which is what people call the run.
+        name: the folder as the user wrote it.
         settings, metrics, environment: of config.toml, metrics.json and env.json; the last may be empty.
     """
 
@@ -63,34 +64,46 @@ class RunFolder:
 
     @cached_property
     def headline(self) -> Table | None:
-        """The table that the command printed; of an earlier version, the nearest there is."""
+        """The table that the command printed; of an earlier version, the most similar one."""
         if (table := self.table(HEADLINE) or self.table("scores")) is not None or self.command != "bump":
             return table
-        found = self.metrics.get("optimizers", {}).items()
-        rows = [{"optimizer": name, **{key: str(one.get(key)) for key in ("h_max", "step")}} for name, one in found]
+        results = self.metrics.get("optimizers", {}).items()
+        rows = [
+            {"optimizer": name, **{key: str(result.get(key)) for key in ("h_max", "step")}} for name, result in results
+        ]
         return Table(("optimizer", "h_max", "step"), rows)
 
     @property
     def remarks(self) -> list[str]:
-        """The sentences below it."""
-        return self.text(REMARKS).splitlines() or [self.metrics[key] for key in ("answer",) if key in self.metrics]
+        """The sentences below the headline."""
+        return self.text(REMARKS).splitlines() or ([self.metrics["answer"]] if "answer" in self.metrics else [])
 
     @property
     def command_lines(self) -> list[str]:
-        """What runs it again: from its record, and as it was typed if that is known."""
+        """Commands that repeat the run: from its record, and as it was typed if that is known."""
         record = ["bs6207", self.command, "--config", str(Path(self.name) / RECORD)]
         typed = [str(word) for word in self.environment.get("argv", [])[1:]]
         return [shlex.join(line) for line in (record, ["bs6207", *typed]) if len(line) > 1]
 
     @property
     def tables(self) -> list[str]:
-        """The names of all its CSV files but the headline."""
+        """Names of its CSV files but the headline."""
         return sorted(file.stem for file in self.place.glob("*.csv") if file.stem != HEADLINE)
 
     @property
     def figures(self) -> list[str]:
-        """The names of all its figures."""
+        """Names of its figures."""
         return sorted(file.stem for file in self.place.glob("*.png"))
+
+
+def by_dim(cells: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Entries of metrics.json by latent size, which JSON has sorted as text."""
+    return sorted(cells.items(), key=lambda item: int(item[0]))
+
+
+def decimals(value: float | None, digits: int, missing: str = "—") -> str:
+    """A score with so many digits behind the point."""
+    return missing if value is None else f"{value:.{digits}f}"
 
 
 def read_run(name: str) -> RunFolder:
@@ -117,7 +130,7 @@ def read_run(name: str) -> RunFolder:
 
 
 def read_runs(names: list[str], outputs: Path) -> list[RunFolder]:
-    """The runs given or, where none is, the last of every command, in the order of the page.
+    """The named runs or, without names, the last of every command, in the order of the page.
 
     Raises:
         FolderError: there is none, or one of them cannot be read.

@@ -1,4 +1,4 @@
-"""What `bs6207 report` can be told."""
+"""Settings of `bs6207 report`."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ RunName = Annotated[str, AfterValidator(can_be_told), AfterValidator(at_home)]
 
 
 class ReportSettings(BaseSettings):
-    """Which runs the page shows."""
+    """The runs that the page shows."""
 
     runs: Annotated[list[RunName], AfterValidator(distinct)] = setting(
         [],

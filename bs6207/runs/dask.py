@@ -7,7 +7,6 @@ told: a job, and who hears of it. Nothing is put aside where a job is done; when
 import itertools
 import logging
 import pickle
-import sys
 import threading
 import uuid
 import warnings
@@ -19,6 +18,7 @@ from typing import Any
 from bs6207.errors import UserError
 from bs6207.runs.executor import Hear, Job, WorkerError, portable
 from bs6207.runs.manifest import made_by
+from bs6207.runs.memory import keep_memory
 
 PATIENCE = 10  # seconds in which a scheduler must answer
 CLOSE_TIMEOUT = 2  # seconds to take leave of it
@@ -133,9 +133,8 @@ def do(job: bytes, wanted: Mapping[str, Any], topic: str, number: int) -> bytes:
         if kind != "status":
             news.append((kind, what))
 
+    keep_memory()
     with LOCK:
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_flush_denormal(False)  # the job before may have wanted it
         worker.log_event(topic, (number, "begin", worker.address))
         try:
             return pickle.dumps((pickle.loads(job)(hear), news))

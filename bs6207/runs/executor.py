@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from bs6207.errors import LESS, SET_TMPDIR, UserError
+from bs6207.runs.memory import keep_memory
 
 # A fork of this process would copy the state of torch's threads half-way. One of a server that has only imported is
 # safe, and need not import again; on macOS, where libraries do not bear a fork, and on Windows every process imports.
@@ -220,6 +221,7 @@ def serve(pipe: Connection) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     be_killed_first()
+    keep_memory()
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=receive, args=(pipe, jobs), daemon=True).start()
 

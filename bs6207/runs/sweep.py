@@ -112,7 +112,7 @@ def run(
     every: Mapping[Values, Any] = points(settings)
     for name in dict.fromkeys(one.data for one in every.values()):
         data = load(name, progress.warn)
-        checksums[name] = data.given_as, data.sha256
+        checksums[name] = data.source, data.sha256
         for one in every.values():
             if one.data == name:
                 with suppress(UserError):  # what does not suit the data otherwise is told of its own run
@@ -120,10 +120,10 @@ def run(
     here = settings.scheduler is None
     require_room(f"a sweep of {len(every)} runs", Need(0, [taken * here]), settings.jobs or 1, ())
     for values, one in every.items():
-        given_as, sha256 = checksums[one.data]
+        source, sha256 = checksums[one.data]
         where = dict(zip(names, values, strict=True))
         called = ", ".join(f"{name} {value}" for name, value in where.items())
-        tasks[values] = Point(one.model_copy(update={"data": given_as}), called, where, sha256)
+        tasks[values] = Point(one.model_copy(update={"data": source}), called, where, sha256)
     progress.expect(len(tasks))
 
     given = " ".join(sha256 for _, sha256 in checksums.values())

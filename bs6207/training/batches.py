@@ -1,4 +1,4 @@
-"""Batches from images that stay in memory: no loader, no workers, no copies but the batch itself."""
+"""Batches of images that stay in memory: no loader, no workers, no copies but the batch itself."""
 
 from collections.abc import Iterator
 
@@ -27,6 +27,30 @@ def batches(pixels: Tensor, size: int, generator: torch.Generator) -> Iterator[T
         yield pixels.index_select(0, order[start : start + size]).float().div_(255)  # ten times as fast as [] on a CPU
 
 
+def batch_indices(count: int, size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices of random batches, int64, [size], on the CPU; every image comes once before any comes again.
+
+    What is left of a pass and too small for a batch is dropped.
+
+    Args:
+        count: images.
+        size: images in a batch; all of them where `count` is smaller.
+        steps: batches.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if count == 0:
+        raise ValueError("there are no images to train on")
+    size = min(size, count)
+    order = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        if len(order) < size:
+            order = torch.randperm(count, generator=generator)
+        yield order[:size]
+        order = order[size:]
+
+
 def steps_per_epoch(count: int, size: int) -> int:
-    """How many batches `batches` gives."""
+    """Number of batches that `batches` yields."""
     return count // min(size, count)

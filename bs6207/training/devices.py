@@ -1,7 +1,8 @@
-"""Where tensors live, how many threads work on them, and where random numbers start."""
+"""Where tensors live, in which precision, and the state of torch while a task runs."""
 
-import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bs6207.errors import SettingsError
@@ -9,29 +10,21 @@ from bs6207.errors import SettingsError
 if TYPE_CHECKING:
     import torch
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
-MOST_KEPT, LARGE = 2**28, 2**25  # bytes: of free memory, and of an array that is always given back
-
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 
 
 def require_device(name: str) -> None:
-    """Check that a device asked for by name is here.
-
-    Raises:
-        SettingsError: it is not.
-    """
+    """Raise SettingsError if a device is not available."""
     if name in ("auto", "cpu"):
         return
     import torch
 
-    here = torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()
-    if not here:
+    if not (torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()):
         raise SettingsError(f"{name} is not available here; use --device auto")
 
 
 def choose_device(name: str) -> "torch.device":
-    """The device called `name`; `auto` is cuda where there is one, otherwise the CPU."""
+    """`auto` is cuda if available, otherwise the CPU."""
     import torch
 
     if name == "auto":
@@ -40,9 +33,9 @@ def choose_device(name: str) -> "torch.device":
 
 
 def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtype":
-    """The number format of a training's layers; `auto` is bfloat16 where the processor multiplies in it.
+    """The number format of a training's layers; `auto` is bfloat16 where that is native.
 
-    Weights, losses and scores are float32 in any case.
+    Weights, losses and scores are always float32.
     """
     import torch
 
@@ -52,46 +45,53 @@ def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtyp
 
 
 def multiplies_in_bfloat16(device: "torch.device") -> bool:
-    """Whether bfloat16 is native, and so several times as fast as float32; elsewhere it is emulated, and slow."""
+    """Whether bfloat16 is native, and so several times as fast as float32; emulated it is slow."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an older torch cannot say
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # in older versions of torch
         return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def prepare(seed: int) -> None:
-    """Start torch's random stream at `seed`, on one thread.
+    """Seed torch's random numbers on the CPU and use one thread; `preserve_torch_state` undoes both.
 
     One thread, because two collapse twentyfold when another process takes a core, and one does not notice.
     """
     import torch
 
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
-def flush_denormals() -> None:
-    """Take numbers below 1e-38 as zero: saturated sigmoids make many, and they cost up to half the time.
+@contextmanager
+def preserve_torch_state() -> Iterator[None]:
+    """Restore torch's number of threads and its random state on the CPU after the block, or the function decorated."""
+    import torch
 
-    For training only: it also rounds double precision, where exact answers are wanted.
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def flush_denormals() -> Iterator[None]:
+    """Round numbers below 1e-38 to zero in the block, or the function decorated, and then as before.
+
+    Saturated sigmoids make many such numbers, and they cost up to half the time. For training only: double precision
+    is flushed too, where exact results are wanted.
     """
     import torch
 
+    flushed_before = sys.float_info.min / 2 == 0  # torch cannot say
     torch.set_flush_denormal(True)
-
-
-def keep_memory() -> None:
-    """Have the C library keep the memory that tensors leave for those of the next step, if it is glibc.
-
-    Given back and asked for again it comes page by page, which takes up to a tenth of the time of a training.
-    """
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(TRIM_THRESHOLD, MOST_KEPT)
-        library.mallopt(MMAP_THRESHOLD, LARGE)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed_before)

@@ -10,13 +10,13 @@ from bs6207.runs.progress import TaskProgress
 
 
 class ResumableEpochs:
-    """The epochs of a training that goes on from its checkpoint: iterating yields the numbers of those still to train.
+    """The epochs of a training that resumes from its checkpoint: iterating yields the numbers of those left.
 
-    A checkpoint is saved when the next epoch is asked for, so that whoever gets an epoch's row has recorded it by then.
+    A checkpoint is saved when the next epoch is requested, after the caller has recorded the row of the last.
 
     Attributes:
-        rows: what the caller appends for each finished epoch, those before an interruption included.
-        state: what else changes between epochs: plain values, arrays, tensors.
+        rows: the caller appends one for each finished epoch; those before an interruption are restored.
+        state: other values, arrays and tensors that change between epochs.
     """
 
     def __init__(
@@ -26,8 +26,8 @@ class ResumableEpochs:
 
         Args:
             count: of all epochs.
-            parts: what the training changes in place, by name: objects with a `state_dict`, and torch Generators.
-            state: as it is before the first epoch.
+            parts: objects with a `state_dict`, and torch Generators, that the training changes in place.
+            state: before the first epoch.
         """
         self.count, self.progress, self.parts = count, progress, parts
         self.state, self.rows = dict(state), list[Any]()
@@ -43,7 +43,7 @@ class ResumableEpochs:
                 self.progress.save_checkpoint(self.snapshot)
 
     def snapshot(self) -> dict[str, Any]:
-        """All that a checkpoint holds."""
+        """The content of a checkpoint."""
         parts = {
             name: part.get_state() if isinstance(part, Generator) else part.state_dict()
             for name, part in self.parts.items()
@@ -61,13 +61,10 @@ def warm_up_then_decay(step: int, steps: int, warm_up: float) -> float:
 
 
 def require_finite(loss: float, epoch: int, lr: float, before: str) -> None:
-    """Check the mean loss of an epoch.
+    """Raise DivergenceError if the mean loss of an epoch is not a number.
 
     Args:
-        before: the loss that was reached before, for the message; empty in the first epoch.
-
-    Raises:
-        DivergenceError: the loss is not a number.
+        before: an earlier loss, for the message; empty in the first epoch.
     """
     if loss != loss:
         raise DivergenceError(

@@ -1,7 +1,4 @@
-"""Optimizers under the names people use.
-
-To add one, write a line of `OPTIMIZERS`.
-"""
+"""Optimizers by their usual names; to add one, write a line of `OPTIMIZERS`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,31 +13,30 @@ Parameters: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[
 
 @dataclass(frozen=True)
 class Recipe:
-    """A class of torch.optim with hyperparameters of its own.
+    """A class of torch.optim with default hyperparameters.
 
     Attributes:
-        kind: the name of the class.
-        own: the hyperparameters it has beside lr, by the names of the settings, and what they are if left out.
-            `beta1` and `beta2` reach torch as `betas`.
-        fixed: keywords that make this optimizer out of the class.
+        kind: name of the class.
+        own: its hyperparameters beside lr and their defaults; `beta1` and `beta2` reach torch as `betas`.
+        fixed: keywords that make this optimizer of the class.
     """
 
     kind: str
     own: Mapping[str, float]
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, parameters: Parameters, *, lr: float, **given: Any) -> "Optimizer":
-        """The optimizer of `parameters`; keywords that are no hyperparameters go to torch as they are."""
+    def __call__(self, parameters: Parameters, *, lr: float, **keywords: Any) -> "Optimizer":
+        """The optimizer of `parameters`; keywords that are no hyperparameters are passed to torch."""
         import torch.optim
 
-        values = {**self.own, **self.fixed, **given}
+        values = {**self.own, **self.fixed, **keywords}
         if "beta1" in values:
             values["betas"] = (values.pop("beta1"), values.pop("beta2"))
         return getattr(torch.optim, self.kind)(parameters, lr=lr, **values)
 
     @property
     def defaults(self) -> dict[str, float]:
-        """All its hyperparameters, and what they are if left out."""
+        """The defaults of all its hyperparameters."""
         return {"lr": LR, **self.own}
 
 
@@ -76,13 +72,13 @@ OPTIMIZERS: dict[str, Recipe] = {
 
 
 class AdamW:
-    """AdamW (Loshchilov and Hutter 2019) on torch's fused arithmetic, for trainings that should begin at once.
+    """AdamW (Loshchilov and Hutter 2019) on torch's fused kernel, with the same results to the bit.
 
-    The first optimizer of torch.optim that is made imports torch's compiler, which takes as long as torch itself, and
-    half of each of its steps is its own looking about. The numbers are the same to the bit.
+    The first optimizer of torch.optim imports torch's compiler, which takes as long as torch itself, and half of each
+    of its steps is overhead.
 
     Args:
-        groups: weights, and how strongly they decay.
+        groups: weights and their weight decay.
         betas, eps: as in torch.
     """
 
@@ -97,7 +93,7 @@ class AdamW:
         self.steps = [torch.zeros((), device=weight.device) for weight in weights]
 
     def step(self, lr: "Tensor | float") -> None:
-        """Move the weights against their gradients, and forget these."""
+        """Update the weights and clear their gradients."""
         import torch
         from torch.optim.adamw import adamw
 
@@ -115,11 +111,9 @@ class AdamW:
                 weight.grad = None
 
     def state_dict(self) -> "dict[str, list[Tensor]]":
-        """All that it remembers."""
         return {"means": self.means, "squares": self.squares, "steps": self.steps}
 
     def load_state_dict(self, state: "Mapping[str, list[Tensor]]") -> None:
-        """Remember what another one did."""
         for name, tensors in self.state_dict().items():
             for tensor, other in zip(tensors, state[name], strict=True):
                 tensor.copy_(other)
@@ -128,14 +122,14 @@ class AdamW:
 class Muon:
     """Muon (Jordan et al. 2024) for the matrices inside a network, another optimizer for all else.
 
-    The momentum of a matrix becomes the nearest one whose singular values are all about 1, so that directions which
-    gradients rarely point to are learned as fast as the others. torch.optim.Muon takes matrices only, one at a time;
-    this one takes kernels too, as [out, in * height * width], and those of one size together.
+    The momentum of a matrix is replaced by the nearest one whose singular values are all about 1, so that directions
+    of rare gradients train as fast as the others. torch.optim.Muon takes matrices only, one at a time; this one takes
+    kernels too, as [out, in * height * width], and those of one size together.
 
     Args:
         weights: of two dimensions or more.
-        rest: what steps the other weights.
-        momentum: share of the average of earlier gradients that a step keeps.
+        rest: optimizer of the other weights.
+        momentum: decay of the average of gradients.
     """
 
     def __init__(self, weights: "Iterable[Tensor]", rest: AdamW, momentum: float = 0.95):
@@ -148,10 +142,9 @@ class Muon:
         self.means = [torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.groups.items()]
 
     def step(self, lr: "Tensor | float") -> None:
-        """Move the weights against their gradients, and forget these.
+        """Update the weights and clear their gradients.
 
-        lr is of the size that AdamW takes: a matrix moves by 0.2 lr in the mean square (Liu et al. 2025,
-        arXiv:2502.16982).
+        lr is on AdamW's scale: the root mean square of a matrix's update is 0.2 lr (Liu et al. 2025, arXiv:2502.16982).
         """
         import torch
 
@@ -166,28 +159,26 @@ class Muon:
         self.rest.step(lr)
 
     def state_dict(self) -> "dict[str, Any]":
-        """All that it remembers."""
         return {"momenta": self.means, "rest": self.rest.state_dict()}
 
     def load_state_dict(self, state: "Mapping[str, Any]") -> None:
-        """Remember what another one did."""
         for tensor, other in zip(self.means, state["momenta"], strict=True):
             tensor.copy_(other)
         self.rest.load_state_dict(state["rest"])
 
 
 def orthogonalized(matrices: "Tensor") -> "Tensor":
-    """Matrices, [N, rows, columns], with singular values between 0.5 and 1.5 or so in place of their own.
+    """Matrices, [N, rows, columns], with their singular values moved to between about 0.5 and 1.5.
 
-    Newton and Schulz's iteration with Jordan's coefficients, which lift small singular values fast and never quite
-    settle; the smallest stay smaller.
+    Newton-Schulz iteration with Jordan's coefficients, which raise small singular values fast but never converge; the
+    smallest stay smaller.
     """
     import torch
 
     tall = matrices.shape[1] > matrices.shape[2]
-    found = matrices.mT if tall else matrices
-    found = found / torch.linalg.matrix_norm(found, keepdim=True).clamp_min(1e-7)
+    wide = matrices.mT if tall else matrices
+    wide = wide / torch.linalg.matrix_norm(wide, keepdim=True).clamp_min(1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = found @ found.mT
-        found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315), found, beta=3.4445)
-    return found.mT if tall else found
+        gram = wide @ wide.mT
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315), wide, beta=3.4445)
+    return wide.mT if tall else wide

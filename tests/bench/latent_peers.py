@@ -144,6 +144,7 @@ def measure(method: str, learn: Callable[..., Restore], data: DataSet, dim: int,
     return {"method": method, "loss": loss, "dim": dim, "seconds": seconds} | scores
 
 
+@flush_denormals()
 def compare(data: DataSet, dim: int, peers: list[str], seconds: float | None) -> list[Row]:
     """The rows of one latent size."""
     epochs = LatentSettings().epochs
@@ -175,7 +176,6 @@ def main() -> None:
     given = parser.parse_args()
 
     logging.disable(logging.INFO)  # pythae's
-    flush_denormals()
     data = load(given.data, print)
     print(f"{'method':12}{'loss':5}{'dim':>5}{'seconds':>9}{'L1':>9}{'MSE':>9}")
     tables = [compare(data, dim, given.peers, given.seconds) for dim in given.dims]

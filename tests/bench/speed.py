@@ -47,9 +47,10 @@ from bs6207.deblur.training import restore, train_restorer
 from bs6207.latent.autoencoder import DARK, RECIPES, Autoencoder, Recipe
 from bs6207.latent.training import reconstruct, train
 from bs6207.runs.executor import cores, workers
+from bs6207.runs.memory import keep_memory
 from bs6207.runs.tasks import each
 from bs6207.training.batches import to_device
-from bs6207.training.devices import choose_precision, flush_denormals, keep_memory, prepare
+from bs6207.training.devices import choose_precision, flush_denormals, prepare
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DIMS, PLAIN_EPOCHS, PLAIN_BATCH = (2, 4, 8, 16), 5, 128
@@ -161,9 +162,8 @@ def our_autoencoder(
 ) -> float:
     """The test L1 of what `bs6207 latent` trains, or with `same` of the plain loop's network in our loop."""
     data = loaded("mnist")
-    learn = data.learn_from(images)
+    learn = data.train_subset(images)
     prepare(seed)
-    flush_denormals()
     keep_memory()
     chosen = SAME if recipe == "same" else RECIPES[recipe](dim, learn)
     model: Any = (Plain(dim) if recipe == "same" else Autoencoder((1, 28, 28), dim, chosen)).to(device)
@@ -201,7 +201,6 @@ def our_restorer(seed: int) -> tuple[float, list[float]]:
     pixels = to_device(loaded("mnist").train[:DEBLUR_IMAGES], CPU)
     start = time.perf_counter()
     prepare(seed)
-    flush_denormals()
     model = new_restorer("unet", (1, 28, 28))
     for _ in train_restorer(model, pixels, 1, settings.lr, seed, settings):
         pass
@@ -240,7 +239,6 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 def threads(count: int) -> None:
     """What plain loops run on, and ours do not."""
     torch.set_num_threads(count)
-    torch.set_flush_denormal(False)
 
 
 def row(what: str, plain: list[tuple[float, Any]], ours: list[tuple[float, Any]]) -> dict[str, Any]:
@@ -303,10 +301,10 @@ def restorers(rounds: int) -> list[dict[str, Any]]:
     return [row(f"`deblur --sigma {SIGMA:g}`, to the plain loop's L1", loops, ours)]
 
 
+@flush_denormals()
 def machine(dim: int) -> dict[str, Any]:
     """Peaks of matrix products, and what share of them a training of the full recipe reaches on one core."""
     prepare(0)
-    flush_denormals()
     keep_memory()
     peaks = {name: peak(getattr(torch, name)) for name in ("float32", "bfloat16")}
     print("one core: " + ", ".join(f"{name} {flops / 1e9:.0f} GFLOP/s" for name, flops in peaks.items()))

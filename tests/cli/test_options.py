@@ -138,7 +138,7 @@ def test_a_preset_wishes_and_what_the_user_gives_is_meant(tmp_path):
     swept = points(read_settings(DeblurSettings, "deblur", {"sweep": ["train_images=100,200"]}, "quick"))
     assert [settings_for(data, one, pytest.fail).train_images for one in swept.values()] == [100, 200]
     with pytest.raises(DataError, match="mine has 20 training images, not 150; leave out --train-images to take all"):
-        data.learn_from(150)
+        data.train_subset(150)
 
 
 def test_a_folder_given_as_config_is_refused(tmp_path: Path):

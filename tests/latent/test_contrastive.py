@@ -16,7 +16,6 @@ from bs6207.latent.contrastive import (
     ContrastiveClusters,
     communities,
     distort,
-    draws,
     merge,
     mutual_information,
     mutual_neighbours,
@@ -156,8 +155,3 @@ def test_patches_hide_a_part_and_only_when_asked_for():
     seen = occlude(images, 1, 1.0, random).mean((1, 2, 3))
     assert seen.min() > 0.7  # a patch covers at most a quarter, and some show another image
     assert 0.9 < seen.mean() < 1
-
-
-def test_every_image_is_drawn_once_before_any_comes_again():
-    drawn = [chosen for _, chosen in draws(10, 5, 4, torch.Generator().manual_seed(0))]
-    assert sorted(torch.cat(drawn[:2]).tolist()) == sorted(torch.cat(drawn[2:]).tolist()) == list(range(10))

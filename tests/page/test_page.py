@@ -58,7 +58,7 @@ def test_every_command_has_its_question_its_numbers_and_its_figure(runs):
     places = [shown.index(f'<section class="story" id="{command}"') for command in ("bump", "latent", "deblur")]
     assert places == sorted(places)
     assert shown.count('src="data:image/webp;base64,') == 3
-    assert "0.735" in shown  # the accuracy at 4 numbers, from tests/gallery
+    assert "0.735" in shown  # the accuracy at dim 4, from tests/gallery
     assert 'alt="Paths over one and the same bump. h_max: adam 0.410184, gd 0.200000, momentum 1.203230."' in shown
 
 
@@ -70,7 +70,9 @@ def test_the_page_names_no_address(runs):
 
 
 def test_torch_is_not_needed_to_make_a_page(runs):
-    script = "import sys; from bs6207.cli import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    script = (
+        "import sys; from bs6207.cli.commands import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    )
     line = [
         sys.executable,
         "-c",
@@ -173,7 +175,7 @@ def test_several_runs_are_compared_by_settings_and_results(runs, tmp_path):
     found = compare([read_run(str(runs / "latent")), read_run(str(other))])
     assert {line.name: line.values for line in found["settings"] if line.differs} == {"dims": ["2 4", "2 8"]}
     (differing,) = (line for line in found["results"] if line.differs)
-    assert (differing.name, differing.values[1]) == ("4 numbers: L1", "0.5")
+    assert (differing.name, differing.values[1]) == ("dim 4: L1", "0.5")
     assert sum("PCA" in line.name for line in found["results"]) > 5
 
 
@@ -195,7 +197,7 @@ def test_a_page_that_gets_too_large_has_smaller_figures_and_then_no_weights(runs
     tried.clear()
     monkeypatch.setattr(page, "render", lambda shown: b" " * (page.LARGEST + 1))
     page.build([read_run(str(runs / "bump"))])
-    assert tried == [*page.LESS]
+    assert tried == [*page.DETAIL]
 
 
 def unpacked(packed) -> bytes:
@@ -214,7 +216,7 @@ def test_what_is_packed_can_be_read_back():
 
 
 def autoencoder(folder: Path, shape=(1, 8, 8), arch="mlp", linear=False, window=None) -> Autoencoder:
-    """A network of two numbers that has seen some noise, and its file of weights."""
+    """A network of two latent dimensions that has seen some noise, and its file of weights."""
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
@@ -274,7 +276,7 @@ LATENTS = {
     "in colour": {"image_shape": (3, 9, 7)},
     "many classes": {"names": [f"class {number}" for number in range(30)], "images": 90},
     "several seeds and clusterers": {"seeds": 2, "clusterers": ("kmeans", "gmm")},
-    "no two numbers": {"dims": (3, 64)},
+    "no two dimensions": {"dims": (3, 64)},
     "without probes": {"with_probes": False},
 }
 
@@ -285,7 +287,7 @@ def test_a_run_on_any_images_has_its_page(tmp_path, kind):
     with open_run("latent", tmp_path / "run", result.settings) as run:
         run.write_result(result)
     shown = page_of(tmp_path / "run")
-    assert ('data-explorer="plane"' in shown) == (kind != "no two numbers")
+    assert ('data-explorer="plane"' in shown) == (kind != "no two dimensions")
     assert 'data-explorer="sizes"' in shown
     for sentence in result.remarks:
         assert str(escape(sentence)) in shown

@@ -16,7 +16,6 @@ from typing import ClassVar
 
 import distributed
 import pytest
-import torch
 from conftest import call
 
 from bs6207.errors import UserError
@@ -225,19 +224,6 @@ def test_a_worker_of_other_code_other_versions_or_without_the_package_is_refused
     ):
         with pytest.raises(UserError, match=f"the worker tcp://x {told}.*; install the same version"):
             cluster.require_same(found, "tcp://x")
-
-
-def smallest(hear):
-    """Half of the smallest normal number: 0 where denormal numbers are flushed."""
-    return torch.finfo(torch.float64).tiny * torch.tensor([0.5], dtype=torch.float64)
-
-
-def test_no_number_of_a_job_is_rounded_as_the_training_before_it_wanted(monkeypatch):
-    worker = SimpleNamespace(address="tcp://x", log_event=lambda topic, news: None)
-    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
-    torch.set_flush_denormal(True)
-    outcome, _ = pickle.loads(cluster.do(pickle.dumps(smallest), cluster.MADE_BY, "topic", 0))
-    assert outcome.item() > 0
 
 
 def talk(hear):

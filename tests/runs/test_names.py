@@ -7,7 +7,7 @@ from PIL import Image
 
 from bs6207.bump import experiment
 from bs6207.bump.settings import BumpSettings
-from bs6207.data.sources import DATA_FOLDER, folders_with, named_or_found
+from bs6207.data.sources import DATA_FOLDER, folders_with, parse_data_name
 from bs6207.page.runs import read_run
 from bs6207.runs.names import at_home
 from bs6207.runs.result import Result, Table
@@ -43,8 +43,8 @@ def test_a_tilde_alone_or_before_a_slash_is_the_home_folder_unless_there_is_a_fi
 def test_data_may_lie_in_folders_with_a_tilde(home, monkeypatch):
     for name in ("~backup", "~"):
         Path(name).mkdir()
-        assert named_or_found(f"./{name}") == str(Path(name).resolve())
-    assert named_or_found("~backup") == str(Path("~backup").resolve())
+        assert parse_data_name(f"./{name}") == str(Path(name).resolve())
+    assert parse_data_name("~backup") == str(Path("~backup").resolve())
     files = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     for folder, given in ((home / "mine", "~/mine"), (Path("~digits"), "~digits")):
         folder.mkdir()

@@ -1,28 +1,85 @@
-"""What trainings ask of the machine."""
+"""The state of the process while a task runs, and after it."""
 
-import ctypes
-import subprocess
 import sys
 
+import numpy as np
 import pytest
-
-HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt")
-
-STEPS = """
-from resource import RUSAGE_SELF, getrusage
 import torch
-from bs6207.training.devices import keep_memory
 
-keep_memory()
-for _ in range(10):
-    tensors = [torch.ones(400_000) for _ in range(20)]
-    del tensors
-    print(getrusage(RUSAGE_SELF).ru_minflt)
-"""
+from bs6207.bump import experiment as bump
+from bs6207.bump.settings import BumpSettings
+from bs6207.data.sources import EMBEDDED_SHA256
+from bs6207.deblur import study as deblur
+from bs6207.latent import study as latent
+from bs6207.latent.contrastive import ContrastiveClusters
+from bs6207.latent.evaluation import Search
+from bs6207.latent.settings import LatentSettings
+from bs6207.latent.tasks import Task
+from bs6207.training.devices import flush_denormals, prepare, preserve_torch_state
 
 
-@pytest.mark.skipif(not HAS_GLIBC, reason="needs glibc: no other C library is told what to keep")
-def test_what_tensors_leave_is_kept_for_the_next_ones():
-    told = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True).stdout
-    pages = [int(line) for line in told.split()]
-    assert pages[-1] - pages[4] < 500  # that had to be asked for anew; 8,000 in every step if nothing is kept
+def half_the_smallest(*arguments, **keywords):
+    """Half of the smallest normal number; 0 where denormals are flushed."""
+    prepare(1)
+    return sys.float_info.min / 2
+
+
+def latent_task(monkeypatch):
+    monkeypatch.setattr(latent, "study_pixels", half_the_smallest)
+    search = Search((), (10,), 0, False)
+    return latent.study(Task("pixels", (), search, 0.0, EMBEDDED_SHA256, LatentSettings(data="mnist-5k")), None)
+
+
+def deblur_task(monkeypatch):
+    return deblur.do("mnist-5k", EMBEDDED_SHA256, half_the_smallest, None)
+
+
+def bump_task(monkeypatch):
+    monkeypatch.setattr(bump, "tile", half_the_smallest)
+    return bump.work(bump.Task("diagram", "adam", BumpSettings()), None)
+
+
+def contrastive_clusters(monkeypatch):
+    images = np.random.RandomState(0).randint(0, 256, (40, 1, 28, 28)).astype(np.uint8)
+    ContrastiveClusters(2, seed=0, contrast_steps=1, naming_steps=1).fit(np.ones((40, 2), np.float32), images)
+    return sys.float_info.min / 2
+
+
+TASKS = (latent_task, deblur_task, bump_task, contrastive_clusters)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_leaves_threads_and_random_numbers_as_they_were(task, monkeypatch):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        task(monkeypatch)
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.get_rng_state(), before)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_flushes_denormals_in_its_trainings_only(task, monkeypatch):
+    assert task(monkeypatch) > 0
+    assert sys.float_info.min / 2 > 0
+
+
+def test_denormals_are_flushed_in_the_block_and_then_as_before():
+    with flush_denormals():
+        assert torch.tensor(1e-40) * 0.5 == sys.float_info.min / 2 == 0
+        with flush_denormals():
+            pass
+        assert sys.float_info.min / 2 == 0
+    assert sys.float_info.min / 2 > 0
+
+
+def test_the_state_of_torch_is_restored_after_an_error_too():
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="no"), preserve_torch_state():
+        prepare(1)
+        raise ValueError("no")
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,4 +1,4 @@
-"""How well clusters agree with the true classes, and clusterings with each other."""
+"""Agreement of clusters with the true classes, and of clusterings with each other."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,66 +12,62 @@ from numpy.typing import NDArray
 def match_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[int, int]:
     """The one-to-one naming of clusters by classes that agrees with most labels (Hungarian method).
 
-    As in Xie et al. 2016 (arXiv:1511.06335). Of more clusters than classes, all but as many stay without a name; of
-    fewer, some classes stay without a cluster.
+    As in Xie et al. 2016 (arXiv:1511.06335). Clusters beyond the number of classes get no name, and the reverse.
     """
     from scipy.optimize import linear_sum_assignment
 
-    names, classes, together = count_together(clusters, labels)
-    rows, columns = linear_sum_assignment(-together)
-    return {int(names[row]): int(classes[column]) for row, column in zip(rows, columns, strict=True)}
+    names, classes, counts = count_pairs(clusters, labels)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return dict(zip(names[rows].tolist(), classes[columns].tolist(), strict=True))
 
 
 def majority_classes(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[int, int]:
-    """Every cluster named by its most frequent class, the smallest of equals; several may bear the same name."""
-    names, classes, together = count_together(clusters, labels)
-    return dict(zip(names.tolist(), classes[together.argmax(axis=1)].tolist(), strict=True))
+    """Every cluster named by its most frequent class, in a tie the smallest; several may have the same name."""
+    names, classes, counts = count_pairs(clusters, labels)
+    return dict(zip(names.tolist(), classes[counts.argmax(axis=1)].tolist(), strict=True))
 
 
-def count_together(
+def count_pairs(
     clusters: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The clusters and the classes there are, ascending, and how many images each pair shares, [clusters, classes]."""
-    names, cluster_places = np.unique(clusters, return_inverse=True)
-    classes, class_places = np.unique(labels, return_inverse=True)
-    together = np.zeros((len(names), len(classes)), np.int64)
-    np.add.at(together, (cluster_places, class_places), 1)
-    return names, classes, together
+    """The clusters and the classes that occur, ascending, and the images that each pair shares, [clusters, classes]."""
+    from sklearn.metrics.cluster import contingency_matrix
+
+    return np.unique(clusters), np.unique(labels), contingency_matrix(clusters, labels)
 
 
 def score_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64], naming: dict[int, int]) -> dict[str, float]:
-    """Accuracy under a naming found on other images, and two scores that need none; 1 is perfect.
+    """Accuracy under a naming from other images, and two scores that need none; 1 is perfect.
 
     Args:
         clusters, labels: [N], of the images to be scored.
         naming: from `match_clusters` on the training images.
 
     Returns:
-        accuracy: share of images whose cluster bears the name of their class; see `chance`.
-            The naming is one to one: where there are more clusters than classes, the images of the unnamed clusters
-            count as wrong, where there are fewer, those of the classes left over. `purity` forgives the first.
+        accuracy: share of images whose cluster has the name of their class; see `chance`. The naming is one to one:
+            images of clusters or classes left over count as wrong. `purity` accepts more clusters than classes.
         nmi: normalized mutual information, arithmetic mean; ari: adjusted Rand index, 0 for random clusters.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     with many_classes_are_fine():
         return {
-            "accuracy": share_named_right(clusters, labels, naming),
+            "accuracy": purity(clusters, labels, naming),
             "nmi": float(normalized_mutual_info_score(labels, clusters)),
             "ari": float(adjusted_rand_score(labels, clusters)),
         }
 
 
 def chance(count: int, train_labels: NDArray[np.int64], test_labels: NDArray[np.int64]) -> dict[str, float]:
-    """What accuracy clusters that know nothing have.
+    """The accuracy of uninformative clusters.
 
     Args:
         count: of the clusters.
         train_labels, test_labels: [N], [M]; clusters are named on the former and scored on the latter.
 
     Returns:
-        random: expected of clusters drawn for each image, all equally likely. One cluster in `count` bears the name of
-            an image's class, or none if there are fewer clusters than classes: then the most frequent ones are named.
+        random: expected if each image's cluster is drawn uniformly. One cluster in `count` has the name of an image's
+            class; with fewer clusters than classes only the most frequent ones are named.
         one: of one cluster for all images, the share of the most frequent class.
     """
     classes, counts = np.unique(train_labels, return_counts=True)
@@ -82,40 +78,32 @@ def chance(count: int, train_labels: NDArray[np.int64], test_labels: NDArray[np.
     }
 
 
-def purity(clusters: NDArray[np.int64], labels: NDArray[np.int64], majority: dict[int, int]) -> float:
-    """Share of images whose cluster has their class for its majority; at least the share of the largest class.
+def purity(clusters: NDArray[np.int64], labels: NDArray[np.int64], naming: dict[int, int]) -> float:
+    """Share of images whose cluster has the name of their class; a cluster without a name is always wrong.
 
-    More clusters make it higher, up to 1 with an image each: compare it at equal numbers of clusters only.
+    With `majority_classes` this is the purity, at least the share of the largest class. More clusters raise it, up to 1
+    with an image each: compare it at equal numbers of clusters only.
 
     Args:
         clusters, labels: [N], of the images to be scored.
-        majority: from `majority_classes` on the training images.
+        naming: from the training images.
     """
-    return share_named_right(clusters, labels, majority)
-
-
-def share_named_right(clusters: NDArray[np.int64], labels: NDArray[np.int64], naming: dict[int, int]) -> float:
-    """Share of images whose cluster bears the name of their class; a cluster without a name is always wrong."""
     pairs = zip(clusters.tolist(), labels.tolist(), strict=True)
     return sum(naming.get(cluster) == label for cluster, label in pairs) / len(labels)
 
 
 def sizes(clusters: NDArray[np.int64], count: int) -> list[int]:
-    """Images in each of the clusters 0 ... count - 1, the empty ones too.
-
-    Raises:
-        ValueError: a cluster lies outside.
-    """
-    found = np.bincount(clusters, minlength=count).tolist()
-    if len(found) > count:
-        raise ValueError(f"cluster {len(found) - 1} is not one of {count}")
-    return found
+    """Images in each of the clusters 0 ... count - 1, the empty ones too; ValueError if a cluster lies outside."""
+    counts = np.bincount(clusters, minlength=count).tolist()
+    if len(counts) > count:
+        raise ValueError(f"cluster {len(counts) - 1} is not one of {count}")
+    return counts
 
 
 def agreement(partitions: Sequence[NDArray[np.int64]]) -> float | None:
-    """Mean adjusted Rand index over all pairs of clusterings of the same images; None where there is no pair.
+    """Mean adjusted Rand index over all pairs of clusterings of the same images; None without a pair.
 
-    1 where all agree up to the names of their clusters, about 0 where they have nothing in common. It needs no labels.
+    1 where all agree up to a permutation of clusters, about 0 where they are independent. It needs no labels.
     """
     if len(partitions) < 2:
         return None
@@ -128,7 +116,7 @@ def agreement(partitions: Sequence[NDArray[np.int64]]) -> float | None:
 
 @contextmanager
 def many_classes_are_fine() -> Iterator[None]:
-    """Silences scikit-learn where there are more classes than half the images: it suspects a regression."""
+    """Ignore scikit-learn's warning about more classes than half the images, which suspects a regression."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         yield

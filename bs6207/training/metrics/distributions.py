@@ -1,4 +1,4 @@
-"""How close one set of images is to another as a whole, whatever each shows."""
+"""The distance of one set of images from another."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,13 +8,10 @@ def frechet_distance(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
     """The Fréchet distance of two sets of features, each taken as a Gaussian; lower is closer, 0 for equal sets.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Heusel et al. 2017, arXiv:1706.08500. Two finite samples of one
-    distribution are more than 0 apart, so compare with such a pair of the same sizes.
+    distribution have a distance above 0, so compare with such a pair of the same sizes.
 
     Args:
-        one, other: [N, D] and [M, D]; N and M at least 2, and may be below D.
-
-    Raises:
-        ValueError: the sets are not of that shape.
+        one, other: [N, D] and [M, D]; N and M at least 2, and may be below D; ValueError for other shapes.
     """
     if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1] or min(len(one), len(other)) < 2:
         raise ValueError(f"two sets of at least two features of one size are wanted, not {one.shape} and {other.shape}")

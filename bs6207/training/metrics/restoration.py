@@ -1,4 +1,4 @@
-"""How close an image is to what it should be."""
+"""Scores of a restored or reconstructed image against the true one."""
 
 import math
 
@@ -10,15 +10,15 @@ Images = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
 
 def l1(truth: Images, guess: Images) -> float:
     """Mean absolute error per pixel; lower is better."""
-    return float(np.mean(np.abs(same_shape(truth, guess)), dtype=np.float64))
+    return float(np.mean(np.abs(errors(truth, guess)), dtype=np.float64))
 
 
 def mse(truth: Images, guess: Images) -> float:
     """Mean squared error per pixel; lower is better."""
-    return float(np.mean(np.square(same_shape(truth, guess)), dtype=np.float64))
+    return float(np.mean(np.square(errors(truth, guess)), dtype=np.float64))
 
 
-def same_shape(truth: Images, guess: Images) -> Images:
+def errors(truth: Images, guess: Images) -> Images:
     """The error of every pixel, [N, C, H, W].
 
     Raises:
@@ -35,22 +35,14 @@ def psnr_of(mean_squared_error: float) -> float:
 
 
 def psnr_of_each(truth: Images, guess: Images) -> NDArray[np.float64]:
-    """Each image's PSNR, in decibels, [N]; higher is better, infinite for equal images.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    errors = np.square(same_shape(truth, guess), dtype=np.float64).mean(axis=(1, 2, 3))
+    """Each image's PSNR, in decibels, [N]; higher is better, infinite for equal images."""
+    mean_squares = np.square(errors(truth, guess), dtype=np.float64).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
-        return -10 * np.log10(errors)
+        return -10 * np.log10(mean_squares)
 
 
 def psnr_per_image(truth: Images, guess: Images) -> float:
-    """Mean over images of each image's PSNR, in decibels; higher is better.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
+    """Mean over images of each image's PSNR, in decibels; higher is better."""
     return float(psnr_of_each(truth, guess).mean())
 
 
@@ -58,13 +50,13 @@ def ssim(truth: Images, guess: Images) -> float:
     """Mean over images of scikit-image's structural similarity, 7 x 7 windows, data range 1; 1 for equal images."""
     from skimage.metrics import structural_similarity
 
-    same_shape(truth, guess)
+    errors(truth, guess)
     pairs = zip(truth, guess, strict=True)
     return float(np.mean([structural_similarity(a, b, channel_axis=0, data_range=1.0) for a, b in pairs]))
 
 
 def sharpness(truth: Images, guess: Images) -> float:
-    """How steep the edges are compared with the truth's: 1 as sharp, below 1 softer, above 1 over-sharp.
+    """Steepness of the edges relative to the truth's: 1 as sharp, below 1 softer, above 1 over-sharp.
 
     The ratio of the root mean squares of the differences between neighbouring pixels; NaN where the truth has no edges.
     """

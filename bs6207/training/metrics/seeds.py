@@ -1,4 +1,4 @@
-"""Scores over several seeds, as one."""
+"""Scores summarized over several seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def over_seeds(scores: Mapping[int, Mapping[Any, Any]]) -> dict[str, Any]:
-    """The median of every score over the seeds, and beside them mean, sample standard deviation and each seed's own."""
+    """The median of every score over the seeds, and beside it mean, sample standard deviation and each seed's own."""
     every = list(scores.values())
     return summary(every, median) | {
         "mean": summary(every, mean),
@@ -17,14 +17,13 @@ def over_seeds(scores: Mapping[int, Mapping[Any, Any]]) -> dict[str, Any]:
 
 
 def summary(scores: Sequence[Mapping[Any, Any]], reduce: Callable[[list[float]], Any]) -> dict[str, Any]:
-    """Equally nested scores reduced, number by number; lists belong to one seed and are left out.
+    """Equally nested scores reduced, number by number, without the lists.
 
-    What is true is so with every seed. A number that is None with one seed is reduced over the others, and None where
-    no seed has it.
+    A truth value is true if it is with every seed; a number that is None with some seeds is reduced over the others.
     """
     reduced: dict[str, Any] = {}
     for key, value in scores[0].items():
-        values = [one[key] for one in scores if one.get(key) is not None]
+        values = [of_seed[key] for of_seed in scores if of_seed.get(key) is not None]
         if isinstance(value, Mapping):
             reduced[key] = summary(values, reduce)
         elif isinstance(value, bool):

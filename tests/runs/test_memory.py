@@ -1,4 +1,8 @@
-"""What memory can be had: of the machine, of containers of either version, and of those around them."""
+"""What memory can be had, of the machine and of containers around it, and what glibc keeps of it."""
+
+import ctypes
+import subprocess
+import sys
 
 import pytest
 
@@ -144,3 +148,25 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch, free, end):
 def test_where_the_system_does_not_say_nothing_is_refused(monkeypatch):
     monkeypatch.setattr(module, "available", lambda: None)
     require_room("deblur", Need(0, [[2**60]]), 1, ())
+
+
+HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt")
+
+STEPS = """
+from resource import RUSAGE_SELF, getrusage
+import torch
+from bs6207.runs.memory import keep_memory
+
+keep_memory()
+for _ in range(10):
+    tensors = [torch.ones(400_000) for _ in range(20)]
+    del tensors
+    print(getrusage(RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(not HAS_GLIBC, reason="needs glibc: no other C library is told what to keep")
+def test_the_memory_of_tensors_is_kept_for_the_next_ones():
+    stdout = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True).stdout
+    pages = [int(line) for line in stdout.split()]
+    assert pages[-1] - pages[4] < 500  # that had to be asked for anew; 8,000 in every step if nothing is kept
