@@ -16,7 +16,7 @@ MAY_IMPORT = {  # a room: the rooms that it may import, itself included
     "__main__": {"cli"},
     "errors": set(),
     "figures": {"runs"},
-    "runs": {"__init__", "runs", "errors", "figures", "data"},
+    "runs": {"__init__", "runs", "errors", "figures"},
     "data": {"data", "runs", "errors"},
     "training": {"training", "data", "runs", "errors"},
     **{story: SHARED | {story} for story in STORIES},

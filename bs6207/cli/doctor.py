@@ -29,7 +29,7 @@ from packaging.specifiers import SpecifierSet
 from bs6207 import __version__
 from bs6207.errors import NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError
 from bs6207.runs.containers import cores_granted
-from bs6207.runs.executor import START, cores, require_place_for_sockets
+from bs6207.runs.executor import START_METHOD, cores, require_socket_folder
 from bs6207.runs.files import failing_writes
 from bs6207.runs.folder import holder, is_held
 from bs6207.runs.memory import available, in_words
@@ -244,8 +244,8 @@ def outputs(outputs: Path, device: str) -> Iterator[Check]:
 
 
 def temporary(*_: object) -> Iterator[Check]:
-    if START == "forkserver":
-        require_place_for_sockets()
+    if START_METHOD == "forkserver":
+        require_socket_folder()
     yield Check("temporary", "ok", f"files in {gettempdir()}")
 
 

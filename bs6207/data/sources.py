@@ -169,6 +169,15 @@ def require_same(data: "DataSet", sha256: str) -> None:
         )
 
 
+def require_data(name: str, sha256: str) -> None:
+    """Check that the data set of that name is on this computer the one that a run began with.
+
+    Raises:
+        DataError: it is another.
+    """
+    require_same(loaded(name), sha256)
+
+
 class Unavailable(DataError):
     """A data set that is not here and cannot be fetched; `auto` then takes another."""
 

@@ -108,7 +108,7 @@ def failing_writes(folder: Path, flag: str = "--out") -> Iterator[None]:
         yield
     except OSError as failure:
         where = failure.filename or folder
-        raise FolderError(f"cannot write {where}: {failure.strerror or failure}; {remedy(failure, flag)}") from failure
+        raise FolderError(f"cannot write {where}: {failure.strerror or failure}", remedy(failure, flag)) from failure
 
 
 def remedy(failure: OSError, flag: str) -> str:
