@@ -42,7 +42,7 @@ from bs6207.runs.progress import (
 from bs6207.runs.result import Result, Table
 from bs6207.runs.settings import Options
 from bs6207.runs.tasks import Executor, map_tasks
-from bs6207.training.devices import require_device
+from bs6207.training.devices import describe_device, require_device
 
 MOST_LETTERS = 20  # that are listed as having no font
 STOP_SIGNALS: list[int] = []  # that this process has received
@@ -213,6 +213,8 @@ def map_tasks_of(
     fingerprint: str = "",
 ) -> dict[Key, Outcome | FailedTask]:
     """Run tasks with checkpoints in the folder of a run."""
+    run.machine = describe_device(run.settings.device)
+    fingerprint = strict_json([fingerprint, run.machine], indent=None)
     if sentence := run.resume(fingerprint):
         progress.warn(sentence)
     return map_tasks(executor, run.cells, function, tasks, progress, fingerprint)

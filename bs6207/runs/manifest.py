@@ -19,7 +19,10 @@ STORIES = ("bump", "latent", "deblur")
 NOT_RESULTS = ("cli", "page", "figures.py")  # of the package: code that cannot change the outcome of a task
 
 # Packages whose versions can change the outcome of a task.
-LIBRARIES = (*("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network"),)
+LIBRARIES = (
+    *("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network"),
+    *("pillow", "matplotlib", "umap-learn"),  # which read and degrade images, and project latents
+)
 
 
 def manifest(command: str, settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 import ctypes
 import sys
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from bs6207.errors import SettingsError
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers them
 MOST_KEPT, LARGE = 2**28, 2**25  # bytes: of free memory, and of an array that is always given back
+
+# Of each process: two collapse twentyfold when another process takes a core, and one does not notice.
+THREADS = 1
 
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 
@@ -63,14 +66,20 @@ def multiplies_in_bfloat16(device: "torch.device") -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def prepare(seed: int) -> None:
-    """Start torch's random stream at `seed`, on one thread.
-
-    One thread, because two collapse twentyfold when another process takes a core, and one does not notice.
-    """
+def describe_device(name: str) -> dict[str, Any]:
+    """The device called `name`, and what else there determines results and time."""
     import torch
 
-    torch.set_num_threads(1)
+    device = choose_device(name)
+    native = {place: multiplies_in_bfloat16(torch.device(place)) for place in sorted({"cpu", device.type})}
+    return {"bfloat16": native, "device": str(device), "threads": THREADS}
+
+
+def prepare(seed: int) -> None:
+    """Start torch's random stream at `seed`, on `THREADS` threads."""
+    import torch
+
+    torch.set_num_threads(THREADS)
     torch.manual_seed(seed)
 
 
