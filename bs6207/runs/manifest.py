@@ -5,9 +5,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from bs6207 import __version__
@@ -49,10 +51,47 @@ def version_of(package: str) -> str | None:
 
 
 def code_hash(*commands: str) -> str:
-    code = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        code.update(file.read_bytes())
-    return code.hexdigest()
+    """Hash of the code that the experiments of these commands can reach, without comments and docstrings."""
+    seen: dict[Path, str] = {}
+    todo = [PACKAGE / command / "experiment.py" for command in commands]
+    while todo:
+        file = todo.pop()
+        if file not in seen and not {*file.relative_to(PACKAGE).parts} & {*NOT_RESULTS}:
+            # Docstrings and asserts go with `optimize`; comments are in no code.
+            code = compile(file.read_bytes(), file.name, "exec", dont_inherit=True, optimize=2)
+            seen[file] = repr([*content(code)])
+            todo += imported(code)
+    return hashlib.sha256("".join(seen[file] for file in sorted(seen)).encode()).hexdigest()
+
+
+def content(code: CodeType) -> Iterator[Any]:
+    """All that determines what code does, without the lines where it stands."""
+    yield code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
+    yield code.co_exceptiontable
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from content(constant)
+        else:
+            yield ordered(constant)
+
+
+def ordered(constant: Any) -> Any:
+    """A constant whose `repr` is the same in every process."""
+    return sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+
+
+def imported(code: CodeType) -> Iterator[Path]:
+    """Files of the package that code imports, inside functions too."""
+    fromlists = [constant for constant in code.co_consts if isinstance(constant, tuple)]
+    for name in code.co_names:
+        if name.split(".")[0] == PACKAGE.name:
+            folder = PACKAGE.parent.joinpath(*name.split("."))
+            parts = [folder, *(folder / part for names in fromlists for part in names if isinstance(part, str))]
+            for part in parts:
+                yield from filter(Path.is_file, (part.with_suffix(".py"), part / "__init__.py"))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from imported(constant)
 
 
 def environment_facts(started: float) -> dict[str, Any]:

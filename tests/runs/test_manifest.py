@@ -1,6 +1,7 @@
 """A run resumes only with the same code, versions and kind of device; env.json says which they were."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -54,3 +55,46 @@ def test_versions_of_all_that_reads_degrades_and_projects_images_must_match():
     assert versions["matplotlib"]
     assert "umap-learn" in versions
     assert manifest.version_of("no-such-package") is None
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package, whose code is hashed instead."""
+    copy = tmp_path / "bs6207"
+    shutil.copytree(manifest.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(manifest, "PACKAGE", copy)
+    return copy
+
+
+COMMENT, CODE = "\n# a comment\n", "\nADDED = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "added", "matters"),
+    [
+        ("cli/doctor.py", CODE, False),
+        ("page/build.py", CODE, False),
+        ("latent/figures.py", CODE, False),
+        ("bump/threshold.py", CODE, False),
+        ("latent/autoencoder.py", COMMENT, False),
+        ("latent/autoencoder.py", '\ndef unused():\n    """Words."""\n', True),
+        ("latent/experiment.py", CODE, True),
+        ("latent/autoencoder.py", CODE, True),  # imported inside functions only
+        ("training/epochs.py", CODE, True),
+        ("errors.py", CODE, True),
+    ],
+)
+def test_only_code_that_can_change_a_task_of_the_command_discards_its_checkpoints(package, file, added, matters):
+    before = manifest.code_hash("latent")
+    text = (package / file).read_text()
+    (package / file).write_text(text + added)
+    assert (manifest.code_hash("latent") != before) == matters
+
+
+def test_neither_docstrings_nor_moved_lines_discard_checkpoints(package):
+    before = manifest.code_hash("latent")
+    file = package / "latent/training.py"
+    text = file.read_text()
+    assert text.startswith('"""')
+    file.write_text('"""Other words."""\n\n\n\n' + text.split('"""', 2)[2])
+    assert manifest.code_hash("latent") == before
