@@ -77,8 +77,7 @@ def guarded(
     try:
         yield from look()
     except UserError as failure:
-        found, _, suggest = str(failure).rpartition("; ")
-        yield Check(name, "broken", found, suggest)
+        yield Check(name, "broken", failure.problem, failure.remedy)
     except Exception as failure:
         if isinstance(failure, PackageNotFoundError) and failure.name == "bs6207":
             yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")

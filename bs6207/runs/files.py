@@ -96,7 +96,7 @@ def write_again(file: Path, content: bytes, kind: bytes, flag: str = "--out") ->
         if file.exists():
             with file.open("rb") as stream:
                 if stream.read(len(kind)) != kind:
-                    raise FolderError(f"{file} exists and is something else; choose another {flag}")
+                    raise FolderError(f"{file} exists and is something else", f"choose another {flag}")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
 

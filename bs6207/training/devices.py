@@ -30,7 +30,7 @@ def require_device(name: str) -> None:
 
     here = torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()
     if not here:
-        raise SettingsError(f"{name} is not available here; use --device auto")
+        raise SettingsError(f"{name} is not available here", "use --device auto")
 
 
 def choose_device(name: str) -> "torch.device":
