@@ -17,9 +17,21 @@ SET_TMPDIR = "set TMPDIR to a folder that can be written"
 
 
 class UserError(Exception):
-    """A failure that is printed as one sentence, without a traceback."""
+    """A failure that is printed as one sentence, without a traceback.
+
+    Args:
+        problem: what is wrong.
+        remedy: what to do about it, if that is separate; the sentence then is "PROBLEM; REMEDY".
+    """
 
     exit_code = 1
+
+    def __init__(self, problem: str, remedy: str = ""):
+        super().__init__(*filter(None, (problem, remedy)))  # all that is pickled
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
 
 
 class SettingsError(UserError):

@@ -197,7 +197,7 @@ def main(tmp_path: Path, monkeypatch) -> Command:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(gc, "freeze", lambda: None)  # as if this process ended there, and
-    monkeypatch.setattr(cli, "STOPPING", [])  # had not been asked to stop before
+    monkeypatch.setattr(cli, "STOP_SIGNALS", [])  # had not been asked to stop before
     monkeypatch.setenv("BS6207_DATA", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.with_name(tmp_path.name + "-cache")))
 

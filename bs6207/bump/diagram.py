@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bs6207.bump.envelope import Summits, find_summits
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Array, Kernel
 from bs6207.bump.threshold import TIE
-from bs6207.runs.axes import Axis
 from bs6207.runs.result import Table
+from bs6207.runs.sweep import Axis
 
 FindSummit = Callable[..., tuple[float | None, int, float]]
 Done = Callable[[int], None]

@@ -36,7 +36,7 @@ from bs6207.bump.threshold import (
     scanned,
 )
 from bs6207.errors import UserError
-from bs6207.runs.progress import FailedTask, MapTasks, Progress, Steps, TaskProgress, map_serially
+from bs6207.runs.progress import FailedTask, MapTasks, Progress, TaskProgress, map_serially
 from bs6207.runs.result import Checkpointable, Drawing, Result, Row, Table
 from bs6207.training.devices import prepare, preserve_torch_state
 from bs6207.training.optimizers import LR, OPTIMIZERS
@@ -265,7 +265,7 @@ def band(walker: Candidate, settings: BumpSettings, tell: Tell) -> dict[str, Any
     return {"distances": [first, last], "points": BAND_POINTS, "low": low, "median": middle, "high": high}
 
 
-def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Steps) -> Summits:
+def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Progress) -> Summits:
     """h_max over some rows of the settings of --sweep."""
     cells, row = 0, row_size(settings)
     over = " and ".join(axis.name for axis in settings.axes)
@@ -280,7 +280,7 @@ def tile(walker: Candidate, settings: BumpSettings, part: slice, progress: Steps
     return draw_tile(walker.name, settings.axes, part, plain(walker, settings), settings.steps, ask, done)
 
 
-def noisy(walker: Candidate, settings: BumpSettings, progress: Steps) -> Survival:
+def noisy(walker: Candidate, settings: BumpSettings, progress: Progress) -> Survival:
     """How often bumps are escaped under --noise."""
     return survive(
         walker.name,

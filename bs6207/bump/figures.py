@@ -15,8 +15,8 @@ from bs6207.bump.diagram import PhaseDiagram
 from bs6207.bump.landscape import START, Landscape
 from bs6207.bump.noise import CONFIDENCE, Survival
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, legend_of, panels, render
-from bs6207.runs.axes import Axis
 from bs6207.runs.result import Table
+from bs6207.runs.sweep import Axis
 
 MOST_LETTERS = 36  # of an optimizer's name beside what else stands there
 SHOWN_STEPS = 40  # by then every path has passed or is caught

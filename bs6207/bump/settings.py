@@ -10,10 +10,10 @@ from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, Valid
 from bs6207.bump.hyperparameters import FIELDS, parse_set
 from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
 from bs6207.errors import suggest
-from bs6207.runs.axes import Axis, Sweep, read_axes
 from bs6207.runs.memory import memory
 from bs6207.runs.names import Completions
 from bs6207.runs.settings import Settings, complaint, distinct, setting
+from bs6207.runs.sweep import Axis, Sweep, read_axes
 from bs6207.training.optimizers import LR, OPTIMIZERS
 
 HYPERPARAMETERS = "Hyperparameters (those left out are the optimizer's own)"

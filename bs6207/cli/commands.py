@@ -1,4 +1,4 @@
-"""The command line: the only place that knows all commands."""
+"""The command line: one function per command."""
 
 import gc
 import shlex
@@ -6,14 +6,13 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,28 +25,28 @@ from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.errors import UserError, in_a_sentence, together
 from bs6207.latent.settings import LatentSettings
 from bs6207.page.settings import ReportSettings
-from bs6207.runs.checkpoint import Checkpoints
-from bs6207.runs.executor import cores, require_temporary_folder, workers
+from bs6207.runs.executor import cores, local_executor, map_in_processes, require_temporary_folder
 from bs6207.runs.files import failing_writes, strict_json, write_again, write_new
-from bs6207.runs.folder import Run, open_run, place_for_matplotlib
+from bs6207.runs.folder import Run, matplotlib_folder, open_run
 from bs6207.runs.memory import keep_memory
-from bs6207.runs.progress import Experiment, FailedTask, Key, Outcome, Piece, Progress, Work
-from bs6207.runs.result import Table
-from bs6207.runs.settings import Options, Settings
-from bs6207.runs.tasks import Workers, each, map_tasks
-from bs6207.training.devices import require_device
+from bs6207.runs.progress import (
+    AnySettings,
+    Experiment,
+    FailedTask,
+    Key,
+    MapTasks,
+    Outcome,
+    Progress,
+    Task,
+    TaskFunction,
+)
+from bs6207.runs.result import Result, Table
+from bs6207.runs.settings import Options
+from bs6207.runs.tasks import Executor, map_tasks
+from bs6207.training.devices import describe_device, require_device
 
-if TYPE_CHECKING:
-    from bs6207.runs.dask import Cluster
-
-# What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
-LATER = {
-    "bump": (),
-    "latent": ("bs6207.latent.study", "bs6207.latent.figures", "sklearn.cluster"),
-    "deblur": ("torch._dynamo",),
-}
-MOST_LETTERS = 20  # that are told to have no font
-STOPPING: list[int] = []  # the signals that have asked this process to end
+MOST_LETTERS = 20  # that are listed as having no font
+STOP_SIGNALS: list[int] = []  # that this process has received
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -59,19 +58,37 @@ def bump(settings: BumpSettings, invocation: Invocation) -> None:
 
     require_temporary_folder()
     require_candidates(settings)
-    run_experiment("bump", settings, invocation)
+
+    def experiment(settings: BumpSettings, progress: Progress, map_tasks: MapTasks) -> Result:
+        from bs6207.bump.experiment import run
+
+        return run(settings, progress, map_tasks)
+
+    run_experiment("bump", experiment, settings, invocation)
 
 
 @command(app, "latent", LatentSettings)
 def latent(settings: LatentSettings, invocation: Invocation) -> None:
     """How many numbers does a digit need before the ten classes separate?"""
-    run_experiment("latent", settings, invocation)
+
+    def experiment(settings: LatentSettings, progress: Progress, map_tasks: MapTasks) -> Result:
+        from bs6207.latent.experiment import run
+
+        return run(settings, progress, map_tasks)
+
+    run_experiment("latent", experiment, settings, invocation)
 
 
 @command(app, "deblur", DeblurSettings)
 def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
     """What does a discriminator add to L1 when restoring a blurred image?"""
-    run_experiment("deblur", settings, invocation)
+
+    def experiment(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks) -> Result:
+        from bs6207.deblur.experiment import run
+
+        return run(settings, progress, map_tasks)
+
+    run_experiment("deblur", experiment, settings, invocation)
 
 
 @command(
@@ -147,33 +164,40 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
         print_error(f"there is no browser to open; open {file} yourself")
 
 
-def run_experiment(command: str, settings: Settings, invocation: Invocation) -> None:
-    """Run the experiment of that name from checked settings to a published folder and a printed result."""
+def run_experiment(
+    command: str, experiment: Experiment[AnySettings], settings: AnySettings, invocation: Invocation
+) -> None:
+    """Run an experiment, publish its folder and print its result.
+
+    Args:
+        experiment: imports what it needs when it is called, while the workers are started.
+    """
     require_temporary_folder()
     keep_memory()
     require_device(settings.device)
     settings = settings.model_copy(update={"jobs": settings.jobs or cores()})
-    module = f"bs6207.{command}.experiment"
     folder = invocation.out or Path("outputs") / command
-    with (
-        workers_of(settings.scheduler) as there,
-        open_run(command, folder, settings) as run,
-        place_for_matplotlib(run),
-        ProgressReport(command, run.record, end_if_stopped, invocation.quiet) as progress,
-        workers(settings.jobs, [module, *LATER[command]]) as processes,
-    ):
-        experiment: Experiment = import_module(module).run  # now, while the processes are being prepared
-        if run.interrupted:
-            progress.warn(run.interrupted)
-        if there and there.remark:
-            progress.warn(there.remark)
-        result = experiment(settings, progress, partial(map_tasks_of, run, there or processes))
+    with ExitStack() as stack:
+        cluster = None
+        if settings.scheduler:
+            from bs6207.runs.dask import DaskExecutor
+
+            cluster = DaskExecutor(settings.scheduler)
+            stack.callback(cluster.close)
+        run = stack.enter_context(open_run(command, folder, settings))
+        stack.enter_context(matplotlib_folder(run))
+        progress = stack.enter_context(ProgressReport(command, run.record, end_if_stopped, invocation.quiet))
+        processes = stack.enter_context(local_executor(settings.jobs, [f"bs6207.{command}.experiment"]))
+        for remark in (run.archived, cluster.remark if cluster else ""):
+            if remark:
+                progress.warn(remark)
+        result = experiment(settings, progress, partial(map_tasks_of, run, cluster or processes))
         with failing_writes(folder):
-            boxes = run.write_result(result, partial(each, processes))
-        if boxes:
+            without_font = run.write_result(result, partial(map_in_processes, processes))
+        if without_font:
             progress.warn(
-                f"no installed font has {boxes[:MOST_LETTERS]}, so figures show boxes; install one that has, such as "
-                "Noto Sans of that script"
+                f"no installed font has {without_font[:MOST_LETTERS]}, so figures show boxes; install one that has, "
+                "such as Noto Sans of that script"
             )
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
@@ -185,41 +209,25 @@ def run_experiment(command: str, settings: Settings, invocation: Invocation) -> 
 
 def map_tasks_of(
     run: Run,
-    workers: Workers | None,
-    work: Work[Piece, Outcome],
-    pieces: Mapping[Key, Piece],
+    executor: Executor | None,
+    function: TaskFunction[Task, Outcome],
+    tasks: Mapping[Key, Task],
     progress: Progress,
-    given: str = "",
-    meanwhile: Callable[[], object] | None = None,
+    fingerprint: str = "",
 ) -> dict[Key, Outcome | FailedTask]:
-    """Get pieces of a run done; where one was interrupted, what became of that is told first."""
-    if told := run.use(given):
-        progress.warn(told)
-    return map_tasks(workers, Checkpoints(run.cells), work, pieces, progress, given, meanwhile)
-
-
-@contextmanager
-def workers_of(scheduler: str | None) -> "Iterator[Cluster | None]":
-    """The workers of a scheduler; None without one, and then Dask is not imported."""
-    if scheduler is None:
-        yield None
-        return
-    from bs6207.runs.dask import Cluster
-
-    found = Cluster(scheduler)
-    try:
-        yield found
-    finally:
-        found.end()
+    """Run tasks with checkpoints in the folder of a run."""
+    run.machine = describe_device(run.settings.device)
+    fingerprint = strict_json([fingerprint, run.machine], indent=None)
+    if sentence := run.resume(fingerprint):
+        progress.warn(sentence)
+    return map_tasks(executor, run.cells, function, tasks, progress, fingerprint)
 
 
 def how_to_see(out: Path | None) -> str:
-    """The sentence that leads from a finished run to its page."""
     return f"bs6207 report{'' if out is None else ' ' + shlex.quote(str(out))} makes a page of it, to play with."
 
 
 def print_version(wanted: bool) -> None:
-    """Answer --version, whatever else stands on the line."""
     if wanted:
         with reader_may_leave(sys.stdout):
             print(f"bs6207 {__version__}")
@@ -282,11 +290,11 @@ class Stopped(BaseException):
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
     """End at once, by unwinding: locks are released on the way."""
-    STOPPING.append(number)
+    STOP_SIGNALS.append(number)
     raise Stopped(number)
 
 
 def end_if_stopped() -> None:
     """End now if the first attempt was lost: Python drops what is raised inside finalizers and C callbacks."""
-    if STOPPING:
-        raise Stopped(STOPPING[0])
+    if STOP_SIGNALS:
+        raise Stopped(STOP_SIGNALS[0])

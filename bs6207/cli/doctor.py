@@ -29,7 +29,7 @@ from packaging.specifiers import SpecifierSet
 from bs6207 import __version__
 from bs6207.errors import SET_TMPDIR, UserError, has_temporary_folder
 from bs6207.runs.containers import cores_granted
-from bs6207.runs.executor import START, cores, require_place_for_sockets
+from bs6207.runs.executor import START_METHOD, cores, require_socket_folder
 from bs6207.runs.files import failing_writes
 from bs6207.runs.folder import holder, is_held
 from bs6207.runs.memory import available, in_words
@@ -77,8 +77,7 @@ def guarded(
     try:
         yield from look()
     except UserError as failure:
-        found, _, suggest = str(failure).rpartition("; ")
-        yield Check(name, "broken", found, suggest)
+        yield Check(name, "broken", failure.problem, failure.remedy)
     except Exception as failure:
         if isinstance(failure, PackageNotFoundError) and failure.name == "bs6207":
             yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
@@ -244,8 +243,8 @@ def outputs(outputs: Path, device: str) -> Iterator[Check]:
 
 
 def temporary(*_: object) -> Iterator[Check]:
-    if START == "forkserver":
-        require_place_for_sockets()
+    if START_METHOD == "forkserver":
+        require_socket_folder()
     yield Check("temporary", "ok", f"files in {gettempdir()}")
 
 

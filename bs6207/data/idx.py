@@ -48,21 +48,21 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
             header = file.read(len(start) + 4 * dimensions)
             shape = tuple(int.from_bytes(header[place : place + 4], "big") for place in range(4, len(header), 4))
             if header[:4] != start or len(header) < len(start) + 4 * dimensions:
-                raise DataError(f"{path} is not an idx file of bytes with {dimensions} dimensions; {REPLACE}")
+                raise DataError(f"{path} is not an idx file of bytes with {dimensions} dimensions", REPLACE)
             require_memory(math.prod(shape), path)
             values = np.empty(math.prod(shape), np.uint8)
             count = fill(values, file)
             is_longer = bool(file.read(1))
     except PermissionError as failure:
-        raise DataError(f"cannot read {path}: {failure.strerror}; see that you may read it") from None
+        raise DataError(f"cannot read {path}: {failure.strerror}", "see that you may read it") from None
     except (OSError, EOFError, zlib.error) as failure:
-        raise DataError(f"cannot read {path}: {failure}; {REPLACE}") from None
+        raise DataError(f"cannot read {path}: {failure}", REPLACE) from None
 
     if count < len(values) or is_longer:
         holds = "more bytes than its header says" if is_longer else f"{len(header) + count} bytes"
-        raise DataError(f"{path} holds {holds}, not {len(header) + len(values)}; {REPLACE}")
+        raise DataError(f"{path} holds {holds}, not {len(header) + len(values)}", REPLACE)
     if sha256 and sha256 != sha256_of(header, values) and sha256 not in checksums(path):
-        raise DataError(f"{path} is not the published file (its SHA-256 differs); {REPLACE}")
+        raise DataError(f"{path} is not the published file (its SHA-256 differs)", REPLACE)
     return values.reshape(shape)
 
 

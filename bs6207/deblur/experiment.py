@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from bs6207.data.sources import load, settings_for
+from bs6207.data.sources import load, require_data, settings_for
 from bs6207.deblur.classical import RIVALS
 from bs6207.deblur.evaluation import (
     CLEAR,
@@ -38,7 +38,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
         DivergenceError: a restorer ends worse than doing nothing.
     """
     if settings.sweep:
-        return sweeps.run(run, settings, SWEPT, progress, map_tasks, need)
+        return sweeps.run(run, settings, SWEPT, progress, map_tasks, need, load, require_data)
     data = load(settings.data, progress.warn)
     settings = settings_for(data, settings, progress.warn)
     parts = divide(data, settings)

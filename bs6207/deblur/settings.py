@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName
-from bs6207.runs.axes import SweptSettings
 from bs6207.runs.names import PathSetting, at_home, usable
 from bs6207.runs.settings import Options, distinct, setting
+from bs6207.runs.sweep import SweptSettings
 from bs6207.training.devices import PrecisionName
 
 TRAINING = "Training"

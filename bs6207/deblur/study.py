@@ -19,7 +19,7 @@ from bs6207.deblur.parts import FOLLOWED_IMAGES, TEST_NOISE, VALIDATION_NOISE, P
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import FINE_TUNE, Watch, restore, scores_of, train_disc_net, train_restorer
 from bs6207.errors import DivergenceError, after
-from bs6207.runs.progress import Steps, TaskProgress
+from bs6207.runs.progress import Progress, TaskProgress
 from bs6207.runs.result import Checkpointable, Row
 from bs6207.training.batches import steps_per_epoch, to_device
 from bs6207.training.devices import choose_device, prepare, preserve_torch_state
@@ -123,7 +123,7 @@ def train_disc(settings: DeblurSettings, seed: int, progress: TaskProgress) -> T
     return follow(net, "disc_net", seed, rows, progress)
 
 
-def follow(net: nn.Module, stage: str, seed: int, rows: Iterable[Row], progress: Steps) -> Trained:
+def follow(net: nn.Module, stage: str, seed: int, rows: Iterable[Row], progress: Progress) -> Trained:
     """Train to the end, with a row of history for every epoch."""
     history: list[Row] = []
     kind = stage.rpartition(", ")[2]  # whichever restorer it is that is in its last stage

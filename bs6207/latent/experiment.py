@@ -5,14 +5,12 @@ The pieces are planned before torch and matplotlib are imported, so that whoever
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from bs6207.data.images import ImageSet, on_one_side
-from bs6207.data.sources import load, settings_for
+from bs6207.data.sources import load, require_data, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.latent.clusterers import hindrance
 from bs6207.latent.evaluation import constant_images, score_constants
@@ -39,7 +37,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
         from bs6207.runs import sweep as sweeps
 
         swept = sweeps.Measure("l1", "test L1", "dim", ("vectors", "autoencoder"), "pca", "PCA", "min")
-        return sweeps.run(run, settings, swept, progress, map_tasks, need)
+        return sweeps.run(run, settings, swept, progress, map_tasks, need, load, require_data)
     data = load(settings.data, progress.warn)
     settings = settings_for(data, settings, progress.warn)
     learn = data.train_subset(settings.train_images)
@@ -59,7 +57,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
         for kind, count in steps(task).items():
             progress.expect(count, kind)
 
-    outcomes = map_tasks(do, tasks, progress, data.sha256, partial(import_module, "bs6207.latent.report"))
+    outcomes = map_tasks(do, tasks, progress, data.sha256)
     cells = [outcome for outcome in outcomes.values() if isinstance(outcome, Cell)]
     baselines = [outcome for outcome in outcomes.values() if isinstance(outcome, Baseline)]
     failures = [

@@ -7,9 +7,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
-from bs6207.runs.axes import SweptSettings
 from bs6207.runs.names import Completions
 from bs6207.runs.settings import distinct, known, setting
+from bs6207.runs.sweep import SweptSettings
 from bs6207.training.devices import PrecisionName
 
 MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck

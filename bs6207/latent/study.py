@@ -28,7 +28,7 @@ from bs6207.latent.tasks import (
     walk_ends,
 )
 from bs6207.latent.training import decode, encode, reconstruct, train
-from bs6207.runs.progress import Steps, TaskProgress
+from bs6207.runs.progress import Progress, TaskProgress
 from bs6207.runs.result import Row
 from bs6207.training.batches import steps_per_epoch, to_device
 from bs6207.training.devices import choose_device, choose_precision, prepare, preserve_torch_state
@@ -161,14 +161,14 @@ def plane_places(latents: torch.Tensor) -> torch.Tensor:
     return torch.cartesian_prod(second, first).flip(1)
 
 
-def study_pixels(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Baseline:
+def study_pixels(task: Task, learn: ImageSet, data: DataSet, progress: Progress) -> Baseline:
     """Clusters and probes of the images as they are."""
     _, scores = score_vectors(learn.flat, data.test.flat, learn, data.test, data.classes, task.search, progress.status)
     progress.step("raw pixels", "pixels")
     return Baseline("pixels", task.seed, scores)
 
 
-def study_components(task: Task, learn: ImageSet, data: DataSet, progress: Steps) -> Baseline:
+def study_components(task: Task, learn: ImageSet, data: DataSet, progress: Progress) -> Baseline:
     """Reconstructions from principal components, and clusters and probes of them, at every latent size."""
     test = data.test
     components = principal_components(learn, max(task.dims))

@@ -1,7 +1,10 @@
-"""Processes of this computer that do jobs for this one.
+"""Run jobs in processes of this computer.
 
-Each computes on one thread: two threads of one process lose more than they gain as soon as anything else runs, while
-processes only share the cores. None outlives its parent.
+Each process computes on one thread: two threads of one process lose more than they gain as soon as anything else runs,
+while processes only share the cores. No process outlives its parent.
+
+Not `concurrent.futures.ProcessPoolExecutor`: one killed process breaks it, it does not say how a process died, events
+would need a channel beside that of the outcome and arrive out of order, and its processes outlive a killed parent.
 """
 
 import gc
@@ -15,21 +18,24 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import starmap
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from bs6207.errors import LESS, SET_TMPDIR, UserError
+from bs6207.runs.progress import OnEvent
 from bs6207.runs.memory import keep_memory
 
 # A fork of this process would copy the state of torch's threads half-way. One of a server that has only imported is
-# safe, and need not import again; on macOS, where libraries do not bear a fork, and on Windows every process imports.
-START = "forkserver" if sys.platform == "linux" else "spawn"
+# safe, and need not import again; macOS libraries do not bear a fork and Windows has none, so there each one imports.
+START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
 # Importing torch and scikit-learn makes many objects and no garbage, and to look for it as often as Python does by
 # itself takes a fifth of the time.
@@ -37,25 +43,17 @@ gc.set_threshold(100_000)
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it gives advice on where to keep its list of fonts
 
-KILLED_FIRST = "500"  # thousandths of all memory by which a worker counts as larger than it is (man 5 proc)
-
+OOM_SCORE = "500"  # thousandths of all memory by which a worker counts as larger than it is (man 5 proc)
 SOCKET = "/pymp-12345678/listener-12345678"  # what multiprocessing adds to the path of a folder
 LONGEST_SOCKET = 107  # bytes of the path of a socket on Linux (man 7 unix)
 
-Job: TypeAlias = Callable[["Hear"], Any]  # a function of the module level, with all arguments but who hears of it
-Hear: TypeAlias = Callable[[str, Any], None]  # takes the kind of news, a method of Steps, and what it says
+Job: TypeAlias = Callable[[OnEvent], Any]  # a function of the module level with all its other arguments
+Value = TypeVar("Value")
+Output = TypeVar("Output")
 
 
-class WorkerError(UserError):
-    """Whoever was working for this process has died.
-
-    Attributes:
-        remedy: what may help if it dies for want of memory.
-    """
-
-    def __init__(self, death: str, remedy: str):
-        super().__init__(death)
-        self.remedy = remedy
+class WorkerLost(UserError):
+    """The process that ran a job has died."""
 
 
 def cores() -> int:
@@ -64,99 +62,109 @@ def cores() -> int:
 
 
 @contextmanager
-def workers(jobs: int | None = None, modules: Sequence[str] = ()) -> Iterator["Processes | None"]:
-    """Processes that work on tasks, which start when they are first needed and end with the block.
+def local_executor(jobs: int | None = None, preload: Sequence[str] = ()) -> Iterator["ProcessExecutor | None"]:
+    """Processes that start when they are needed and end with the block; None for one job, which this process runs.
 
     Args:
-        jobs: how many; one per core if None. For 1 there are none: this process does.
-        modules: what the pieces will need; where processes can share it, its import begins now, beside this process.
+        jobs: how many; one per core if None.
+        preload: modules that all jobs need; where processes can share them, their import begins now.
     """
     jobs = jobs or cores()
     if jobs == 1:
         yield None
         return
-    processes = Processes(jobs, modules)
+    executor = ProcessExecutor(jobs, preload)
     try:
-        yield processes
+        yield executor
     finally:
-        processes.end()
+        executor.shutdown()
 
 
-class Processes:
-    """Up to so many processes at a time; one that dies is replaced when it is needed.
+class ProcessExecutor:
+    """Up to so many processes, each driven by a thread of this one; a process that dies is replaced when needed."""
 
-    Attributes:
-        are_here: true: they see this computer's files.
-    """
+    is_local = True
 
-    are_here = True
-
-    def __init__(self, jobs: int, modules: Sequence[str] = ()):
-        self.threads = ThreadPoolExecutor(jobs, initializer=leave_signals_to_the_main_thread)
-        if START == "forkserver":
-            require_place_for_sockets()
-            multiprocessing.set_forkserver_preload([__name__, *modules, "bs6207.runs.preloaded"])
+    def __init__(self, jobs: int, preload: Sequence[str] = ()):
+        self.threads = ThreadPoolExecutor(jobs, initializer=block_signals)
+        if START_METHOD == "forkserver":
+            require_socket_folder()
+            multiprocessing.set_forkserver_preload([__name__, *preload, "bs6207.runs.preloaded"])
             self.threads.submit(forkserver.ensure_running)
-        self.lock = threading.Lock()
-        self.idle: list[Worker] = []
-        self.all: list[Worker] = []
-        self.ended = False
+        self.own = threading.local()  # of each thread: its process, and the pipe to it
+        self.lock, self.is_shut_down = threading.Lock(), False
+        self.processes: list[Any] = []
 
-    def submit(self, job: Job, hear: Hear) -> "Future[Any]":
-        """Have a job done; the future holds its outcome, or a WorkerError."""
+    def submit(self, job: Job, on_event: OnEvent) -> "Future[Any]":
+        """Run a job; the future raises WorkerLost if its process dies."""
         # Pickled here, tensors travel by value; shared memory would hold a file open for each.
-        return self.threads.submit(self.work, pickle.dumps(job), hear)
+        return self.threads.submit(self.run, pickle.dumps(job), on_event)
 
-    def work(self, job: bytes, hear: Hear) -> Any:
-        """Have a job done by an idle process or a new one, and wait for it."""
-        with self.lock:
-            if self.ended:
-                raise WorkerError("the run has ended", "")
-            if not self.idle:
-                self.all.append(worker := Worker())
-            else:
-                worker = self.idle.pop()
-        kind, what = worker.do(job, hear)
-        with self.lock:
-            self.idle.append(worker)
-        if kind == "failed":
-            raise what
-        return pickle.loads(what)
+    def run(self, job: bytes, on_event: OnEvent) -> Any:
+        """Run a job in the process of this thread, a new one if there is none."""
+        if not hasattr(self.own, "process"):
+            self.start_process()
+        process, pipe = self.own.process, self.own.pipe
+        try:
+            pipe.send_bytes(job)
+            while (event := pickle.loads(pipe.recv_bytes()))[0] not in ("returned", "raised"):
+                on_event(*event)
+        except (EOFError, ConnectionError):
+            del self.own.process
+            process.join()
+            raise WorkerLost(f"process {process.pid} {describe_exit(process.exitcode)}", LESS) from None
+        kind, value = event
+        if kind == "raised":
+            raise value
+        return pickle.loads(value)
 
-    def end(self) -> None:
+    def start_process(self) -> None:
+        context: Any = multiprocessing.get_context(START_METHOD)
+        self.own.pipe, theirs = context.Pipe()
+        with self.lock:
+            if self.is_shut_down:
+                raise WorkerLost("the run has ended")
+            self.own.process = context.Process(target=serve, args=(theirs,), daemon=True)
+            self.own.process.start()
+            self.processes.append(self.own.process)
+        theirs.close()
+
+    def shutdown(self) -> None:
         """End all processes, whatever they are doing."""
         with self.lock:
-            self.ended = True
-            for worker in self.all:
-                worker.process.kill()
+            self.is_shut_down = True
+            for process in self.processes:
+                process.kill()
         self.threads.shutdown(cancel_futures=True)
 
 
-def leave_signals_to_the_main_thread() -> None:
-    """Ctrl-C and a hang-up reach every process of a terminal; those that are started from here do not hear it."""
+def map_in_processes(
+    executor: ProcessExecutor | None, function: Callable[[Value], Output], values: Iterable[Value]
+) -> Iterator[Output]:
+    """Apply a function to all values, as an executor's `map` does; where a process dies, this one takes its place."""
+    if executor is None:
+        return map(function, values)
+    futures = [
+        (value, executor.submit(partial(without_events, function, value), lambda *event: None)) for value in values
+    ]
+
+    def result(value: Value, future: "Future[Output]") -> Output:
+        try:
+            return future.result()
+        except WorkerLost:
+            return function(value)
+
+    return starmap(result, futures)
+
+
+def without_events(function: Callable[[Value], Output], value: Value, on_event: OnEvent) -> Output:
+    return function(value)
+
+
+def block_signals() -> None:
+    """Keep ctrl-C and a hang-up, which reach all processes of a terminal, from those that this thread starts."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-
-
-def require_place_for_sockets() -> None:
-    """Have multiprocessing put the socket of its server where the path is short enough and can be written.
-
-    Raises:
-        UserError: there is no such place.
-    """
-    before = tempfile.tempdir
-    for folder in temporary_folders():
-        if len(os.fsencode(folder)) + len(SOCKET) <= LONGEST_SOCKET:
-            tempfile.tempdir = folder
-            try:
-                get_temp_dir()  # multiprocessing makes it once, and then keeps to it
-            except OSError:
-                continue
-            else:
-                return
-            finally:
-                tempfile.tempdir = before
-    raise UserError(f"no folder for temporary files can be written; {SET_TMPDIR}")
 
 
 def require_temporary_folder() -> None:
@@ -168,95 +176,74 @@ def require_temporary_folder() -> None:
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
-        raise UserError(f"no folder for temporary files can be written; {SET_TMPDIR}") from None
+        raise UserError("no folder for temporary files can be written", SET_TMPDIR) from None
 
 
-def temporary_folders() -> Iterator[str]:
-    """Where temporary files may be made: the user's choice first, then what has a short path."""
-    with suppress(FileNotFoundError):
-        yield tempfile.gettempdir()
-    yield from filter(None, (os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm"))
+def require_socket_folder() -> None:
+    """Have multiprocessing make the socket of its server where the path is short enough and can be written.
 
-
-class Worker:
-    """A process of ours and the pipe to it. When this end closes, the process ends: nobody is left behind.
-
-    The system closes it for a parent that was killed.
+    Raises:
+        UserError: there is no such folder.
     """
-
-    def __init__(self) -> None:
-        context: Any = multiprocessing.get_context(START)
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs,), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def do(self, job: bytes, hear: Hear) -> tuple[str, Any]:
-        """Whether a job was `done` or has `failed`, and its outcome or why; what it reports on the way is heard.
-
-        Raises:
-            WorkerError: the process has died.
-        """
-        try:
-            self.pipe.send_bytes(job)
-            while True:
-                kind, what = pickle.loads(self.pipe.recv_bytes())
-                if kind in ("done", "failed"):
-                    return kind, what
-                hear(kind, what)
-        except (EOFError, ConnectionError):
-            self.process.join()
-            raise WorkerError(f"process {self.process.pid} {end_of(self.process.exitcode)}", LESS) from None
+    before, folders = tempfile.tempdir, [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm"]
+    with suppress(FileNotFoundError):
+        folders.insert(0, tempfile.gettempdir())
+    for folder in filter(None, folders):
+        if len(os.fsencode(folder)) + len(SOCKET) <= LONGEST_SOCKET:
+            tempfile.tempdir = folder
+            try:
+                get_temp_dir()  # multiprocessing makes it once, and uses it from then on
+                return
+            except OSError:
+                continue
+            finally:
+                tempfile.tempdir = before
+    raise UserError("no folder for temporary files can be written", SET_TMPDIR)
 
 
-def end_of(code: int | None) -> str:
-    """How a process has died, in words."""
+def describe_exit(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return "was killed"
     return f"died of {signal.Signals(-code).name}" if code and code < 0 else "died"
 
 
 def serve(pipe: Connection) -> NoReturn:
-    """Do jobs in a worker, one after the other."""
+    """Run jobs in a worker, one after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    be_killed_first()
+    # Where memory is short Linux kills this process before its parent, which reports it.
+    with suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as file:
+        file.write(OOM_SCORE)
     keep_memory()
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=receive, args=(pipe, jobs), daemon=True).start()
 
-    def tell(kind: str, what: Any) -> None:
-        pipe.send_bytes(pickle.dumps((kind, what)))
+    def send(*event: Any) -> None:
+        pipe.send_bytes(pickle.dumps(event))
 
     while True:
         job = jobs.get()
         try:
-            told: tuple[str, Any] = "done", pickle.dumps(pickle.loads(job)(tell))
+            event: tuple[str, Any] = "returned", pickle.dumps(pickle.loads(job)(send))
         except Exception as failure:
-            failure.add_note(traceback.format_exc())  # a traceback does not travel
-            told = "failed", portable(failure)
-        tell(*told)
-
-
-def be_killed_first() -> None:
-    """Where memory is short Linux kills this process rather than its parent, which can tell of it."""
-    with suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as file:
-        file.write(KILLED_FIRST)
-
-
-def portable(failure: Exception) -> Exception:
-    """An exception that can be sent to another process: itself or, where it cannot be built again there, its words."""
-    try:
-        pickle.loads(pickle.dumps(failure))
-    except Exception:
-        return RuntimeError(f"{type(failure).__name__}: {failure}")
-    return failure
+            failure.add_note(traceback.format_exc())  # a traceback cannot be pickled
+            event = "raised", picklable(failure)
+        send(*event)
 
 
 def receive(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> NoReturn:
-    """Take in jobs and, when the pipe ends, end this process whatever it is doing."""
+    """Receive jobs and end this process when the pipe closes, as the system closes it for a parent that is killed."""
     try:
         while True:
             jobs.put(pipe.recv_bytes())
     except (EOFError, OSError):
         os._exit(1)
+
+
+def picklable(failure: Exception) -> Exception:
+    """The exception itself or, where it cannot be pickled, its words."""
+    try:
+        pickle.loads(pickle.dumps(failure))
+    except Exception:
+        return RuntimeError(f"{type(failure).__name__}: {failure}")
+    return failure

@@ -96,7 +96,7 @@ def write_again(file: Path, content: bytes, kind: bytes, flag: str = "--out") ->
         if file.exists():
             with file.open("rb") as stream:
                 if stream.read(len(kind)) != kind:
-                    raise FolderError(f"{file} exists and is something else; choose another {flag}")
+                    raise FolderError(f"{file} exists and is something else", f"choose another {flag}")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
 
@@ -108,7 +108,7 @@ def failing_writes(folder: Path, flag: str = "--out") -> Iterator[None]:
         yield
     except OSError as failure:
         where = failure.filename or folder
-        raise FolderError(f"cannot write {where}: {failure.strerror or failure}; {remedy(failure, flag)}") from failure
+        raise FolderError(f"cannot write {where}: {failure.strerror or failure}", remedy(failure, flag)) from failure
 
 
 def remedy(failure: OSError, flag: str) -> str:

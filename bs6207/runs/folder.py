@@ -10,41 +10,38 @@ Nothing else in the package writes files.
 
 import json
 import os
-import platform
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path, user_config_path
 
-from bs6207 import __version__
 from bs6207.errors import FolderError, UserError
 from bs6207.runs.files import failing_writes, strict_json, sync_folder, to_csv, write_whole
-from bs6207.runs.manifest import VERSIONED, git_commit, identity
+from bs6207.runs.manifest import environment_facts, manifest
 from bs6207.runs.result import METADATA, Result, Row
 from bs6207.runs.settings import Settings
 
 RECORD = "config.toml"  # a folder that holds one is a run
-CELLS = "cells"  # where the pieces of a run under way put aside what they have, see checkpoints.py
-MADE_FOR, MADE_OF = "made_for.json", "made_of"  # the settings and versions of a run under way, and its data
+CELLS = "cells"  # the folder of checkpoints in the partial folder
+MANIFEST, FINGERPRINT = "manifest.json", "fingerprint"  # what must match to resume: settings and versions; data
 FONTS = "matplotlib"  # a folder, where matplotlib has none
 HEADLINE, REMARKS = "headline", "remarks.txt"  # what the command prints: the table, and a sentence a line
-Each: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # `map`, or one of its kind
+Map: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # the type of `map`
 
 
 class Run:
     """A run under way; what it writes stays in the partial folder until it is published.
 
     Attributes:
-        interrupted: what became of an interrupted run that does not go on, in words; empty if there was none.
-        resumes: whether one was found that goes on if its data are the same, which `use` is told.
+        archived: a sentence on an interrupted run that is not resumed; empty if there was none.
+        may_resume: whether an interrupted run is resumed if its data are the same, which `resume` decides.
+        machine: facts for env.json: the `device` that is used, and the `threads` of each process.
     """
 
     def __init__(self, command: str, folder: Path):
@@ -54,50 +51,51 @@ class Run:
         self.cells = self.partial / CELLS
         self.history = folder.parent / "history"
         self.started = time.time()
-        self.interrupted = ""
-        self.resumes = False
+        self.archived = ""
+        self.may_resume = False
+        self.machine: Mapping[str, Any] = {"device": None, "threads": None}
 
     def begin(self, settings: Settings) -> None:
-        """Find out whether an interrupted run may go on, and lay the folder out for this one."""
+        """Prepare the partial folder, and archive an interrupted run that cannot be resumed."""
         self.settings = settings
-        made_for = identity(settings)
+        required = manifest(self.command, settings)
         if self.partial.exists():
-            self.resumes = not settings.fresh and made_for == self.put_aside(MADE_FOR)
-            if not self.resumes:
+            self.may_resume = not settings.fresh and required == self.read(MANIFEST)
+            if not self.may_resume:
                 place = self.archive(self.partial)
-                what = "the interrupted run" if settings.fresh else "an interrupted run of other settings or versions"
-                self.interrupted = f"begins anew; {what} is in {place}"
+                which = "the interrupted run" if settings.fresh else "an interrupted run of other settings or versions"
+                self.archived = f"begins anew; {which} is in {place}"
         self.cells.mkdir(parents=True, exist_ok=True)
-        write_whole(self.cells / MADE_FOR, made_for.encode())
-        if not self.resumes:
+        write_whole(self.cells / MANIFEST, required.encode())
+        if not self.may_resume:
             self.write("history.jsonl", b"")
         self.write_settings(settings)
-        self.write_environment(settings)
+        self.write_environment()
 
-    def use(self, given: str) -> str:
-        """Go on with what an interrupted run put aside if it was made of the same data, or else begin anew.
+    def resume(self, fingerprint: str) -> str:
+        """Resume from the checkpoints of an interrupted run if its data are the same, or else archive it.
 
         Args:
-            given: what outcomes depend on beside the settings, such as the checksum of the data.
+            fingerprint: of what outcomes depend on beside the settings: the data, and the device.
 
         Returns:
-            Which of the two it was, in words; empty if no run was interrupted.
+            A sentence on which of the two it was; empty if no run was interrupted.
         """
-        told = ""
+        sentence = ""
         with failing_writes(self.partial):
-            if self.resumes:
-                self.resumes = False
-                told = "goes on where it was interrupted"
-                if self.put_aside(MADE_OF) not in (None, given):
+            if self.may_resume:
+                self.may_resume = False
+                sentence = "goes on where it was interrupted"
+                if self.read(FINGERPRINT) not in (None, fingerprint):
                     place = self.archive(self.partial)
                     self.begin(self.settings)
-                    told = f"begins anew, as what it reads has changed; the interrupted run is in {place}"
-                self.write("history.jsonl", b"")  # its rows are put aside with the pieces they are of
-            write_whole(self.cells / MADE_OF, given.encode())
-        return told
+                    sentence = f"begins anew, as its data or the device have changed; the interrupted run is in {place}"
+                self.write("history.jsonl", b"")  # its rows are in the checkpoints
+            write_whole(self.cells / FINGERPRINT, fingerprint.encode())
+        return sentence
 
-    def put_aside(self, name: str) -> str | None:
-        """What the run that left the partial folder was made for or of, if that can be read."""
+    def read(self, name: str) -> str | None:
+        """A file beside the checkpoints, None if it cannot be read."""
         try:
             return (self.cells / name).read_text()
         except (OSError, UnicodeDecodeError):
@@ -123,31 +121,20 @@ class Run:
             lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f"))
         self.write(RECORD, ("\n".join(lines) + "\n").encode())
 
-    def write_environment(self, settings: Settings, seconds: float | None = None) -> None:
+    def write_environment(self, seconds: float | None = None) -> None:
         """Write env.json: all that may differ between two runs of the same settings, clock times included."""
-        environment = {
-            "argv": sys.argv,
-            "commit": git_commit(),
-            "device": settings.device,
-            "pid": os.getpid(),
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "seconds": seconds,
-            "start": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
-            "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
-            "versions": {"bs6207": __version__, **{name: version(name) for name in VERSIONED}},
-        }
+        environment = environment_facts(self.started) | {**self.machine} | {"seconds": seconds}
         self.write("env.json", strict_json(environment).encode())
 
-    def write_result(self, result: Result, each: Each = map) -> str:
-        """Write all that an experiment found; the letters on its figures for which no font is installed.
+    def write_result(self, result: Result, map_figures: Map = map) -> str:
+        """Write the result of an experiment; return the letters on its figures for which no font is installed.
 
         Args:
-            each: a `map`, which may have several figures drawn at once, and while this process does other things.
+            map_figures: a `map`, which may draw several figures at once, and while this process does other things.
         """
         from bs6207.figures import drawn
 
-        files_of_figures = each(drawn, result.figures.values())  # begun now, fetched when the rest is written
+        files_of_figures = map_figures(drawn, result.figures.values())  # begun now, fetched after the rest is written
         for name, table in {HEADLINE: result.headline, **result.tables}.items():
             self.write(f"{name}.csv", to_csv(table).encode())
         self.write(REMARKS, "".join(f"{' '.join(sentence.split())}\n" for sentence in result.remarks).encode())
@@ -165,7 +152,7 @@ class Run:
                 self.write(f"{name}.{kind}", content)
         self.write_settings(result.settings)
         self.write("metrics.json", strict_json(result.metrics).encode())
-        self.write_environment(result.settings, round(time.time() - self.started, 3))
+        self.write_environment(round(time.time() - self.started, 3))
         return "".join(sorted(set(boxes)))
 
     def archive(self, folder: Path) -> Path:
@@ -180,9 +167,9 @@ class Run:
         return place
 
     def publish(self) -> None:
-        """Show the finished run under its own name; the run that was there before moves to the history.
+        """Move the finished run to its own name, and the run that was there before to the history.
 
-        What the pieces have put aside goes last: killed a moment earlier, the same command still publishes this run.
+        Checkpoints are removed last: killed a moment earlier, the same command still publishes this run.
         """
         earlier = self.archive(self.folder) if is_run(self.folder, self.command) else None
         try:
@@ -192,33 +179,33 @@ class Run:
                 earlier.rename(self.folder)
             raise
         sync_folder(self.folder.parent)
-        self.clear()
+        self.remove_checkpoints()
 
-    def forget(self) -> None:
-        """Remove what a refused run leaves if none of its pieces has put anything aside to go on with."""
-        if all(file.name in (MADE_FOR, MADE_OF, FONTS) for file in self.cells.glob("*")):
+    def remove_if_empty(self) -> None:
+        """Remove the partial folder of a refused run that has no checkpoints."""
+        if all(file.name in (MANIFEST, FINGERPRINT, FONTS) for file in self.cells.glob("*")):
             shutil.rmtree(self.partial, ignore_errors=True)
 
-    def clear(self) -> None:
-        """Remove what the pieces of the finished run have put aside."""
+    def remove_checkpoints(self) -> None:
         shutil.rmtree(self.folder / CELLS, ignore_errors=True)
 
 
 @contextmanager
 def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
-    """Lock `folder`, prove that it can be written, and publish it if the block ends well.
+    """Lock `folder`, check that it can be written, and publish the run if the block ends well.
 
     Raises:
         FolderError: another process fills this folder, it holds something else, or the disk refuses a write.
     """
     with failing_writes(folder):
         run = Run(command, folder.resolve())  # a link stays where it is, and what it points to is filled
-        if run.folder.exists() and not is_run(run.folder, command) and not is_empty_folder(run.folder):
+        is_empty = run.folder.is_dir() and not any(run.folder.iterdir())
+        if run.folder.exists() and not is_run(run.folder, command) and not is_empty:
             raise FolderError(f"{folder} exists and is not a run of bs6207 {command}; choose another --out")
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-        place = run.folder.with_name(f".{run.folder.name}.lock")
-        place.touch()  # so that a place that cannot be written is told apart from a lock that is held
-        lock = FileLock(place, blocking=False)
+        file = run.folder.with_name(f".{run.folder.name}.lock")
+        file.touch()  # so that a folder that cannot be written is told apart from a lock that is held
+        lock = FileLock(file, blocking=False)
         try:
             lock.acquire()
         except Timeout:
@@ -227,12 +214,12 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
             ) from None
     try:
         with failing_writes(run.folder.parent):
-            run.clear()  # a run that was killed while it was published has not
+            run.remove_checkpoints()  # a run that was killed while it was published has not
             run.begin(settings)
         try:
             yield run
         except UserError:
-            run.forget()
+            run.remove_if_empty()
             raise
         with failing_writes(run.folder.parent):
             run.publish()
@@ -241,7 +228,7 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
 
 
 def holder(partial: Path) -> str:
-    """The process that fills a partial folder, in words."""
+    """The process that fills a partial folder, as in "process 123"."""
     try:
         return f"process {json.loads((partial / 'env.json').read_text())['pid']}"
     except (OSError, ValueError, KeyError):
@@ -254,15 +241,10 @@ def is_run(folder: Path, command: str) -> bool:
     return record.is_file() and f"[{command}]" in record.read_text("utf-8", errors="replace").split("\n")
 
 
-def is_empty_folder(folder: Path) -> bool:
-    """Whether a run may take this place."""
-    return folder.is_dir() and not any(folder.iterdir())
-
-
 @contextmanager
-def place_for_matplotlib(run: Run) -> Iterator[None]:
+def matplotlib_folder(run: Run) -> Iterator[None]:
     """Have matplotlib keep its list of fonts with the run where the user's own folders cannot be written."""
-    if "MPLCONFIGDIR" in os.environ or all(map(can_hold, (user_config_path, user_cache_path))):
+    if "MPLCONFIGDIR" in os.environ or all(map(is_writable, (user_config_path, user_cache_path))):
         yield
         return
     os.environ["MPLCONFIGDIR"] = str(run.cells / FONTS)
@@ -272,17 +254,17 @@ def place_for_matplotlib(run: Run) -> Iterator[None]:
         del os.environ["MPLCONFIGDIR"]
 
 
-def can_hold(place: Callable[[str], Path]) -> bool:
-    """Whether matplotlib can write to one of its folders, which it makes if it is not there."""
+def is_writable(path_of: Callable[[str], Path]) -> bool:
+    """Whether matplotlib can write to one of its folders, which is made if it is not there."""
     try:
-        place("matplotlib").mkdir(parents=True, exist_ok=True)
-        return os.access(place("matplotlib"), os.W_OK)
+        path_of("matplotlib").mkdir(parents=True, exist_ok=True)
+        return os.access(path_of("matplotlib"), os.W_OK)
     except (OSError, RuntimeError):  # a user without a home has none
         return False
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds a lock file; one that nobody holds is taken for an instant and left as it was."""
+    """Whether a process holds a lock file, which is left as it was."""
     before = lock.stat()
     try:
         with FileLock(lock, blocking=False):

@@ -1,46 +1,121 @@
-"""What two runs must share for one to go on from the checkpoints of the other, and what env.json says."""
+"""What must be equal for a run to resume from a checkpoint, and the facts about this machine that env.json records."""
 
 import hashlib
+import os
 import platform
 import subprocess
-from importlib.metadata import version
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
+from bs6207 import __version__
 from bs6207.runs.files import strict_json
 from bs6207.runs.settings import Settings
 
-DECIDING = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network")  # versions that change bytes
-VERSIONED = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
+PACKAGE = Path(__file__).parents[1]
+STORIES = ("bump", "latent", "deblur")
+NOT_RESULTS = ("cli", "page", "figures.py")  # of the package: code that cannot change the outcome of a task
+
+# Packages whose versions can change the outcome of a task.
+LIBRARIES = (
+    *("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network"),
+    *("pillow", "matplotlib", "umap-learn"),  # which read and degrade images, and project latents
+)
 
 
-def identity(settings: Settings) -> str:
-    """What two runs must share for one to go on with what the other has put aside, as JSON."""
-    return strict_json({"settings": settings.model_dump(), **made_by()})
+def manifest(command: str, settings: Settings) -> str:
+    """Settings, code and versions that must match to resume a run, as JSON."""
+    return strict_json({"settings": settings.model_dump(), **code_and_versions(command)})
 
 
-def made_by() -> dict[str, Any]:
-    """What decides, beside the settings, which bytes come out: the code, the kind of machine, the versions."""
-    code = hashlib.sha256()
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        code.update(file.read_bytes())
+def code_and_versions(*commands: str) -> dict[str, Any]:
+    """What determines the outcomes of these commands, all if none are named, beside settings and data."""
     return {
-        "code": code.hexdigest(),
+        "code": code_hash(*(commands or STORIES)),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in DECIDING},
+        "versions": {name: version_of(name) for name in LIBRARIES},
+    }
+
+
+def version_of(package: str) -> str | None:
+    """The version that is installed, None for an extra that is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def code_hash(*commands: str) -> str:
+    """Hash of the code that the experiments of these commands can reach, without comments and docstrings."""
+    seen: dict[Path, str] = {}
+    todo = [PACKAGE / command / "experiment.py" for command in commands]
+    while todo:
+        file = todo.pop()
+        if file not in seen and not {*file.relative_to(PACKAGE).parts} & {*NOT_RESULTS}:
+            # Docstrings and asserts go with `optimize`; comments are in no code.
+            code = compile(file.read_bytes(), file.name, "exec", dont_inherit=True, optimize=2)
+            seen[file] = repr([*content(code)])
+            todo += imported(code)
+    return hashlib.sha256("".join(seen[file] for file in sorted(seen)).encode()).hexdigest()
+
+
+def content(code: CodeType) -> Iterator[Any]:
+    """All that determines what code does, without the lines where it stands."""
+    yield code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
+    yield code.co_exceptiontable
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from content(constant)
+        else:
+            yield ordered(constant)
+
+
+def ordered(constant: Any) -> Any:
+    """A constant whose `repr` is the same in every process."""
+    return sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+
+
+def imported(code: CodeType) -> Iterator[Path]:
+    """Files of the package that code imports, inside functions too."""
+    fromlists = [constant for constant in code.co_consts if isinstance(constant, tuple)]
+    for name in code.co_names:
+        if name.split(".")[0] == PACKAGE.name:
+            folder = PACKAGE.parent.joinpath(*name.split("."))
+            parts = [folder, *(folder / part for names in fromlists for part in names if isinstance(part, str))]
+            for part in parts:
+                yield from filter(Path.is_file, (part.with_suffix(".py"), part / "__init__.py"))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from imported(constant)
+
+
+def environment_facts(started: float) -> dict[str, Any]:
+    """What env.json says beside device, threads and seconds.
+
+    Args:
+        started: seconds since the epoch.
+    """
+    packages = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
+    return {
+        "argv": sys.argv,
+        "commit": git_commit(),
+        "pid": os.getpid(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "start": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "versions": {"bs6207": __version__, **{name: version(name) for name in packages}},
     }
 
 
 def git_commit() -> str | None:
     """The commit of the checkout this package runs from; None for an installed one."""
     try:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parents[1]), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        ).stdout.strip()
+        command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,7 +1,6 @@
-"""The last thing that the server imports from which processes are forked; nobody else does.
+"""Imported last by the fork server: freezes the garbage collector, so that workers share the server's memory.
 
-What it has imported is never searched for garbage, or each process would copy it. It ends without taking anything
-apart: whoever reads the output of the command, which it holds open too, waits for its end.
+The server ends without taking anything apart: a pipe from the command, which it holds open too, closes no sooner.
 """
 
 import atexit

@@ -1,108 +1,136 @@
-"""How an experiment reports while it works, and how it hands out tasks: the protocols, and the serial case."""
+"""How an experiment reports its progress and has its tasks run: the protocols, and the serial case."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
 
+from bs6207.runs.checkpoint import Checkpoint
 from bs6207.runs.result import Result, Row, State
 from bs6207.runs.settings import Settings
 
 
-class Steps(Protocol):
-    """Where a piece of an experiment reports while it works."""
+class Progress(Protocol):
+    """Where an experiment reports its progress."""
+
+    def expect(self, steps: int, kind: str = "") -> None:
+        """Announce further steps; steps of one kind take about as long."""
 
     def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
-        """One step is done.
+        """Report that a step is done.
 
         Args:
-            doing: of what, in a few words.
-            kind: steps of one kind take about as long.
+            doing: a few words on what the step belongs to.
             seconds: how long it took, if not all the time since the step before; 0 if that was before an interruption.
         """
 
     def status(self, doing: str) -> None:
-        """What a long step is at, in a few words."""
+        """Report what a long step is doing, in a few words."""
 
     def record(self, row: Row) -> None:
-        """Keep one row of history, at once and for good."""
+        """Write one row of history, at once."""
 
     def warn(self, sentence: str) -> None:
-        """Tell the user something that changes how the result is read."""
+        """Show a warning that affects how to read the result."""
 
 
-class TaskProgress(Steps, Protocol):
-    """Where one piece reports, and puts aside how far it is, to go on from there if it is interrupted."""
-
-    def save_checkpoint(self, state: Callable[[], State]) -> None:
-        """Put aside how far this piece is, in place of what was put aside before; `state` is asked when it is time."""
-
-    def load_checkpoint(self) -> State | None:
-        """How far this piece was when it was interrupted, None for a new one; its rows and steps are reported again."""
+OnEvent: TypeAlias = Callable[..., None]  # takes the name of a method of Progress and its arguments
 
 
-class Progress(Steps, Protocol):
-    """Where an experiment reports while it works."""
+class TaskProgress(Progress):
+    """Progress of one task, reported as events, and its checkpoint, from which an interrupted task resumes.
+
+    Args:
+        checkpoint: None where a task always starts from the beginning.
+    """
+
+    def __init__(self, on_event: OnEvent, checkpoint: Checkpoint | None = None):
+        self.on_event, self.checkpoint = on_event, checkpoint
+        self.steps = self.steps_before = 0  # steps_before: those up to the checkpoint, which are reported again
+        self.last_step, self.checkpoint_due = time.monotonic(), 0.0
 
     def expect(self, steps: int, kind: str = "") -> None:
-        """Announce `steps` further steps of a kind."""
+        self.on_event("expect", steps, kind)
 
+    def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
+        now = time.monotonic()
+        self.steps += 1
+        if self.steps <= self.steps_before:
+            seconds = 0.0
+        self.on_event("step", doing, kind, now - self.last_step if seconds is None else seconds)
+        self.last_step = now
+
+    def status(self, doing: str) -> None:
+        self.on_event("status", doing)
+
+    def record(self, row: Row) -> None:
+        self.on_event("record", row)
+
+    def warn(self, sentence: str) -> None:
+        self.on_event("warn", sentence)
+
+    def save_checkpoint(self, state: Callable[[], State]) -> None:
+        """Save the state of the task, in place of the previous one; `state` is called only when a checkpoint is due."""
+        if self.checkpoint and (start := time.monotonic()) >= self.checkpoint_due:
+            self.checkpoint.save({"steps": self.steps, "state": state()})
+            self.checkpoint_due = (end := time.monotonic()) + CHECKPOINT_INTERVAL * (end - start)
+
+    def load_checkpoint(self) -> State | None:
+        """Load the state of an interrupted task, None for a new one; its rows and steps must be reported again."""
+        saved = self.checkpoint.load(self.warn) if self.checkpoint else None
+        if saved is None:
+            return None
+        self.steps_before = saved["steps"]
+        return saved["state"]
+
+
+CHECKPOINT_INTERVAL = 30  # in times of saving one: checkpoints cost 3 % of the time at most
 
 Key = TypeVar("Key")
-Piece = TypeVar("Piece")
+Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
-Work: TypeAlias = Callable[[Piece, TaskProgress], Outcome]
+TaskFunction: TypeAlias = Callable[[Task, TaskProgress], Outcome]
 
 
 @dataclass(frozen=True)
 class FailedTask:
-    """A piece that was given up, because every process that worked on it died."""
+    """The outcome of a task that was given up because every worker that ran it died."""
 
     reason: str
 
 
 class MapTasks(Protocol):
-    """A way to get independent pieces of work done."""
+    """A way to run independent tasks."""
 
     def __call__(
         self,
-        work: Work[Piece, Outcome],
-        pieces: Mapping[Key, Piece],
+        function: TaskFunction[Task, Outcome],
+        tasks: Mapping[Key, Task],
         progress: Progress,
-        given: str = "",
-        meanwhile: Callable[[], object] | None = None,
+        fingerprint: str = "",
     ) -> dict[Key, Outcome | FailedTask]:
-        """The outcomes of all pieces, in their order.
+        """Apply a function to all tasks.
 
         Args:
-            pieces: by a key that is theirs alone in this run: a name, or a tuple of names and numbers.
-            given: what the outcomes depend on beside the settings, such as the checksum of the data; what was put
-                aside under another one is not used.
-            meanwhile: what this process gets ready for later, where others do the pieces.
+            tasks: by a key that is unique in this run: a name, or a tuple of names and numbers.
+            fingerprint: of the data that the outcomes depend on; a checkpoint of other data is not used.
+
+        Returns:
+            The outcomes in the order of the tasks.
         """
 
 
-class SerialProgress:
-    """Steps of a piece that is done here and now, and keeps nothing."""
-
-    def __init__(self, progress: Steps):
-        self.step, self.status, self.record, self.warn = progress.step, progress.status, progress.record, progress.warn
-
-    def save_checkpoint(self, state: Callable[[], State]) -> None:
-        """Nothing will go on from there."""
-
-    def load_checkpoint(self) -> None:
-        """Nothing was interrupted."""
-
-
 def map_serially(
-    work: Work[Piece, Outcome],
-    pieces: Mapping[Key, Piece],
-    progress: Progress,
-    given: str = "",
-    meanwhile: Callable[[], object] | None = None,
+    function: TaskFunction[Task, Outcome], tasks: Mapping[Key, Task], progress: Progress, fingerprint: str = ""
 ) -> dict[Key, Outcome | FailedTask]:
-    """The outcomes of all pieces, one after the other, here."""
-    return {key: work(piece, SerialProgress(progress)) for key, piece in pieces.items()}
+    """Run the tasks one after the other in this process, without checkpoints."""
+    return {key: function(task, TaskProgress(partial(forward, progress))) for key, task in tasks.items()}
+
+
+def forward(progress: Progress, method: str, *arguments: Any) -> None:
+    """Report an event to `progress`."""
+    getattr(progress, method)(*arguments)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

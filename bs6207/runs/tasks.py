@@ -1,284 +1,218 @@
-"""Independent pieces of work, done here or dealt to whoever does jobs for this process.
+"""Run independent tasks, here or on workers, resume those that were interrupted, and report in the order of the tasks.
 
-A piece is a function of the module level and one argument; its outcome must not depend on which process it ran in.
-What a piece has found is put aside at once, so whatever dies costs only what it was working on.
+A task is an argument of a function of the module level; its outcome must not depend on the process that runs it. Every
+outcome is saved at once, so a worker or a run that is killed loses only what it was working on.
 """
 
 import hashlib
 import queue
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import starmap
-from typing import Any, Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Protocol
 
 from bs6207.errors import memory_shortage
-from bs6207.runs.checkpoint import CheckpointedProgress, Checkpoints
-from bs6207.runs.executor import Hear, Job, Processes, WorkerError
-from bs6207.runs.progress import FailedTask, Key, Outcome, Piece, Progress, SerialProgress, Work
+from bs6207.runs.checkpoint import Checkpoint
+from bs6207.runs.executor import Job, WorkerLost
+from bs6207.runs.progress import FailedTask, Key, OnEvent, Outcome, Progress, Task, TaskFunction, TaskProgress, forward
 from bs6207.runs.result import Row
 
-POLL_INTERVAL = 0.2  # seconds between two looks at whether this process was asked to end
-MAX_ATTEMPTS = 2  # of processes that worked on a piece, until it is given up
-
-Value = TypeVar("Value")
+POLL_INTERVAL = 0.2  # seconds between two chances to handle a signal
+MAX_ATTEMPTS = 2  # workers that a task may lose
 
 
-class Workers(Protocol):
-    """Whoever does jobs for this process: other processes of this computer, or a cluster.
+class Executor(Protocol):
+    """Runs jobs: processes of this computer, or a Dask cluster.
 
     Attributes:
-        are_here: whether they see this computer's files, and so go on from what was put aside half-way.
+        is_local: whether workers see this computer's files, and so resume from checkpoints.
     """
 
-    @property
-    def are_here(self) -> bool: ...
+    is_local: bool
 
-    def submit(self, job: Job, hear: Hear) -> "Future[Any]":
-        """Have a job done; the future holds its outcome, or a WorkerError."""
+    def submit(self, job: Job, on_event: OnEvent) -> "Future[Any]":
+        """Run a job; the future raises WorkerLost if its worker dies."""
 
 
 def map_tasks(
-    workers: Workers | None,
-    checkpoints: Checkpoints,
-    work: Work[Piece, Outcome],
-    pieces: Mapping[Key, Piece],
+    executor: Executor | None,
+    folder: Path,
+    function: TaskFunction[Task, Outcome],
+    tasks: Mapping[Key, Task],
     progress: Progress,
-    given: str = "",
-    meanwhile: Callable[[], object] | None = None,
+    fingerprint: str = "",
 ) -> dict[Key, Outcome | FailedTask]:
-    """The outcomes of all pieces, in their order; those that were put aside are not worked out again.
+    """Apply a function to all tasks but those whose outcomes are saved in `folder`; see `MapTasks`.
 
-    A piece whose worker dies is tried again when no other is under way, as it may only have waited beside the one that
-    killed the worker; it is given up when its worker dies again.
+    A task whose worker dies is run again while no other runs, as another may have taken the memory; it fails when its
+    worker dies again.
 
     Args:
-        workers: who does it; None for this process, which also does the last one that is open.
-        meanwhile: what this process gets ready for later, once others have begun.
+        executor: None for this process, which also runs a single task, so that no worker need be started.
+        folder: for checkpoints.
     """
-    ledger: TaskTracker[Key] = TaskTracker(list(pieces), checkpoints, progress, given)
-    if workers is None or (workers.are_here and len(ledger.open) <= 1):
-        for key in list(ledger.open):
-            outcome = run_task(work, pieces[key], checkpoints, task_name(key), given, ledger.hears(key))
-            ledger.finish(key, outcome)
-        return ledger.outcomes()
+    tracker: TaskTracker[Key] = TaskTracker(list(tasks), folder, progress, fingerprint)
+    if executor is None or (executor.is_local and len(tracker.unfinished) <= 1):
+        for key in tracker.unfinished:
+            on_event = partial(tracker.on_event, key)
+            tracker.finish(key, run_task(function, tasks[key], task_name(key), tracker.checkpoint(key), on_event))
+        return tracker.outcomes()
 
-    news: queue.SimpleQueue[tuple[Key, str, Any]] = queue.SimpleQueue()
-    under_way, suspects = set[Key](), list[Key]()
+    events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    running, suspects = set[Key](), list[Key]()
 
     def submit(key: Key) -> None:
-        under_way.add(key)
+        running.add(key)
+        checkpoint = tracker.checkpoint(key) if executor.is_local else None
+        job = partial(run_task, function, tasks[key], task_name(key), checkpoint)
+        future = executor.submit(job, lambda *event: events.put((key, *event)))
+        future.add_done_callback(lambda future: events.put((key, "done", future)))
 
-        def hear(kind: str, what: Any) -> None:
-            news.put((key, kind, what))
-
-        kept = checkpoints if workers.are_here else None
-        job = partial(run_task, work, pieces[key], kept, task_name(key), given)
-        workers.submit(job, hear).add_done_callback(lambda future: hear("end", future))
-
-    for key in ledger.open:
+    for key in tracker.unfinished:
         submit(key)
-    if meanwhile:
-        meanwhile()
-    while ledger.open:
+    while tracker.unfinished:
         try:
-            key, kind, what = news.get(timeout=POLL_INTERVAL)
+            key, kind, *values = events.get(timeout=POLL_INTERVAL)
         except queue.Empty:
             continue
-        if kind != "end":
-            ledger.hear(key, kind, what)
+        if kind != "done":
+            tracker.on_event(key, kind, *values)
             continue
-        under_way.remove(key)
-        if not isinstance(death := what.exception(), WorkerError):
-            ledger.finish(key, what.result())
-        elif ledger.on_worker_lost(key, death):
+        running.remove(key)
+        (future,) = values
+        if not isinstance(lost := future.exception(), WorkerLost):
+            tracker.finish(key, future.result())
+        elif tracker.on_worker_lost(key, lost):
             suspects.append(key)
-        if suspects and not under_way:
+        if suspects and not running:
             submit(suspects.pop(0))
-    return ledger.outcomes()
+    return tracker.outcomes()
 
 
 def run_task(
-    work: Work[Piece, Outcome], piece: Piece, checkpoints: Checkpoints | None, name: str, given: str, hear: Hear
+    function: TaskFunction[Task, Outcome], task: Task, name: str, checkpoint: Checkpoint | None, on_event: OnEvent
 ) -> Outcome:
-    """The outcome of one piece, in whatever process this is.
+    """Run one task in this process, whichever it is.
 
     Raises:
-        MemoryShortage: it did not fit into memory, which all processes share.
+        MemoryShortage: it does not fit into memory, which all processes share.
     """
-    steps = Messenger(hear)
     try:
-        return work(
-            piece, CheckpointedProgress(steps, checkpoints, name, given) if checkpoints else SerialProgress(steps)
-        )
+        return function(task, TaskProgress(on_event, checkpoint))
     except (MemoryError, OSError, RuntimeError) as failure:
         if shortage := memory_shortage(failure, name):
             raise shortage from failure
         raise
 
 
-def each(
-    processes: Processes | None, function: Callable[[Value], Outcome], values: Iterable[Value]
-) -> Iterator[Outcome]:
-    """What a function makes of all values, as an executor's `map` does: begun at once; nothing is put aside."""
-    if processes is None:
-        return map(function, values)
-    futures = [(value, processes.submit(partial(in_silence, function, value), ignore)) for value in values]
-
-    def outcome(value: Value, future: "Future[Outcome]") -> Outcome:
-        try:
-            return future.result()
-        except WorkerError:  # its process died; this one does it
-            return function(value)
-
-    return starmap(outcome, futures)
-
-
-def in_silence(function: Callable[[Value], Outcome], value: Value, hear: Hear) -> Outcome:
-    """What a function makes of a value, without telling anybody how far it is."""
-    return function(value)
-
-
-def ignore(kind: str, what: Any) -> None:
-    """Hear nothing."""
-
-
 @dataclass
-class Entry:
-    """What is known of one piece.
+class TaskState:
+    """What is known of one task.
 
     Attributes:
-        rows, steps: reported by the process that works on it now; of steps their kinds.
-        recorded, counted: how many of them have been passed on.
-        begun: by how many workers of a cluster.
+        rows, steps: reported by the current worker; of steps their kinds.
+        recorded, counted: how many of them were passed on.
+        starts: on workers of a cluster.
     """
 
     rows: list[Row] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     recorded: int = 0
     counted: int = 0
-    begun: int = 0
-    deaths: int = 0
+    starts: int = 0
+    lost_workers: int = 0
     finished: bool = False
     outcome: Any = None
 
 
 class TaskTracker(Generic[Key]):
-    """Keeps the books of all pieces: what they report is passed on, what they find is put aside.
+    """Passes on what tasks report, and saves their outcomes.
 
-    Steps are shown as they happen. The history keeps to the order of the pieces: the rows of the first one that is not
-    finished are recorded as they come, those of the later ones when it is their turn.
+    Steps are shown as they happen. History is in the order of the tasks: rows of the first unfinished task are
+    recorded as they come, those of later tasks when the ones before have finished.
     """
 
-    def __init__(self, keys: list[Key], checkpoints: Checkpoints, progress: Progress, given: str):
-        self.checkpoints, self.progress, self.given = checkpoints, progress, given
-        self.entries = {key: self.opened(key) for key in keys}
-        self.record()
+    def __init__(self, keys: list[Key], folder: Path, progress: Progress, fingerprint: str):
+        self.folder, self.progress, self.fingerprint = folder, progress, fingerprint
+        self.states = {key: self.load_outcome(key) for key in keys}
+        self.record_rows()
 
-    def opened(self, key: Key) -> Entry:
-        """A new entry, or the finished one that was put aside."""
-        found = self.checkpoints.read(f"{task_name(key)}.done", self.given, self.progress.warn)
-        if found is None:
-            return Entry()
-        for kind in found["steps"]:
+    def checkpoint(self, key: Key, suffix: str = "part") -> Checkpoint:
+        return Checkpoint(self.folder / f"{task_name(key)}.{suffix}", self.fingerprint)
+
+    def load_outcome(self, key: Key) -> TaskState:
+        saved = self.checkpoint(key, "done").load(self.progress.warn)
+        if saved is None:
+            return TaskState()
+        for kind in saved["steps"]:
             self.progress.step(f"{task_name(key)}, from before the interruption", kind, 0.0)
-        return Entry(found["rows"], finished=True, outcome=found["outcome"])
+        return TaskState(saved["rows"], finished=True, outcome=saved["outcome"])
 
     @property
-    def open(self) -> list[Key]:
-        """The pieces that are not finished."""
-        return [key for key, entry in self.entries.items() if not entry.finished]
+    def unfinished(self) -> list[Key]:
+        return [key for key, state in self.states.items() if not state.finished]
 
     def outcomes(self) -> dict[Key, Any]:
-        """What all pieces have found."""
-        return {key: entry.outcome for key, entry in self.entries.items()}
+        return {key: state.outcome for key, state in self.states.items()}
 
-    def hears(self, key: Key) -> Hear:
-        """Where to report of one piece."""
-        return lambda kind, what: self.hear(key, kind, what)
+    def on_event(self, key: Key, kind: str, *values: Any) -> None:
+        """Pass on what a task reports, unless a worker that has died reported it before.
 
-    def hear(self, key: Key, kind: str, what: Any) -> None:
-        """Pass on what is reported of a piece, unless a process that has died reported it before."""
-        entry = self.entries[key]
-        if kind == "begin":
-            entry.begun += 1
-            if entry.begun > 1:
-                self.progress.warn(f"a worker died at {task_name(key)}; {what} begins it anew")
-        if kind in ("begin", "anew"):  # all will be reported again
-            entry.rows, entry.steps = [], []
+        Beside those of `Progress` there are two events: `start` on a worker of a cluster, and `replay` before all
+        events of a task are reported again.
+        """
+        state = self.states[key]
+        if kind == "start":
+            state.starts += 1
+            if state.starts > 1:
+                self.progress.warn(f"a worker died at {task_name(key)}; {values[0]} begins it anew")
+        if kind in ("start", "replay"):
+            state.rows, state.steps = [], []
         elif kind == "record":
-            entry.rows.append(what)
-            self.record()
-        elif kind != "step":
-            getattr(self.progress, kind)(what)
+            state.rows += values
+            self.record_rows()
+        elif kind == "step":
+            state.steps.append(values[1])
+            if len(state.steps) > state.counted:
+                state.counted += 1
+                self.progress.step(*values)
         else:
-            doing, kind, seconds = what
-            entry.steps.append(kind)
-            if len(entry.steps) > entry.counted:
-                entry.counted += 1
-                self.progress.step(doing, kind, seconds)
+            forward(self.progress, kind, *values)
 
-    def record(self) -> None:
-        """Record all rows whose turn has come."""
-        for entry in self.entries.values():
-            for row in entry.rows[entry.recorded :]:
+    def record_rows(self) -> None:
+        for state in self.states.values():
+            for row in state.rows[state.recorded :]:
                 self.progress.record(row)
-                entry.recorded += 1
-            if not entry.finished:
+                state.recorded += 1
+            if not state.finished:
                 return
 
     def finish(self, key: Key, outcome: Any) -> None:
-        """Put aside what a piece has found."""
-        entry = self.entries[key]
-        entry.outcome, entry.finished = outcome, True
+        state = self.states[key]
+        state.outcome, state.finished = outcome, True
         if not isinstance(outcome, FailedTask):
-            kept = {"outcome": outcome, "rows": entry.rows, "steps": entry.steps}
-            self.checkpoints.write(f"{task_name(key)}.done", kept, self.given)
-        self.record()
+            saved = {"outcome": outcome, "rows": state.rows, "steps": state.steps}
+            self.checkpoint(key, "done").save(saved)
+        self.record_rows()
 
-    def on_worker_lost(self, key: Key, death: WorkerError) -> bool:
-        """Whether a piece whose worker has died is to be tried again."""
-        entry = self.entries[key]
-        entry.deaths += 1
-        entry.rows, entry.steps = [], []  # the next one will report them again
-        if entry.deaths < MAX_ATTEMPTS:
-            self.progress.warn(f"{death} at {task_name(key)}; it goes on when no other is under way")
+    def on_worker_lost(self, key: Key, lost: WorkerLost) -> bool:
+        """Record a lost worker; return whether to retry the task."""
+        state = self.states[key]
+        state.lost_workers += 1
+        state.rows, state.steps = [], []  # the next worker reports them again
+        if state.lost_workers < MAX_ATTEMPTS:
+            self.progress.warn(f"{lost.problem} at {task_name(key)}; it is run again when no other task runs")
             return True
-        died = f"{death}, {entry.deaths} times" if entry.deaths > 1 else str(death)
-        self.finish(key, FailedTask(f"{task_name(key)}: {died}; perhaps for want of memory, so {death.remedy}"))
+        died = f"{lost.problem}, {state.lost_workers} times"
+        self.finish(key, FailedTask(f"{task_name(key)}: {died}; perhaps for want of memory, so {lost.remedy}"))
         return False
 
 
 def task_name(key: Any) -> str:
-    """A piece's key as part of a file name; one that had to be changed for that is told apart by its checksum."""
+    """A key as part of a file name; one that has to be changed for that gets a checksum, so that it stays unique."""
     text = "-".join(map(str, key)) if isinstance(key, tuple) else str(key)
     plain = re.sub(r"[^\w.-]", "_", text)[:80]
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-class Messenger:
-    """Steps told as news."""
-
-    def __init__(self, hear: Hear):
-        self.hear, self.last = hear, time.monotonic()
-
-    def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
-        """One step is done, which is timed where it is done."""
-        now = time.monotonic()
-        self.hear("step", (doing, kind, now - self.last if seconds is None else seconds))
-        self.last = now
-
-    def status(self, doing: str) -> None:
-        """What a long step is at."""
-        self.hear("status", doing)
-
-    def record(self, row: Row) -> None:
-        """A row of history."""
-        self.hear("record", row)
-
-    def warn(self, sentence: str) -> None:
-        """What changes how the result is read."""
-        self.hear("warn", sentence)

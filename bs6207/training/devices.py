@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from bs6207.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
+
+# Of each process: two collapse twentyfold when another process takes a core, and one does not notice.
+THREADS = 1
 
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 
@@ -20,7 +23,7 @@ def require_device(name: str) -> None:
     import torch
 
     if not (torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()):
-        raise SettingsError(f"{name} is not available here; use --device auto")
+        raise SettingsError(f"{name} is not available here", "use --device auto")
 
 
 def choose_device(name: str) -> "torch.device":
@@ -56,14 +59,20 @@ def multiplies_in_bfloat16(device: "torch.device") -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def prepare(seed: int) -> None:
-    """Seed torch's random numbers on the CPU and use one thread; `preserve_torch_state` undoes both.
-
-    One thread, because two collapse twentyfold when another process takes a core, and one does not notice.
-    """
+def describe_device(name: str) -> dict[str, Any]:
+    """The device called `name`, and what else there determines results and time."""
     import torch
 
-    torch.set_num_threads(1)
+    device = choose_device(name)
+    native = {place: multiplies_in_bfloat16(torch.device(place)) for place in sorted({"cpu", device.type})}
+    return {"bfloat16": native, "device": str(device), "threads": THREADS}
+
+
+def prepare(seed: int) -> None:
+    """Seed torch's random numbers on the CPU and use `THREADS` threads; `preserve_torch_state` undoes both."""
+    import torch
+
+    torch.set_num_threads(THREADS)
     torch.default_generator.manual_seed(seed)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from bs6207.bump.diagram import draw_tile, joined
 from bs6207.bump.threshold import TIE
-from bs6207.runs.axes import read_axes
+from bs6207.runs.sweep import read_axes
 
 SIZE, STEPS, STRIDE, ROUNDS = 512, 1000, 32, 3
 BETA2 = 0.999

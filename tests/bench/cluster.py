@@ -29,9 +29,8 @@ from bs6207.latent.experiment import plan
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.study import study
 from bs6207.latent.tasks import Task
-from bs6207.runs.checkpoint import Checkpoints
-from bs6207.runs.dask import Cluster
-from bs6207.runs.progress import SerialProgress, TaskProgress
+from bs6207.runs.dask import DaskExecutor
+from bs6207.runs.progress import TaskProgress
 from bs6207.runs.tasks import map_tasks
 
 SETTINGS = LatentSettings(data="mnist-5k", dims=[8], epochs=4, seeds=8, skip_probes=True, batch_size=64)
@@ -45,7 +44,7 @@ class Silent:
 
     def step(self, doing: Any) -> None: ...
 
-    tell = record = note = expect = step
+    status = record = warn = expect = step
 
 
 def tasks() -> dict[Any, Task]:
@@ -93,7 +92,7 @@ def timed(workers: Any, work: Any, pieces: dict[Any, Any]) -> float:
     """Seconds until all pieces are done and put aside."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        map_tasks(workers, Checkpoints(Path(folder)), work, pieces, Silent())
+        map_tasks(workers, Path(folder), work, pieces, Silent())
         return time.perf_counter() - start
 
 
@@ -102,7 +101,7 @@ def speed_up(rounds: int) -> dict[str, Any]:
     import cluster as importable  # this file, under the name that workers know
 
     pieces = tasks()
-    outcome = study(next(iter(pieces.values())), SerialProgress(Silent()))  # now all is imported and read
+    outcome = study(next(iter(pieces.values())), TaskProgress(lambda *event: None))  # now all is imported and read
     size = len(pickle.dumps(outcome))
     seconds: dict[str, list[float]] = {"here": [], "1 worker": [], "2 workers": []}
     costs: list[float] = []
@@ -110,14 +109,14 @@ def speed_up(rounds: int) -> dict[str, Any]:
         seconds["here"].append(timed(None, study, pieces))
         for count in (1, 2):
             with site(count) as address:
-                engine = Cluster(address)
+                engine = DaskExecutor(address)
                 warm = {("warm", place): task for place, task in enumerate(list(pieces.values())[: 2 * count])}
                 timed(engine, study, warm)
                 seconds[f"{count} worker" + "s" * (count > 1)].append(timed(engine, study, pieces))
                 if count == 1:
                     nothing = dict.fromkeys(range(NOTHING), size)
                     costs.append(timed(engine, importable.hand_back, nothing) / NOTHING)
-                engine.end()
+                engine.close()
     found = {name: median(taken) / len(pieces) for name, taken in seconds.items()}
     for name, each in found.items():
         print(

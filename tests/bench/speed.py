@@ -46,9 +46,8 @@ from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import restore, train_restorer
 from bs6207.latent.autoencoder import DARK, RECIPES, Autoencoder, Recipe
 from bs6207.latent.training import reconstruct, train
-from bs6207.runs.executor import cores, workers
+from bs6207.runs.executor import cores, local_executor, map_in_processes
 from bs6207.runs.memory import keep_memory
-from bs6207.runs.tasks import each
 from bs6207.training.batches import to_device
 from bs6207.training.devices import choose_precision, flush_denormals, prepare
 
@@ -224,8 +223,8 @@ def ready(place: int) -> int:
 @contextmanager
 def ready_processes() -> Iterator[Any]:
     """One process per core, which have imported and read everything."""
-    with workers() as processes:
-        list(each(processes, ready, range(cores())))
+    with local_executor() as processes:
+        list(map_in_processes(processes, ready, range(cores())))
         yield processes
 
 
@@ -278,7 +277,7 @@ def autoencoders(rounds: int, parts: set[str]) -> list[dict[str, Any]]:
 
 def trained(processes: Any, recipe: str, seed: int) -> list[float]:
     """The test L1 of four autoencoders, trained for one epoch by all processes."""
-    return [*each(processes, partial(our_autoencoder, recipe, 1, None, seed), DIMS)]
+    return [*map_in_processes(processes, partial(our_autoencoder, recipe, 1, None, seed), DIMS)]
 
 
 def command(seed: int) -> list[float]:
@@ -347,11 +346,11 @@ def neighbour(rounds: int) -> float:
     work = partial(our_autoencoder, "full", 1, COUNTED, 0)
     with ready_processes() as processes:
         for _ in range(rounds):
-            quiet.append(timed(lambda: [*each(processes, work, DIMS)])[0])
+            quiet.append(timed(lambda: [*map_in_processes(processes, work, DIMS)])[0])
             other = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
             other.start()
             time.sleep(5)  # until it has started
-            beside.append(timed(lambda: [*each(processes, work, DIMS)])[0])
+            beside.append(timed(lambda: [*map_in_processes(processes, work, DIMS)])[0])
             other.kill()
             other.join()
     kept = median(map(float.__truediv__, quiet, beside))
@@ -379,8 +378,8 @@ def gpu(rounds: int) -> dict[str, Any]:
     loops = [(sum(seconds for seconds, _ in four), [l1 for _, l1 in four])] * rounds
     found = row(f"{GPU_EPOCHS} epochs of the full recipe on one {name}", loops, ours)
     cells = [(seed, dim) for seed in range(rounds) for dim in DIMS]
-    with workers() as processes:
-        there = [*each(processes, full_on_the_cpu, cells)]
+    with local_executor() as processes:
+        there = [*map_in_processes(processes, full_on_the_cpu, cells)]
     by_dim = {
         str(dim): {
             "gpu": [l1[place] for _, l1 in ours],
@@ -414,7 +413,7 @@ def main() -> None:
     found: dict[str, Any] = {"cores": cores(), "instructions": kind, "rounds": asked.rounds, "torch": torch.__version__}
     if "machine" in parts:
         with ready_processes() as processes:  # not here, where the plain loops run
-            (found["machine"],) = each(processes, machine, [8])
+            (found["machine"],) = map_in_processes(processes, machine, [8])
     found["rows"] = autoencoders(asked.rounds, parts) if parts & {*OURS} else []
     if "deblur" in parts:
         found["rows"] += restorers(asked.rounds)

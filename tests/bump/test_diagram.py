@@ -16,7 +16,7 @@ from bs6207.bump.landscape import Triangle
 from bs6207.bump.settings import SWEEPABLE, read_sweep
 from bs6207.bump.threshold import TIE
 from bs6207.figures import render
-from bs6207.runs.axes import read_axes
+from bs6207.runs.sweep import read_axes
 
 STEPS = 300
 BASE = {"distance": 1.0, "up_slope": 1.0, "lr": 0.3}

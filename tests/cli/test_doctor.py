@@ -22,6 +22,7 @@ from conftest import call
 from bs6207.cli import doctor
 from bs6207.cli.doctor import EXTRAS, Check, guarded
 from bs6207.data import sources
+from bs6207.errors import UserError
 from bs6207.runs.memory import in_words
 
 ROOT = Path(__file__).parents[2]
@@ -252,6 +253,16 @@ def test_a_flipped_bit_in_the_data_is_broken(mnist):
     row = rows(doctor.data)["data mnist"]
     assert (row.state, row.remedy) == ("broken", "replace it, or delete it and run again")
     assert row.found == f"{file} is not the published file (its SHA-256 differs)"
+
+
+@pytest.mark.parametrize("remedy", ["", "replace it; or delete it"])
+def test_a_failure_is_told_apart_from_its_remedy_whatever_signs_are_in_either(remedy):
+    def look():
+        raise UserError("the folder a; b is lost", remedy)
+        yield
+
+    (row,) = guarded("x", look)
+    assert (row.found, row.remedy) == ("the folder a; b is lost", remedy)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose /proc refuses root too")

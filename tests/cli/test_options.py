@@ -16,8 +16,8 @@ from bs6207.data.sources import settings_for
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.errors import DataError, SettingsError
 from bs6207.latent.settings import LatentSettings
-from bs6207.runs.axes import axes, points
 from bs6207.runs.settings import BaseSettings
+from bs6207.runs.sweep import expand, swept_values
 
 LISTS = {"--dims", "--set"}
 
@@ -111,7 +111,7 @@ def test_paths_in_a_file_are_taken_from_its_folder(tmp_path, monkeypatch):
     assert read("epochs = 3", data="pictures").data == str(tmp_path / "pictures")
     with pytest.raises(SettingsError, match=f"my.toml: data: there is no folder {tmp_path}/configs/nowhere"):
         read("data = 'nowhere'")
-    swept = axes(read("[latent.sweep]\ndata = ['pictures', 'mnist-5k']\nlr = [0.1, 0.2]"))
+    swept = swept_values(read("[latent.sweep]\ndata = ['pictures', 'mnist-5k']\nlr = [0.1, 0.2]"))
     assert swept["data"] == [str(tmp_path / "configs/pictures"), "mnist-5k"]
     restored = read("images = ['a.png', '/b.png']\nmodel = 'm'\nonnx = 'o'", RestoreSettings, "restore")
     assert restored.images == [str(tmp_path / "configs/a.png"), "/b.png"]
@@ -132,10 +132,10 @@ def test_a_preset_wishes_and_what_the_user_gives_is_meant(tmp_path):
     assert taken({"train_images": "100"}, "quick").train_images == 100
     (tmp_path / "my.toml").write_text("[deblur]\ntrain_images = 150")
     assert taken({}, str(tmp_path / "my.toml")).train_images == 150
-    swept = points(read_settings(DeblurSettings, "deblur", {"sweep": ["lr=0.1,0.2"]}, "quick"))
+    swept = expand(read_settings(DeblurSettings, "deblur", {"sweep": ["lr=0.1,0.2"]}, "quick"))
     assert [settings_for(data, one, notes.append).train_images for one in swept.values()] == [None, None]
     assert len(notes) == 3
-    swept = points(read_settings(DeblurSettings, "deblur", {"sweep": ["train_images=100,200"]}, "quick"))
+    swept = expand(read_settings(DeblurSettings, "deblur", {"sweep": ["train_images=100,200"]}, "quick"))
     assert [settings_for(data, one, pytest.fail).train_images for one in swept.values()] == [100, 200]
     with pytest.raises(DataError, match="mine has 20 training images, not 150; leave out --train-images to take all"):
         data.train_subset(150)

@@ -1,4 +1,4 @@
-"""What is put aside comes back as it was or not at all, and never does anything."""
+"""A checkpoint is loaded as it was saved or not at all, and executes nothing."""
 
 import hashlib
 import io
@@ -13,7 +13,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bs6207.runs.checkpoint import DIGEST, PATIENCE, CheckpointedProgress, Checkpoints
+from bs6207.runs.checkpoint import DIGEST, Checkpoint
+from bs6207.runs.progress import CHECKPOINT_INTERVAL, TaskProgress
 from bs6207.runs.result import Checkpointable, Weights
 
 
@@ -29,7 +30,7 @@ class Find(Checkpointable):
 
 @dataclass(frozen=True)
 class Stranger:
-    """A dataclass that was not meant to be put aside."""
+    """A dataclass that is not `Checkpointable`."""
 
     x: int = 0
 
@@ -43,22 +44,23 @@ FIND = Find(
 
 
 @pytest.fixture
-def kept(tmp_path):
-    """Two values put aside under one name, and the notes made in reading them."""
-    checkpoints, notes = Checkpoints(tmp_path), []
-    checkpoints.write("x.part", {"turn": 1}, "data")
-    checkpoints.write("x.part", {"turn": 2}, "data")
-    return checkpoints, tmp_path / "x.part", notes
+def saved(tmp_path):
+    """A checkpoint that was saved twice, its file, and the warnings on loading it."""
+    checkpoint = Checkpoint(tmp_path / "x.part", "data")
+    checkpoint.save({"turn": 1})
+    checkpoint.save({"turn": 2})
+    return checkpoint, checkpoint.file, []
 
 
-def read(kept, given="data"):
-    checkpoints, _, notes = kept
-    return checkpoints.read("x.part", given, notes.append)
+def load(saved):
+    checkpoint, _, warnings = saved
+    return checkpoint.load(warnings.append)
 
 
 def test_an_outcome_comes_back_as_it_was(tmp_path):
-    Checkpoints(tmp_path).write("find.done", FIND, "")
-    back = Checkpoints(tmp_path).read("find.done", "", pytest.fail)
+    checkpoint = Checkpoint(tmp_path / "find.done", "")
+    checkpoint.save(FIND)
+    back = checkpoint.load(pytest.fail)
     assert isinstance(back, Find)
     assert repr(back.scores) == repr(FIND.scores)
     assert back.image.dtype == np.uint8
@@ -68,48 +70,49 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
     assert [part.dtype for part in back.rest] == [part.dtype for part in FIND.rest]
 
 
-def test_the_last_is_used_and_nothing_is_noted(kept):
-    assert read(kept) == {"turn": 2}
-    assert kept[2] == []
+def test_the_last_is_used_without_a_warning(saved):
+    assert load(saved) == {"turn": 2}
+    assert saved[2] == []
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_one_flipped_bit_anywhere_is_found_and_the_one_before_is_used(kept, place, bit):
-    _, file, notes = kept
+def test_one_flipped_bit_anywhere_is_found_and_the_one_before_is_used(saved, place, bit):
+    _, file, warnings = saved
     whole = file.read_bytes()
     content = bytearray(whole)
     content[int(place * len(content))] ^= 1 << bit
     file.write_bytes(content)
-    assert read(kept) == {"turn": 1}
-    assert f"{file} is damaged" in notes[-1]
+    assert load(saved) == {"turn": 1}
+    assert f"{file} is damaged" in warnings[-1]
     file.write_bytes(whole)
 
 
 @pytest.mark.parametrize("length", [0, 1, DIGEST - 1, DIGEST, DIGEST + 1, -1])
-def test_a_truncated_file_is_found_and_the_one_before_is_used(kept, length):
-    _, file, notes = kept
+def test_a_truncated_file_is_found_and_the_one_before_is_used(saved, length):
+    _, file, warnings = saved
     file.write_bytes(file.read_bytes()[:length])
-    assert read(kept) == {"turn": 1}
-    assert "is damaged" in notes[0]
+    assert load(saved) == {"turn": 1}
+    assert "is damaged" in warnings[0]
 
 
-def test_where_both_are_damaged_there_is_nothing(kept):
-    _, file, notes = kept
+def test_where_both_are_damaged_there_is_nothing(saved):
+    _, file, warnings = saved
     for place in (file, file.with_name("x.part.previous")):
         place.write_bytes(b"rubbish")
-    assert read(kept) is None
-    assert len(notes) == 2
+    assert load(saved) is None
+    assert len(warnings) == 2
 
 
-def test_a_kill_between_two_renames_leaves_the_one_before(kept):
-    kept[1].unlink()
-    assert read(kept) == {"turn": 1}
+def test_a_kill_between_two_renames_leaves_the_one_before(saved):
+    saved[1].unlink()
+    assert load(saved) == {"turn": 1}
 
 
-def test_what_was_made_of_other_data_is_not_used(kept):
-    assert read(kept, given="other") is None
-    assert "other data" in kept[2][0]
+def test_a_checkpoint_of_other_data_is_not_used(saved):
+    warnings = []
+    assert Checkpoint(saved[1], "other").load(warnings.append) is None
+    assert "other data" in warnings[0]
 
 
 class Malicious:
@@ -123,39 +126,36 @@ class Malicious:
 
 
 @pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_a_pickle_that_does_something_does_nothing(kept, tmp_path, how):
+def test_a_pickle_that_does_something_does_nothing(saved, tmp_path, how):
     """Its checksum is right: it was written by somebody who knows how."""
-    _, file, notes = kept
-    trap = {"given": "data", "value": Malicious(tmp_path / "sprung")}
+    _, file, warnings = saved
+    trap = {"fingerprint": "data", "value": Malicious(tmp_path / "sprung")}
     if how == "torch":
         torch.save(trap, stream := io.BytesIO())
         content = stream.getvalue()
     else:
         content = pickle.dumps(trap)
     file.write_bytes(hashlib.sha256(content).hexdigest().encode() + content)
-    assert read(kept) == {"turn": 1}
-    assert "holds what is not data" in notes[0]
+    assert load(saved) == {"turn": 1}
+    assert "holds what is not data" in warnings[0]
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_class_that_was_not_meant_for_it_is_not_read(kept):
-    kept[0].write("x.part", Stranger(), "data")
-    assert read(kept) == {"turn": 2}
+def test_a_class_that_was_not_meant_for_it_is_not_load(saved):
+    saved[0].save(Stranger())
+    assert load(saved) == {"turn": 2}
 
 
-def test_putting_aside_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
-    class Slow(Checkpoints):
-        def write(self, name, value, given):
+def test_checkpoints_take_a_small_share_of_the_time(tmp_path):
+    class Slow(Checkpoint):
+        def save(self, value):
             time.sleep(0.01)
-            super().write(name, value, given)
-
-    class Silent:
-        step = tell = record = note = staticmethod(lambda *what: None)
+            super().save(value)
 
     asked = []
-    report = CheckpointedProgress(Silent(), Slow(tmp_path), "x", "")
+    report = TaskProgress(lambda *event: None, Slow(tmp_path / "x", ""))
     start = time.monotonic()
     while time.monotonic() < start + 0.3:
         report.save_checkpoint(lambda: asked.append(1) or {"turn": len(asked)})
-    assert 1 <= len(asked) <= 1 + 0.3 / (0.01 * PATIENCE)
+    assert 1 <= len(asked) <= 1 + 0.3 / (0.01 * CHECKPOINT_INTERVAL)
     assert report.load_checkpoint()["turn"] == len(asked)

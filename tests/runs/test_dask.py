@@ -20,7 +20,7 @@ from conftest import call
 
 from bs6207.errors import UserError
 from bs6207.runs import dask as cluster
-from bs6207.runs.executor import WorkerError
+from bs6207.runs.executor import WorkerLost
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -202,7 +202,7 @@ def test_a_scheduler_that_goes_away_is_told_and_what_is_done_is_kept(sites, alon
 def test_a_worker_with_other_code_is_refused_before_anything_is_written(sites, tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "other/bs6207", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "other/bs6207/errors.py").open("a") as file:
-        file.write("# changed\n")
+        file.write("CHANGED = True\n")
     site = sites(PYTHONPATH=str(tmp_path / "other"))
     site.worker()
     run = command(tmp_path, "bump", "--scheduler", site.address)
@@ -214,8 +214,8 @@ def test_a_worker_with_other_code_is_refused_before_anything_is_written(sites, t
 
 
 def test_a_worker_of_other_code_other_versions_or_without_the_package_is_refused_by_its_address():
-    here = cluster.MADE_BY
-    cluster.require_same(here, "tcp://x")
+    here = cluster.HERE
+    cluster.require_same_code(here, "tcp://x")
     for found, told in (
         ({**here, "code": "other"}, "has other code of bs6207"),
         ({**here, "python": "2.7"}, "has python 2.7 instead of "),
@@ -223,18 +223,18 @@ def test_a_worker_of_other_code_other_versions_or_without_the_package_is_refused
         (ImportError("no bs6207"), "cannot import bs6207"),
     ):
         with pytest.raises(UserError, match=f"the worker tcp://x {told}.*; install the same version"):
-            cluster.require_same(found, "tcp://x")
+            cluster.require_same_code(found, "tcp://x")
 
 
-def talk(hear):
+def talk(on_event):
     """A job that tells all kinds of news."""
-    hear("step", "one")
-    hear("status", "half-way")
-    hear("record", {"epoch": 1})
+    on_event("step", "one")
+    on_event("status", "half-way")
+    on_event("record", {"epoch": 1})
     return 7
 
 
-def fail(hear):
+def fail(on_event):
     raise ValueError("no")
 
 
@@ -242,11 +242,11 @@ def test_a_worker_tells_at_once_what_is_live_and_with_the_outcome_what_is_kept(m
     told = []
     worker = SimpleNamespace(address="tcp://x", log_event=lambda topic, news: told.append(news))
     monkeypatch.setattr(distributed, "get_worker", lambda: worker)
-    outcome, news = pickle.loads(cluster.do(pickle.dumps(talk), cluster.MADE_BY, "topic", 3))
+    outcome, news = pickle.loads(cluster.run(pickle.dumps(talk), cluster.HERE, "topic", 3))
     assert (outcome, news) == (7, [("step", "one"), ("record", {"epoch": 1})])
-    assert told == [(3, "begin", "tcp://x"), (3, "step", "one"), (3, "status", "half-way")]
+    assert told == [(3, "start", "tcp://x"), (3, "step", "one"), (3, "status", "half-way")]
     with pytest.raises(ValueError, match="no"):
-        cluster.do(pickle.dumps(fail), cluster.MADE_BY, "topic", 4)
+        cluster.run(pickle.dumps(fail), cluster.HERE, "topic", 4)
 
 
 class Connection:
@@ -276,7 +276,7 @@ class Connection:
 
 ENDS = [  # what a job ends with, and what is made of it
     (CancelledError(), UserError, "the scheduler at tcp://x is gone; start it again and run the same command"),
-    (distributed.KilledWorker("job", None, 2), WorkerError, "3 workers died in turn"),
+    (distributed.KilledWorker("job", None, 2), WorkerLost, "3 workers died in turn"),
     (ModuleNotFoundError("No module named 'bs6207'"), UserError, "a worker cannot import bs6207"),
     (ValueError("anything else"), ValueError, "anything else"),
 ]
@@ -285,7 +285,7 @@ ENDS = [  # what a job ends with, and what is made of it
 @pytest.mark.parametrize(("ending", "kind", "told"), ENDS)
 def test_however_a_job_fails_it_is_told_in_a_sentence(monkeypatch, ending, kind, told):
     monkeypatch.setattr(distributed, "Client", Connection)
-    ended = cluster.Cluster("tcp://x").submit(talk, lambda kind, what: None)
+    ended = cluster.DaskExecutor("tcp://x").submit(talk, lambda *event: None)
     Connection.last.future.set_exception(ending)
     with pytest.raises(kind, match=told):
         ended.result()
@@ -293,31 +293,31 @@ def test_however_a_job_fails_it_is_told_in_a_sentence(monkeypatch, ending, kind,
 
 def test_news_of_a_job_are_passed_on_while_it_lasts_and_all_that_is_kept_with_its_outcome(monkeypatch):
     monkeypatch.setattr(distributed, "Client", Connection)
-    site, heard = cluster.Cluster("tcp://x"), []
+    site, heard = cluster.DaskExecutor("tcp://x"), []
     assert site.remark.startswith("waits for workers; start some with: dask worker tcp://x")
-    ended = site.submit(talk, lambda kind, what: heard.append((kind, what)))
+    ended = site.submit(talk, lambda *event: heard.append(event))
     Connection.last.status((0.0, (0, "step", "one")))
     Connection.last.future.set_result(pickle.dumps((7, [("step", "one"), ("record", {"epoch": 1})])))
     Connection.last.status((0.0, (0, "step", "too late")))
     assert ended.result() == 7
-    assert heard == [("step", "one"), ("anew", None), ("step", "one"), ("record", {"epoch": 1})]
+    assert heard == [("step", "one"), ("replay",), ("step", "one"), ("record", {"epoch": 1})]
 
 
 def test_a_cluster_of_other_code_is_left_at_once(monkeypatch):
     monkeypatch.setattr(distributed, "Client", Connection)
     monkeypatch.setattr(Connection, "there", {"tcp://w": ImportError("no bs6207")})
     with pytest.raises(UserError, match="the worker tcp://w cannot import bs6207"):
-        cluster.Cluster("tcp://x")
+        cluster.DaskExecutor("tcp://x")
     assert not Connection.last.is_open
 
 
 def test_a_scheduler_that_wants_certificates_is_told_where_they_are_named():
     with pytest.raises(UserError, match="tls://x wants certificates; name them in Dask's configuration"):
-        cluster.Cluster("tls://x")
+        cluster.DaskExecutor("tls://x")
 
 
 def test_no_scheduler_is_told_in_one_sentence_before_anything_is_written(main, monkeypatch, tmp_path):
-    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    monkeypatch.setattr(cluster, "TIMEOUT", 1)
     done = main("bump", "--scheduler", "tcp://127.0.0.1:9")
     assert done.returncode == 1
     assert done.stderr.startswith("bs6207: no scheduler answers at tcp://127.0.0.1:9 (")
@@ -330,8 +330,7 @@ DEADLY = """
 import os, sys, time
 from pathlib import Path
 from bs6207.runs.tasks import map_tasks
-from bs6207.runs.checkpoint import Checkpoints
-from bs6207.runs.dask import Cluster
+from bs6207.runs.dask import DaskExecutor
 
 class Seen:
     def __init__(self): self.rows, self.steps = [], []
@@ -350,13 +349,13 @@ def work(piece, progress):
 
 if __name__ == "__main__":
     Path("cells").mkdir()
-    cluster, seen = Cluster(sys.argv[1]), Seen()
+    cluster, seen = DaskExecutor(sys.argv[1]), Seen()
     import deadly
     pieces = dict.fromkeys(["one", "deadly", "two"])
     tasks = {name: name for name in pieces}
-    print([*map_tasks(cluster, Checkpoints(Path("cells")), deadly.work, tasks, seen).values()])
+    print([*map_tasks(cluster, Path("cells"), deadly.work, tasks, seen).values()])
     print([row["piece"] for row in seen.rows], len(seen.steps))
-    cluster.end()
+    cluster.close()
 """
 
 

@@ -78,9 +78,9 @@ def test_an_interrupted_run_goes_on_with_the_same_settings_and_moves_to_the_hist
         monkeypatch.setattr("platform.machine", lambda: "another")
     with open_run("bump", tmp_path / "bump", SETTINGS.model_copy(update=changes or {})) as run:
         assert (run.cells / "x.done").exists() == goes_on
-        assert ("begins anew" in run.interrupted) == (not goes_on)
-        assert run.use("") == "goes on where it was interrupted" * goes_on
-        assert run.use("") == ""
+        assert ("begins anew" in run.archived) == (not goes_on)
+        assert run.resume("") == "goes on where it was interrupted" * goes_on
+        assert run.resume("") == ""
     kept = [run.name for run in (tmp_path / "history").iterdir()] if (tmp_path / "history").exists() else []
     assert len(kept) == (not goes_on)
     assert all(name.startswith("bump.partial-") for name in kept)
@@ -90,19 +90,19 @@ def test_an_interrupted_run_goes_on_with_the_same_settings_and_moves_to_the_hist
 @pytest.mark.parametrize("changed", [False, True])
 def test_an_interrupted_run_whose_data_have_changed_moves_to_the_history_as_it_was(tmp_path, changed):
     with pytest.raises(ZeroDivisionError), open_run("bump", tmp_path / "bump", SETTINGS) as run:
-        assert run.use("sha256") == ""
+        assert run.resume("sha256") == ""
         (run.cells / "x.done").write_bytes(b"found")
         run.record({"epoch": 1})
         raise ZeroDivisionError
     with open_run("bump", tmp_path / "bump", SETTINGS) as run:
-        assert run.interrupted == ""
-        told = run.use("another" if changed else "sha256")
+        assert run.archived == ""
+        told = run.resume("another" if changed else "sha256")
         assert (run.cells / "x.done").exists() == (not changed)
         assert (run.partial / "history.jsonl").read_bytes() == b""
         assert (run.partial / "env.json").is_file()
     if changed:
         (place,) = (tmp_path / "history").iterdir()
-        assert told == f"begins anew, as what it reads has changed; the interrupted run is in {place}"
+        assert told == f"begins anew, as its data or the device have changed; the interrupted run is in {place}"
         assert (place / "cells/x.done").read_bytes() == b"found"
         assert (place / "history.jsonl").read_text() == '{"epoch": 1}\n'
     else:
@@ -111,7 +111,7 @@ def test_an_interrupted_run_whose_data_have_changed_moves_to_the_history_as_it_w
 
 
 def test_a_run_that_was_killed_while_it_was_published_is_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("bs6207.runs.folder.Run.clear", lambda run: None)
+    monkeypatch.setattr("bs6207.runs.folder.Run.remove_checkpoints", lambda run: None)
     finish(tmp_path / "bump", {"turn": 0})
     assert (tmp_path / "bump/cells").exists()
     monkeypatch.undo()
@@ -298,7 +298,7 @@ def test_without_git_the_record_names_no_commit(tmp_path, monkeypatch):
 
 def test_what_an_interrupted_run_was_made_for_must_be_readable_to_go_on(tmp_path):
     with pytest.raises(ZeroDivisionError), open_run("bump", tmp_path / "bump", SETTINGS) as run:
-        (run.cells / "made_for.json").write_bytes(b"\xff")
+        (run.cells / "manifest.json").write_bytes(b"\xff")
         raise ZeroDivisionError
     finish(tmp_path / "bump", {})
     assert len(list((tmp_path / "history").iterdir())) == 1

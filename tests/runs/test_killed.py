@@ -115,7 +115,7 @@ def test_what_becomes_of_an_interrupted_run_is_one_sentence_that_is_so(main, mon
     assert done.returncode == 0
     (told,) = done.stderr.splitlines()
     if changed:
-        assert told.startswith("bump: begins anew, as what it reads has changed; the interrupted run is in ")
+        assert told.startswith("bump: begins anew, as its data or the device have changed; the interrupted run is in ")
         assert (Path(told.split(" is in ")[1]) / "cells/one.done").is_file()
     else:
         assert told == "bump: goes on where it was interrupted"
@@ -165,5 +165,5 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(whole, 
     os.kill(int(children(server)[0]), signal.SIGKILL)
     _, told = process.communicate()
     assert process.returncode == 0, told
-    assert "it goes on when no other is under way" in told
+    assert "it is run again when no other task runs" in told
     assert left_alone.contents(tmp_path) == left_alone.contents(left_alone.outputs)

@@ -6,17 +6,17 @@ import pytest
 from conftest import Watched
 from pydantic import ValidationError
 
+from bs6207.data.sources import load, require_data
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError, DivergenceError
 from bs6207.figures import render
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs import memory
-from bs6207.runs.axes import MOST_POINTS, axes, points
 from bs6207.runs.files import to_csv
 from bs6207.runs.memory import Need
 from bs6207.runs.progress import map_serially
 from bs6207.runs.result import Result, Table
-from bs6207.runs.sweep import Measure, run
+from bs6207.runs.sweep import MAX_RUNS, Measure, expand, run, swept_values
 
 MEASURE = Measure("score", "test score", "size", ("kind", "ours"), "theirs", "rival", "max")
 
@@ -45,7 +45,7 @@ def little(data, settings):
 def swept(*texts, **changes):
     """What the experiment above finds over a sweep, and what it reported."""
     seen, settings = Watched(), LatentSettings(data="mnist-5k", sweep=list(texts), **changes)
-    return run(experiment, settings, MEASURE, seen, map_serially, little), seen
+    return run(experiment, settings, MEASURE, seen, map_serially, little, load, require_data), seen
 
 
 def test_a_sweep_whose_runs_do_not_fit_into_memory_together_is_refused_before_any(monkeypatch):
@@ -98,7 +98,16 @@ def test_columns_are_those_of_all_runs_and_a_name_that_is_taken_gets_another():
         row = {"kind": "ours", "size": 8, "score": 1.0, "seed": settings.seed} | ({"knn": 0.5} if settings.seed else {})
         return Result(settings, {}, Table((), ()), tables={"scores": Table(tuple(row), [row])})
 
-    result = run(odd, LatentSettings(data="mnist-5k", sweep=["seed=0,3"]), MEASURE, Watched(), map_serially, little)
+    result = run(
+        odd,
+        LatentSettings(data="mnist-5k", sweep=["seed=0,3"]),
+        MEASURE,
+        Watched(),
+        map_serially,
+        little,
+        load,
+        require_data,
+    )
     assert result.tables["scores"].columns == ("swept_seed", "kind", "size", "score", "seed", "knn")
     assert to_csv(result.tables["scores"]).splitlines()[1:] == ["0,ours,8,1.0,0,", "3,ours,8,1.0,3,0.5"]
     assert render(result.figures["sweep"](), "png")
@@ -137,7 +146,7 @@ def test_a_table_in_a_file_is_the_line_of_a_command():
     settings = LatentSettings(sweep=table)
     assert settings.sweep == written
     assert settings == LatentSettings(sweep=written)
-    found = points(settings)
+    found = expand(settings)
     assert len(found) == 8
     one = found[0.02, "mlp", False, 7]
     assert (one.lr, one.arch, one.skip_probes, one.clusters, one.sweep) == (0.02, "mlp", False, 7, [])
@@ -145,23 +154,23 @@ def test_a_table_in_a_file_is_the_line_of_a_command():
 
 def test_ranges_are_even_in_difference_or_ratio_and_whole_where_settings_are():
     settings = LatentSettings(sweep=["lr=1e-4:1e-2:3:log", "dims=2:16:4:log", "seed=0:4:3", "clusterer=kmeans,gmm"])
-    assert axes(settings) == {
+    assert swept_values(settings) == {
         "lr": [1e-4, 1e-3, 1e-2],
         "dims": [2, 4, 8, 16],
         "seed": [0, 2, 4],
         "clusterer": ["kmeans", "gmm"],
     }
-    one = points(settings)[1e-3, 8, 4, "gmm"]
+    one = expand(settings)[1e-3, 8, 4, "gmm"]
     assert (one.lr, one.dims, one.seed, one.clusterer) == (1e-3, [8], 4, ["gmm"])
     assert LatentSettings(sweep={"lr": "1e-4:1e-2:3:log"}).sweep == ["lr=1e-4:1e-2:3:log"]
-    assert axes(DeblurSettings(sweep=["sigma=0.5:3,1.5", "noise=0:0.02:3"])) == {
+    assert swept_values(DeblurSettings(sweep=["sigma=0.5:3,1.5", "noise=0:0.02:3"])) == {
         "sigma": ["0.5:3", "1.5"],
         "noise": [0.0, 0.01, 0.02],
     }
 
 
-def test_without_a_sweep_there_are_no_points():
-    assert points(LatentSettings()) == axes(DeblurSettings()) == {}
+def test_without_a_sweep_there_are_no_runs():
+    assert expand(LatentSettings()) == swept_values(DeblurSettings()) == {}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +210,7 @@ def test_a_sweep_that_leads_nowhere_is_refused_in_one_sentence(bs6207, tmp_path,
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "outputs").exists()
-    assert MOST_POINTS < 101 * 100
+    assert MAX_RUNS < 101 * 100
 
 
 def test_the_command_sweeps_over_what_a_file_lists_and_its_record_runs_it_again(bs6207, tmp_path):

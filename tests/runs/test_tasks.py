@@ -1,4 +1,4 @@
-"""Pieces dealt to processes: the same outcomes, nobody left behind, and a death that costs little and is told."""
+"""Tasks on processes: the same outcomes, no process left behind, and lost workers that cost little."""
 
 import errno
 import gc
@@ -17,10 +17,9 @@ import torch
 
 from bs6207.errors import LESS, MemoryShortage, UserError
 from bs6207.runs import executor as processes
-from bs6207.runs.checkpoint import Checkpoints
-from bs6207.runs.executor import require_place_for_sockets, workers
+from bs6207.runs.executor import local_executor, map_in_processes, require_socket_folder
 from bs6207.runs.progress import FailedTask
-from bs6207.runs.tasks import TaskTracker, each, map_tasks, task_name
+from bs6207.runs.tasks import TaskTracker, map_tasks, task_name
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -31,8 +30,8 @@ class Seen:
     """What was reported."""
 
     def __init__(self):
-        self.rows, self.steps, self.told, self.notes, self.timed = [], [], [], [], []
-        self.record, self.status, self.warn = (one.append for one in (self.rows, self.told, self.notes))
+        self.rows, self.steps, self.statuses, self.warnings, self.timed = [], [], [], [], []
+        self.record, self.status, self.warn = (seen.append for seen in (self.rows, self.statuses, self.warnings))
 
     def step(self, doing, kind, seconds):
         self.steps.append(doing)
@@ -55,9 +54,9 @@ def process_id(number, progress):
     return os.getpid()
 
 
-def count_to_four(piece, progress):
-    """Work that goes on where it was, and whose process dies at a number as often as its piece says."""
-    folder, number, deaths = piece
+def count_to_four(task, progress):
+    """Work that goes on where it was, and whose process dies at a number as often as its task says."""
+    folder, number, deaths = task
     reached = progress.load_checkpoint() or {"rows": []}
     for row in reached["rows"]:
         progress.record(row)
@@ -74,11 +73,6 @@ def count_to_four(piece, progress):
     return number
 
 
-def begin(piece, progress):
-    folder, name = piece
-    (folder / str(name)).touch()
-
-
 def sleep(folder, progress):
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(600)
@@ -87,8 +81,8 @@ def sleep(folder, progress):
 @pytest.fixture(scope="module", autouse=True)
 def _prepared():
     """Processes are forked from one that has imported this file and what it needs."""
-    with workers(2, ["torch", __name__]) as prepared:
-        list(each(prepared, abs, [1]))
+    with local_executor(2, ["torch", __name__]) as executor:
+        list(map_in_processes(executor, abs, [1]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where processes are forked from a server")
@@ -98,7 +92,7 @@ def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_not_used_for_
     made = []
     monkeypatch.setattr(processes, "get_temp_dir", lambda: made.append(tempfile.tempdir))
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    require_place_for_sockets()
+    require_socket_folder()
     assert made[0] != str(long)
     assert len(made[0] + processes.SOCKET) <= processes.LONGEST_SOCKET
     assert tempfile.tempdir == str(long)  # for all else
@@ -110,71 +104,56 @@ def test_without_any_place_for_sockets_the_way_out_is_named(monkeypatch):
 
     monkeypatch.setattr(processes, "get_temp_dir", refuse)
     with pytest.raises(UserError, match="no folder for temporary files can be written; set TMPDIR to a folder"):
-        require_place_for_sockets()
+        require_socket_folder()
 
 
 @pytest.fixture
-def dealt(tmp_path):
-    """`dealt(jobs, work, pieces)`: outcomes and what was seen; what is put aside stays for the next call."""
+def mapped(tmp_path):
+    """`mapped(jobs, function, tasks)`: outcomes and what was seen; checkpoints stay for the next call."""
     (tmp_path / "cells").mkdir()
 
-    def do(jobs, work, pieces, given=""):
+    def call(jobs, function, tasks, fingerprint=""):
         seen = Seen()
-        with workers(jobs) as processes:
-            pieces = pieces if isinstance(pieces, dict) else {("piece", piece): piece for piece in pieces}
-            return list(map_tasks(processes, Checkpoints(tmp_path / "cells"), work, pieces, seen, given).values()), seen
+        with local_executor(jobs) as executor:
+            tasks = tasks if isinstance(tasks, dict) else {("task", task): task for task in tasks}
+            outcomes = map_tasks(executor, tmp_path / "cells", function, tasks, seen, fingerprint)
+            return list(outcomes.values()), seen
 
-    return do
+    return call
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3, None])
-def test_outcomes_and_history_are_the_same_for_any_number_of_processes(dealt, jobs):
-    outcomes, seen = dealt(jobs, cube, [0, 3, 1, 2])
+def test_outcomes_and_history_are_the_same_for_any_number_of_processes(mapped, jobs):
+    outcomes, seen = mapped(jobs, cube, [0, 3, 1, 2])
     assert outcomes == [0, 27, 1, 8]
     assert [(row["number"], row["part"]) for row in seen.rows] == [
         (number, part) for number in (0, 3, 1, 2) for part in ("first", "last")
     ]
     assert sorted(seen.steps) == [f"cubing {number}" for number in range(4)]
-    assert sorted(seen.told) == [f"at {number}" for number in range(4)]
+    assert sorted(seen.statuses) == [f"at {number}" for number in range(4)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_finished_piece_is_not_done_again_and_its_rows_stay_in_their_place(dealt, jobs):
-    dealt(1, cube, [3, 2])
-    outcomes, seen = dealt(jobs, cube, [0, 3, 1, 2])
+def test_a_finished_task_is_not_run_again_and_its_rows_stay_in_their_place(mapped, jobs):
+    mapped(1, cube, [3, 2])
+    outcomes, seen = mapped(jobs, cube, [0, 3, 1, 2])
     assert outcomes == [0, 27, 1, 8]
     assert [row["number"] for row in seen.rows] == [0, 0, 3, 3, 1, 1, 2, 2]
     assert sum("cubing" in doing for doing in seen.steps) == 2
     assert len(seen.steps) == 4
-    _, seen = dealt(jobs, cube, [0, 3, 1, 2], given="other data")
+    _, seen = mapped(jobs, cube, [0, 3, 1, 2], fingerprint="other data")
     assert sum("cubing" in doing for doing in seen.steps) == 4
 
 
-def test_whoever_deals_gets_ready_for_later_once_others_have_begun(tmp_path):
-    (begun := tmp_path / "begun").mkdir()
-    ready = []
-
-    def get_ready():
-        deadline = time.monotonic() + SECONDS
-        while not any(begun.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        ready.append(any(begun.iterdir()))
-
-    pieces = {name: (begun, name) for name in range(3)}
-    with workers(2) as processes:
-        map_tasks(processes, Checkpoints(tmp_path), begin, pieces, Seen(), meanwhile=get_ready)
-    assert ready == [True]
+def test_no_tasks_are_no_work(mapped):
+    assert mapped(2, cube, [])[0] == []
 
 
-def test_no_pieces_are_no_work(dealt):
-    assert dealt(2, cube, [])[0] == []
-
-
-def test_the_same_processes_do_what_is_dealt_later(tmp_path):
+def test_the_same_processes_run_later_tasks(tmp_path):
     seen = Seen()
-    with workers(2) as processes:
+    with local_executor(2) as executor:
         first, then = (
-            set(map_tasks(processes, Checkpoints(tmp_path), process_id, {wave: wave for wave in waves}, seen).values())
+            set(map_tasks(executor, tmp_path, process_id, {wave: wave for wave in waves}, seen).values())
             for waves in (range(4), range(4, 8))
         )
     assert os.getpid() not in first | then
@@ -182,36 +161,36 @@ def test_the_same_processes_do_what_is_dealt_later(tmp_path):
     assert len(seen.steps) == 8
 
 
-def test_a_killed_process_costs_what_it_did_since_it_put_something_aside(dealt, tmp_path):
-    outcomes, seen = dealt(2, count_to_four, {name: (tmp_path, name, int(name == 1)) for name in range(4)})
+def test_a_killed_process_costs_what_it_did_since_its_checkpoint(mapped, tmp_path):
+    outcomes, seen = mapped(2, count_to_four, {name: (tmp_path, name, int(name == 1)) for name in range(4)})
     assert outcomes == [0, 1, 2, 3]
     assert seen.rows == [{"number": number, "count": count} for number in range(4) for count in range(4)]
     assert len(seen.steps) == 16
-    assert len(seen.notes) == 1
-    assert "was killed at 1; it goes on when no other is under way" in seen.notes[0]
+    assert len(seen.warnings) == 1
+    assert "was killed at 1; it is run again when no other task runs" in seen.warnings[0]
 
 
-def test_a_piece_that_kills_every_process_is_given_up_and_the_others_are_not(dealt, tmp_path):
-    outcomes, _ = dealt(2, count_to_four, {name: (tmp_path, name, 9 * (name == 1)) for name in range(4)})
+def test_a_task_that_kills_every_process_is_given_up_and_the_others_are_not(mapped, tmp_path):
+    outcomes, _ = mapped(2, count_to_four, {name: (tmp_path, name, 9 * (name == 1)) for name in range(4)})
     assert [outcomes[place] for place in (0, 2, 3)] == [0, 2, 3]
     assert isinstance(outcomes[1], FailedTask)
     assert outcomes[1].reason.endswith(f"was killed, 2 times; perhaps for want of memory, so {LESS}")
 
 
-def test_a_piece_that_another_worker_of_a_cluster_begins_anew_is_told_and_counted_once(tmp_path):
+def test_a_task_that_another_worker_of_a_cluster_begins_anew_is_told_and_counted_once(tmp_path):
     seen = Seen()
-    ledger = TaskTracker(["one"], Checkpoints(tmp_path), seen, "")
+    tracker = TaskTracker(["one"], tmp_path, seen, "")
     for address in ("tcp://a", "tcp://b"):
-        ledger.hear("one", "begin", address)
-        ledger.hear("one", "record", {"epoch": 1})
-        ledger.hear("one", "step", ("epoch 1", "", 0.1))
-    assert seen.notes == ["a worker died at one; tcp://b begins it anew"]
+        tracker.on_event("one", "start", address)
+        tracker.on_event("one", "record", {"epoch": 1})
+        tracker.on_event("one", "step", "epoch 1", "", 0.1)
+    assert seen.warnings == ["a worker died at one; tcp://b begins it anew"]
     assert (seen.rows, seen.steps) == ([{"epoch": 1}], ["epoch 1"])
 
 
-def test_an_error_in_a_worker_reaches_the_parent_with_its_place(dealt):
+def test_an_error_in_a_worker_reaches_the_parent_with_its_place(mapped):
     with pytest.raises(TypeError) as caught:
-        dealt(2, cube, [1, "two"])
+        mapped(2, cube, [1, "two"])
     assert "in cube" in "".join(caught.value.__notes__)
 
 
@@ -241,9 +220,9 @@ def outgrow_the_system(number, progress):
         (outgrow_the_system, r"the memory was full at \w+; close other programs"),
     ],
 )
-def test_an_allocation_that_is_refused_is_told_in_one_sentence(dealt, jobs, work, full):
+def test_an_allocation_that_is_refused_is_told_in_one_sentence(mapped, jobs, work, full):
     with pytest.raises(MemoryShortage, match=full):
-        dealt(jobs, work, {"one": 1, "two": 2})
+        mapped(jobs, work, {"one": 1, "two": 2})
 
 
 class Awkward(Exception):
@@ -264,9 +243,9 @@ def find_what_cannot_travel(number, progress):
 @pytest.mark.parametrize(
     ("work", "told"), [(fail_awkwardly, "Awkward: this and that"), (find_what_cannot_travel, "pickle")]
 )
-def test_what_cannot_travel_is_told_and_not_taken_for_a_death(dealt, work, told):
+def test_what_cannot_travel_is_told_and_not_taken_for_a_death(mapped, work, told):
     with pytest.raises(Exception, match=told):
-        dealt(2, work, [1, 2])
+        mapped(2, work, [1, 2])
 
 
 @pytest.mark.parametrize("key", [("l1", 0), "../../x", ("package.module:Class", 1), "a" * 300, "é", ("tv", 1.5)])
@@ -287,13 +266,12 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_tasks import Seen, sleep
 from bs6207.runs.tasks import map_tasks
-from bs6207.runs.executor import workers
-from bs6207.runs.checkpoint import Checkpoints
+from bs6207.runs.executor import local_executor
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind & deaf to it
-    with workers(2) as processes:
+    with local_executor(2) as executor:
         folder = {str(tmp_path)!r}
-        map_tasks(processes, Checkpoints(Path(folder)), sleep, dict.fromkeys("ab", folder), Seen())
+        map_tasks(executor, Path(folder), sleep, dict.fromkeys("ab", folder), Seen())
 """
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -338,14 +316,14 @@ def square_or_die(number):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_each_is_map_even_where_a_process_dies(jobs):
-    with workers(jobs) as processes:
-        assert [*each(processes, square_or_die, range(6))] == [0, 1, 4, 9, 16, 25]
+def test_map_in_processes_is_map_even_where_a_process_dies(jobs):
+    with local_executor(jobs) as executor:
+        assert [*map_in_processes(executor, square_or_die, range(6))] == [0, 1, 4, 9, 16, 25]
 
 
-def test_an_error_in_one_of_each_is_raised():
-    with workers(2) as processes, pytest.raises(TypeError):
-        list(each(processes, abs, [1, "two"]))
+def test_an_error_in_one_of_map_in_processes_is_raised():
+    with local_executor(2) as executor, pytest.raises(TypeError):
+        list(map_in_processes(executor, abs, [1, "two"]))
 
 
 def inherited(value):
@@ -355,6 +333,6 @@ def inherited(value):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: elsewhere every process imports for itself")
 def test_processes_do_not_search_what_they_inherited_for_garbage():
-    with workers(2) as processes:
-        (objects,) = each(processes, inherited, [0])
+    with local_executor(2) as executor:
+        (objects,) = map_in_processes(executor, inherited, [0])
     assert objects > 1000
