@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from bs6207.errors import LESS, SET_TMPDIR, UserError
-from bs6207.runs.progress import OnEvent
 from bs6207.runs.memory import keep_memory
+from bs6207.runs.progress import OnEvent
 
 # A fork of this process would copy the state of torch's threads half-way. One of a server that has only imported is
 # safe, and need not import again; macOS libraries do not bear a fork and Windows has none, so there each one imports.
