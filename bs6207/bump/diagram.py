@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bs6207.bump.envelope import Summits, find_summits
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Array, Kernel
-from bs6207.bump.threshold import TIE
+from bs6207.bump.search import TIE
 from bs6207.runs.axes import Axis
 from bs6207.runs.result import Table
 
@@ -24,7 +24,7 @@ class PhaseDiagram:
 
     Attributes:
         axes: rows and columns, or the only axis; arrays are [rows, columns], or [values].
-        h_max: units of x; NaN where no bump is reached.
+        h_max: units of x; NaN where no bump is reached, 0 where x comes to its foot and no farther.
         step: the step at which x is largest; 0 where h_max is NaN.
         margin: least |x - distance| up to that step; under `TIE`, rounding decides the cell.
         holds_for_ever: whether more steps are known to change nothing (see envelope.py).

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bs6207.bump.kernels import Array, Kernel, Numbers
 from bs6207.bump.landscape import START, UP_SLOPE
-from bs6207.bump.threshold import TIE, lifted
+from bs6207.bump.search import TIE, lifted
 from bs6207.runs.result import Checkpointable
 
 CHUNK = 16_384  # cells stepped together: a dozen arrays of them fit a core's cache
@@ -35,7 +35,8 @@ class Summits(Checkpointable):
     """Where each walk stands highest, all [cells].
 
     Attributes:
-        h_max: the tallest bump escaped, units of x; NaN where none is reached or x does not stay finite.
+        h_max: the tallest bump escaped, units of x; 0 where x comes to the foot and no farther, which is a tie that
+            rounding decides; NaN where none is reached or x does not stay finite.
         step: the step at which x is largest; 0 where h_max is NaN. Peaks that rounding alone tells apart count
             as one, and any of them may be named.
         margin: least |x - distance| up to that step; NaN where h_max is.
@@ -74,7 +75,8 @@ def find_summits(
             found.holds_for_ever[walks["cell"][known]] = True
             over = select(walks, known | (until == steps))
             by_rounding = lifted(over["step"], over.get("distance", settings["distance"]))
-            over = select(over, (over["best"] > by_rounding) & np.isfinite(over["x"]))
+            over["best"][over["best"] <= by_rounding] = 0.0
+            over = select(over, ((over["best"] > 0) | (over["margin"] < TIE)) & np.isfinite(over["x"]))
             at = over["cell"]
             found.h_max[at], found.step[at], found.margin[at] = over["best"], over["step"], over["margin"]
             walks = select(walks, ~known)
@@ -94,16 +96,16 @@ def windows(steps: int) -> Iterator[int]:
 
 def begin(kernel: Kernel, cell: NDArray[np.int64], own: Mapping[str, Array], distance: Numbers) -> Cells:
     """All there is to know about walks at step 0; `own` are the settings in which they differ."""
-    size = cell.size
+    size, foot = cell.size, own.get("distance", distance)
     return {
         **own,
         "cell": cell,
         "x": np.full(size, START),
         "memory": np.zeros((kernel.memories, size)),
-        "best": np.zeros(size),  # the foot: a walk that never passes it keeps this
+        "best": np.full(size, START - foot),  # the greatest x - distance
         "step": np.zeros(size, np.int32),
-        "margin": np.full(size, np.nan),
-        "gap": np.full(size, np.abs(START - own.get("distance", distance))),
+        "margin": np.full(size, np.abs(START - foot)),
+        "gap": np.full(size, np.abs(START - foot)),
     }
 
 

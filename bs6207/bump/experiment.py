@@ -20,9 +20,7 @@ from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import Landscape, Triangle, Valley
 from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.proof import NoProof, certify, exact_summit
-from bs6207.bump.settings import BumpSettings, is_exact_possible
-from bs6207.bump.summary import headline, hyperparameters, remarks
-from bs6207.bump.threshold import (
+from bs6207.bump.search import (
     TIE,
     Tell,
     Threshold,
@@ -35,6 +33,8 @@ from bs6207.bump.threshold import (
     passes,
     scanned,
 )
+from bs6207.bump.settings import BumpSettings, is_exact_possible
+from bs6207.bump.summary import headline, hyperparameters, remarks
 from bs6207.errors import UserError
 from bs6207.runs.progress import FailedTask, MapTasks, Progress, Steps, TaskProgress, map_serially
 from bs6207.runs.result import Checkpointable, Drawing, Result, Row, Table
@@ -303,7 +303,7 @@ def asker(walker: Candidate, settings: BumpSettings, tell: Tell = in_silence) ->
     def find_summit(**varied: float) -> tuple[float | None, int, float]:
         changed = settings.model_copy(update=varied)
         found = find_threshold(candidate(walker.name, changed), changed, tell)
-        return found.h_max, found.step, found.margin
+        return 0.0 if found.touches_foot else found.h_max, found.step, found.margin
 
     return find_summit
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bs6207.bump.search import TIE
 from bs6207.bump.settings import BumpSettings
-from bs6207.bump.threshold import TIE
 from bs6207.runs.result import Table
 
 FIRST_STEPS = 10  # of a path that is told

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 
 from bs6207.bump.diagram import draw_tile, joined
-from bs6207.bump.threshold import TIE
+from bs6207.bump.search import TIE
 from bs6207.runs.axes import read_axes
 
 SIZE, STEPS, STRIDE, ROUNDS = 512, 1000, 32, 3

@@ -32,8 +32,8 @@ def main() -> None:
     from bs6207.bump.candidates import candidate
     from bs6207.bump.landscape import Triangle
     from bs6207.bump.proof import certify
+    from bs6207.bump.search import bisect
     from bs6207.bump.settings import BumpSettings
-    from bs6207.bump.threshold import bisect
 
     walker, endless = candidate("adam", BumpSettings()), Triangle(1.0, math.inf)
     path = descend(walker, endless, 1000, "cpu")

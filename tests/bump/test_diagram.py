@@ -13,8 +13,8 @@ from bs6207.bump.envelope import find_summits
 from bs6207.bump.figures import edges, phase_diagram, sweep
 from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Kernel
 from bs6207.bump.landscape import Triangle
+from bs6207.bump.search import TIE
 from bs6207.bump.settings import SWEEPABLE, read_sweep
-from bs6207.bump.threshold import TIE
 from bs6207.figures import render
 from bs6207.runs.axes import read_axes
 

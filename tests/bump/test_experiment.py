@@ -14,9 +14,9 @@ from bs6207.bump.adapter import descend
 from bs6207.bump.candidates import candidate
 from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, study, trajectory, valley
 from bs6207.bump.kernels import KERNELS
+from bs6207.bump.search import TIE, find_by_scan
 from bs6207.bump.settings import NOISY, BumpSettings
 from bs6207.bump.summary import caveats
-from bs6207.bump.threshold import find_by_scan
 from bs6207.figures import render
 from bs6207.runs.progress import map_serially
 from bs6207.runs.result import Table
@@ -163,6 +163,21 @@ def test_a_sweep_over_one_setting_is_a_curve(tmp_path):
     assert render(result.figures["sweep"](), "png")
     assert [row["lr"] for row in result.tables["phase_diagram_adam"].rows] == [0.1, 0.2, 0.4]
     assert any(line.startswith("adam over lr: h_max from ") and "in sweep.png" in line for line in result.remarks)
+
+
+@pytest.mark.parametrize("name", ["gd", "torch.optim:SGD"])  # by its kernel, and through torch
+def test_a_foot_that_is_reached_but_for_rounding_is_a_tie_of_height_0_in_a_sweep(name):
+    swept = ["distance=0.75,1,1000", "lr=0.25,0.3"]
+    result = run(BumpSettings(optimizer=[name], sweep=swept, steps=100), Watched(), map_serially)
+    plane = result.metrics["phase_diagrams"][name]
+    assert (plane["low"], plane["cells_without_bump"], plane["cells_decided_by_rounding"]) == (0.0, 2, 2)
+    table, file = next(item for item in result.tables.items() if item[0].startswith("phase_diagram"))
+    assert [row["h_max"] for row in file.rows] == pytest.approx([0.0, 0.15, 0.0, 0.2, None, None])
+    with np.load(io.BytesIO(result.files[f"{table}.npz"])) as held:
+        assert held["h_max"][:, 0].tolist()[:2] == [0.0, 0.0]
+        assert (held["margin"] < TIE).tolist() == [[True, False], [True, False], [False, False]]
+    labels = [text.get_text() for text in result.figures[table]().legends[0].get_texts()]
+    assert labels[:2] == ["no bump reached", "rounding decides"]
 
 
 def test_a_sweep_without_kernel_goes_through_torch(bs6207, tmp_path):

@@ -1,4 +1,4 @@
-""""""
+"""The tallest bump escaped: by bisection on one path, or by a scan of heights."""
 
 import math
 import sys
@@ -34,6 +34,7 @@ class Threshold:
         method: "envelope" or "scan".
         intervals: of heights that are escaped, (low, high) each, up to the tallest scanned.
         reason: why there is no threshold, where there is none.
+        touches_foot: x comes to the foot of the bump and no farther, so rounding decides whether there is one.
     """
 
     bracket: tuple[float, float] | None
@@ -42,6 +43,7 @@ class Threshold:
     method: str
     intervals: list[tuple[float, float]]
     reason: str | None = None
+    touches_foot: bool = False
 
     @property
     def h_max(self) -> float | None:
@@ -73,7 +75,7 @@ def find_by_envelope(descend: Descend, endless: Triangle, steps: int, eps: float
     if path[step] - endless.distance <= lifted(step, endless.distance, eps):
         comes = ", x comes to its foot and no farther" if margin < TIE else ""
         reason = f"the bump is not reached within {steps} steps{comes}"
-        return Threshold(None, step, margin, "envelope", [], reason)
+        return Threshold(None, step, margin, "envelope", [], reason, touches_foot=margin < TIE)
 
     def bump(height: float) -> Triangle:
         return Triangle(endless.distance, height, endless.up_slope, endless.tail_slope)
