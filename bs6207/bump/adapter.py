@@ -1,6 +1,8 @@
-"""Any optimizer as one interface: built from names and keywords, stepped over a loss."""
+"""Any optimizer as one interface: imported by its name, called by its own convention, isolated from this process."""
 
 import atexit
+import importlib
+import inspect
 import math
 import os
 import random
@@ -11,46 +13,34 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bs6207.bump.landscape import START
+from bs6207.bump.landscape import START, Slope
+from bs6207.errors import SettingsError, suggest
 
 MakeOptimizer = Callable[[list[Any]], Optimizer]
+Presentation = Literal["list", "groups", "named"]
 STDOUT = 1  # its file descriptor
 NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115
-
-
 atexit.register(NOWHERE.close)
 
 
-Presentation = Literal["list", "groups", "named"]
-
-
-class Terrain(Protocol):
-    """What can be walked on."""
-
-    def loss(self, x: float) -> float:
-        """Height at x."""
-
-    def slope(self, x: float) -> float:
-        """Derivative of the loss at x."""
-
-
 @dataclass(frozen=True)
-class Handling:
-    """How an optimizer wants to be treated; the defaults suit most.
+class Convention:
+    """How an optimizer is called; the defaults suit most.
 
     Attributes:
         dtype: of x; float32 only for those that refuse float64.
-        parameters: what the constructor is given: [x], [("x", x)], or a group that says `use_muon`, by which Muon
-            and its kin tell the matrices they orthogonalize from what they leave to Adam.
+        parameters: the constructor's argument: [x], [("x", x)], or a group with `use_muon`, by which Muon and its kin
+            distinguish the matrices they orthogonalize from what they leave to Adam.
         sparse: the slope comes as a sparse tensor.
-        closure: `step` is given a function that gives x the slope where it then stands and returns the loss there.
+        closure: `step` is called with a function that sets the gradient where x then stands and returns the loss there.
         shape: of x, which holds one number in any of them.
     """
 
@@ -61,7 +51,7 @@ class Handling:
     shape: tuple[int, ...] = ()
 
     def present(self, x: Tensor) -> list[Any]:
-        """What the constructor is given."""
+        """The constructor's argument."""
         choices: dict[Presentation, list[Any]] = {
             "list": [x],
             "groups": [{"params": [x], "use_muon": True}],
@@ -71,16 +61,16 @@ class Handling:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An optimizer that is known to walk.
+class Adapter:
+    """An optimizer with its hyperparameters and its calling convention.
 
     Attributes:
-        make: parameters, presented as `handling` says -> optimizer.
-        hyperparameters: what `make` passes on, by keyword.
+        make: parameters, presented as `convention` says -> optimizer.
+        hyperparameters: the keywords that `make` passes on.
         given: the same as plain data, each hyperparameter also by the name of its flag; has: what the optimizer then
             has, read back from its first group, but for what is off (0, False or None).
-        seed: of every random number of a walk.
-        precision: the coarsest floating dtype it computes in; see `candidates.Coarsest` for what that can miss.
+        seed: of every random number of a descent.
+        precision: the coarsest floating dtype it computes in; see `optimizers.Coarsest` for what that can miss.
         looks_elsewhere: it asks for slopes at points it never stands on, as a line search does; then slopes beyond
             a crest it has not passed can sway it, and the envelope says nothing about real bumps.
     """
@@ -89,42 +79,45 @@ class Candidate:
     make: MakeOptimizer
     hyperparameters: dict[str, Any]
     seed: int = 0
-    handling: Handling = Handling()
+    convention: Convention = Convention()
     precision: str = "float64"
     looks_elsewhere: bool = False
     given: dict[str, Any] = field(default_factory=dict)
     has: dict[str, Any] = field(default_factory=dict)
 
 
-def descend(candidate: Candidate, landscape: Terrain, steps: int, device: str) -> list[float]:
+def descend(adapter: Adapter, landscape: Slope, steps: int, device: str) -> list[float]:
     """Positions after 0, 1, ... `steps` steps, [steps + 1]; ends before the first that is not finite.
 
-    Every walk starts from the candidate's seed. So a stochastic optimizer repeats itself, and on two bumps of
+    Every descent starts from the adapter's seed. So a stochastic optimizer repeats itself, and on two bumps of
     different height it draws the same numbers until it passes the lower crest, because until then it sees the same
     slopes: its thresholds compare like those of any other, for this one seed.
     """
-    for start_random_stream in (random.seed, np.random.seed, torch.manual_seed):
-        start_random_stream(candidate.seed)
-    handling = candidate.handling
-    x = torch.full(handling.shape, START, dtype=handling.dtype, device=device, requires_grad=True)
+    convention = adapter.convention
+    x = torch.full(convention.shape, START, dtype=convention.dtype, device=device, requires_grad=True)
 
-    def feel() -> None:
+    def set_grad() -> None:
         # a new tensor each time, as backward() makes: some optimizers keep the last one, or write into it
         slope = torch.full_like(x, landscape.slope(x.item()))
-        x.grad = slope.to_sparse() if handling.sparse else slope
+        x.grad = slope.to_sparse() if convention.sparse else slope
 
-    def feel_and_tell() -> Tensor:
-        feel()
+    def closure() -> Tensor:
+        set_grad()
         return torch.tensor(landscape.loss(x.item()), dtype=x.dtype, device=device)
 
     path = [START]
-    with quiet():
-        optimizer = candidate.make(handling.present(x))
+    with isolated(adapter.name):
+        random.seed(adapter.seed)
+        np.random.seed(adapter.seed)
+        torch.default_generator.manual_seed(adapter.seed)
+        if device != "cpu":
+            torch.cuda.manual_seed_all(adapter.seed)
+        optimizer = adapter.make(convention.present(x))
         if callable(train := getattr(optimizer, "train", None)):
             train()  # schedule-free: x is then where the slope is wanted, not the average of the path
-        step = partial(optimizer.step, feel_and_tell) if handling.closure else optimizer.step
+        step = partial(optimizer.step, closure) if convention.closure else optimizer.step
         for _ in range(steps):
-            feel()  # before a closure too: sharpness-aware ones start from the gradient that is there
+            set_grad()  # before a closure too: sharpness-aware ones start from the gradient that is there
             step()
             position = x.item()
             if not math.isfinite(position):
@@ -134,18 +127,82 @@ def descend(candidate: Candidate, landscape: Terrain, steps: int, device: str) -
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep foreign code off our standard output, which scripts read, and its warnings off the screen.
+def isolated(name: str) -> Iterator[None]:
+    """Run the code of the optimizer `name` without output or warnings.
 
-    The file descriptor too: some write past `sys.stdout`. `NOWHERE` stays open, since some keep what they saw.
+    Its modules are found in the current folder and beside its file. Output is discarded
+    at the file descriptor too, as some code writes past `sys.stdout`; `NOWHERE` stays open, as some keep a reference.
     """
+    folder = Path.cwd()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if (place := name.rpartition(":")[0]).endswith(".py"):
+        sys.path.append(str(Path(place).expanduser().resolve().parent))
     sys.stdout.flush()
-    kept = os.dup(STDOUT)
+    stdout = os.dup(STDOUT)
     os.dup2(NOWHERE.fileno(), STDOUT)
     try:
         with redirect_stdout(NOWHERE), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        os.dup2(kept, STDOUT)
-        os.close(kept)
+        os.dup2(stdout, STDOUT)
+        os.close(stdout)
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Import the class that `package.module:Class` or `file.py:Class` names, from the current folder first.
+
+    Raises:
+        SettingsError: there is no such module or file, it fails, or it has no such class.
+    """
+    place, _, dotted = name.rpartition(":")
+    is_file = place.endswith(".py")
+    if not all(part.isidentifier() for part in (*(() if is_file else place.split(".")), *dotted.split("."))):
+        raise SettingsError(f"{name!r} names no class; write package.module:Class")
+    try:
+        with isolated(name):
+            target: Any = import_file(Path(place)) if is_file else importlib.import_module(place)
+    except SettingsError:
+        raise
+    except (Exception, SystemExit) as failure:
+        if isinstance(failure, ModuleNotFoundError) and not is_file and f"{place}.".startswith(f"{failure.name}."):
+            raise SettingsError(f"no module {failure.name!r}; install it, or run in the folder it is in") from None
+        raise SettingsError(f"{name}: importing {place} failed: {last_line(failure)}") from failure
+    for attribute in dotted.split("."):
+        if not hasattr(target, attribute):
+            optimizers = [known for known in dir(target) if hasattr(getattr(target, known, None), "step")]
+            hint = suggest(attribute, optimizers) if optimizers else "name a class that has a step method"
+            raise SettingsError(f"no {attribute!r} in {getattr(target, '__name__', target)}; {hint}")
+        target = getattr(target, attribute)
+    try:
+        inspect.signature(target)
+    except (TypeError, ValueError):  # no callable, or one without a signature
+        raise SettingsError(f"{name} is of type {type(target).__name__}; name a class with a step method") from None
+    return target
+
+
+def import_file(file: Path) -> ModuleType:
+    """The module in a file, which is imported once.
+
+    Raises:
+        SettingsError: there is no such file.
+    """
+    file = file.expanduser().resolve()
+    if not file.is_file():
+        raise SettingsError(f"there is no file {file}; give its path from the current folder on")
+    if (name := str(file)) not in sys.modules:
+        sys.modules[name] = module = ModuleType(name)
+        module.__file__ = name
+        try:
+            exec(compile(file.read_bytes(), name, "exec"), vars(module))
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def last_line(failure: BaseException) -> str:
+    """The last line of an error's message, or its type if the message is empty."""
+    lines = str(failure).strip().splitlines()
+    return lines[-1] if lines else type(failure).__name__

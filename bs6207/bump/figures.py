@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from PIL import Image
 from bs6207.bump.diagram import PhaseDiagram
 from bs6207.bump.landscape import START, Landscape
 from bs6207.bump.noise import CONFIDENCE, Survival
+from bs6207.bump.settings import BumpSettings, file_name
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, legend_of, panels, render
 from bs6207.runs.axes import Axis
-from bs6207.runs.result import Table
+from bs6207.runs.result import Drawing, Table
 
 MOST_LETTERS = 36  # of an optimizer's name beside what else stands there
 SHOWN_STEPS = 40  # by then every path has passed or is caught
@@ -38,6 +40,30 @@ LABELS = {
 CONTOURS = 7
 TIE_COLOUR = PALETTE[1]
 OUTLIERS = 0.5  # percent of cells, at the top, that do not stretch the colours
+
+
+def draw_figures(
+    optimizers: Mapping[str, Any],
+    trajectories: Table,
+    passed: Mapping[str, bool],
+    diagrams: Sequence[PhaseDiagram],
+    curves: Sequence[Survival],
+    settings: BumpSettings,
+) -> dict[str, Drawing]:
+    """How to draw each figure, by file name."""
+    landscape = settings.landscape_of(settings.height)
+    drawings: dict[str, Drawing] = {
+        "trajectory": partial(trajectory, trajectories, optimizers, landscape, passed, settings.height),
+        "thresholds": partial(thresholds, optimizers),
+    }
+    if len(settings.axes) == 1:
+        drawings["sweep"] = partial(sweep, diagrams)
+    elif diagrams:
+        names = [f"phase_diagram_{file_name(diagram.optimizer)}" for diagram in diagrams]
+        drawings |= {name: partial(phase_diagram, diagram) for name, diagram in zip(names, diagrams, strict=True)}
+    if curves:
+        drawings["survival"] = partial(survival, curves)
+    return drawings
 
 
 def trajectory(
@@ -74,9 +100,9 @@ def trajectory(
 
 
 def animation(
-    trajectories: Table, landscape: Landscape, height: float, done: Callable[[], None] = lambda: None
+    trajectories: Table, landscape: Landscape, height: float, on_frame: Callable[[], None] = lambda: None
 ) -> bytes:
-    """The first steps of all paths over the loss, as a GIF: one frame a step, and `done` after each.
+    """The first steps of all paths over the loss, as a GIF: one frame a step; `on_frame` is called after each.
 
     Balls that coincide are rings around each other, under their number; one that has left the picture is an arrow at
     its edge, and one whose path has ended a cross.
@@ -124,7 +150,7 @@ def animation(
                 numbers.append(axes.annotate(str(len(group)), (x, loss), ha="center", fontsize=8, **above))
         axes.set_title(f"step {step}")
         frames.append(Image.open(io.BytesIO(render(figure, "png"))).convert("P", palette=Image.Palette.ADAPTIVE))
-        done()
+        on_frame()
     stream = io.BytesIO()
     frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
     return stream.getvalue()

@@ -1,19 +1,38 @@
-"""Update rules of torch.optim written on arrays: many descents take a step at once, in float64.
+"""Many descents at once: update rules of torch.optim on arrays in float64, over the bump that never ends (search.py).
 
-A rule moves the positions x [cells] one step, in place, given the slope [cells] each of them sees. What it
-remembers it keeps in `memory` [memories, cells], which is zero before step 1. A hyperparameter is a number, or one
-for each cell [cells]; its name and meaning are those of `OPTIMIZERS`. Tests hold every rule against torch.
+A rule moves the positions x [cells] one step, in place, given the slope [cells] at each of them. Its state is `memory`
+[memories, cells], which is zero before step 1. A hyperparameter is a number or an array [cells]; its name and meaning
+are those of `OPTIMIZERS`. Tests hold every rule against torch.
+
+A descent is stopped as soon as the rest of it is known. Where slopes are -1 and +1, the place Q it would coast to
+(`Coast`) moves by exactly push times minus the slope, so after n slopes that sum to 0 it is back. Were the next n
+slopes the same, and so on, x would differ from n steps ago only as its coasting distance does, and these differences
+shrink by decay^n each time: all together they are a `shift` of at most |difference| / (1 - decay^n), and what bias
+corrections add. The slopes *are* the same if that is less than the distance of the nearest of the n points from the
+foot. So no later point, for ever, rises above the highest of the n by more than `shift`. (In real arithmetic; descents
+that come nearer to the foot than `TIE`, where rounding could matter, are not stopped.)
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bs6207.bump.landscape import START, TIE, UP_SLOPE, rounding_error
+from bs6207.runs.result import Checkpointable
+
+CHUNK = 16_384  # cells stepped together: a dozen arrays of them fit a core's cache
+BLOCK = 1 << 18  # cells whose memories are held at a time, so that a diagram of any size needs some 60 MB
+SLACK = 1e-10  # units of x; the most that the rest of a descent can add to h_max when it is stopped
+FIRST_WINDOW, GROWTH = 16, 1.5  # steps at which repetition is looked for anew; a window must hold a whole period
+WORTH_SORTING = 0.1  # fraction of descents known; below it, sorting them out costs more than stepping on
+
 Array = NDArray[np.float64]
 Numbers = float | Array
+Cells = dict[str, NDArray]  # by name, [..., cells]
 
 
 def gd(x: Array, slope: Array, memory: Array, step: int, *, lr: Numbers, weight_decay: Numbers = 0.0) -> None:
@@ -41,14 +60,7 @@ def momentum(
 
 
 def nesterov(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    momentum: Numbers,
-    weight_decay: Numbers = 0.0,
+    x: Array, slope: Array, memory: Array, step: int, *, lr: Numbers, momentum: Numbers, weight_decay: Numbers = 0.0
 ) -> None:
     """Nesterov's momentum, in the form of Sutskever et al. 2013."""
     (velocity,) = memory
@@ -73,10 +85,10 @@ def adam(
     """Adam; its bias corrections 1 - beta^t are the same running means, taken of ones."""
     mean, square, mean_of_ones, square_of_ones = memory
     slope = slope + weight_decay * x
-    follow(mean, slope, beta1)
-    follow(square, slope * slope, beta2)
-    follow(mean_of_ones, 1.0, beta1)
-    follow(square_of_ones, 1.0, beta2)
+    update_mean(mean, slope, beta1)
+    update_mean(square, slope * slope, beta2)
+    update_mean(mean_of_ones, 1.0, beta1)
+    update_mean(square_of_ones, 1.0, beta2)
     x -= lr * (mean / mean_of_ones) / (np.sqrt(square / square_of_ones) + eps)
 
 
@@ -128,13 +140,13 @@ def rmsprop(
     """RMSprop, not centered; `alpha` is the decay of its mean square."""
     square, velocity = memory
     slope = slope + weight_decay * x
-    follow(square, slope * slope, alpha)
+    update_mean(square, slope * slope, alpha)
     velocity *= momentum
     velocity += slope / (np.sqrt(square) + eps)
     x -= lr * velocity
 
 
-def follow(mean: Array, value: Numbers, decay: Numbers) -> None:
+def update_mean(mean: Array, value: Numbers, decay: Numbers) -> None:
     """Move a running mean towards `value`, in place."""
     mean *= decay
     mean += (1 - decay) * value
@@ -142,7 +154,7 @@ def follow(mean: Array, value: Numbers, decay: Numbers) -> None:
 
 @dataclass(frozen=True)
 class Coast:
-    """Where a walk would come to rest if every slope from now on were 0: at x - reach * memory[0].
+    """Where x would come to rest if every slope from now on were 0: at x - reach * memory[0].
 
     Attributes:
         reach: units of x per unit of memory.
@@ -155,23 +167,6 @@ class Coast:
     push: Numbers
     decay: Numbers
     unsettled: Numbers = 0.0
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A rule, how many memories it has, and where it coasts: (memory, hyperparameters) -> Coast.
-
-    `coast` is None where slopes do not act on the coasting place each by itself, and holds without weight decay.
-    """
-
-    rule: Callable[..., None]
-    memories: int
-    coast: Callable[..., Coast] | None = None
-
-    @property
-    def hyperparameters(self) -> list[str]:
-        """The keywords of the rule."""
-        return [name for name, one in inspect.signature(self.rule).parameters.items() if one.kind is one.KEYWORD_ONLY]
 
 
 def gd_coast(memory: Array, *, lr: Numbers, **others: Numbers) -> Coast:
@@ -200,6 +195,23 @@ def signs_coast(memory: Array, *, lr: Numbers, beta1: Numbers, eps: Numbers, **o
     return Coast(reach, lr, beta1, reach * (1 - mean_of_ones) / mean_of_ones)
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """A rule, how many memories it has, and where it coasts: (memory, hyperparameters) -> Coast.
+
+    `coast` is None where slopes do not act on the coasting place each by itself; it is valid without weight decay only.
+    """
+
+    rule: Callable[..., None]
+    memories: int
+    coast: Callable[..., Coast] | None = None
+
+    @property
+    def hyperparameters(self) -> list[str]:
+        parameters = inspect.signature(self.rule).parameters.values()
+        return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
 KERNELS = {
     "gd": Kernel(gd, 1, gd_coast),
     "momentum": Kernel(momentum, 1, momentum_coast),
@@ -209,3 +221,152 @@ KERNELS = {
     "rmsprop": Kernel(rmsprop, 2),
 }
 ADAM_OF_SIGNS = Kernel(adam_of_signs, 2, signs_coast)
+
+
+def choose_kernel(optimizer: str, settings: Mapping[str, Numbers]) -> Kernel | None:
+    """The fastest kernel for these hyperparameters, `distance` and `up_slope`; None if there is none."""
+    kernel = KERNELS.get(optimizer)
+    if kernel is None or set(settings) - {"distance", "up_slope"} - set(kernel.hyperparameters):
+        return None
+    if np.any(settings.get("weight_decay", 0.0)):  # pulls towards x = 0: no slope is a sign, and `coast` is not valid
+        return Kernel(kernel.rule, kernel.memories)
+    if optimizer == "adam" and np.all(np.equal(settings["up_slope"], 1)):
+        return ADAM_OF_SIGNS
+    return kernel
+
+
+@dataclass(frozen=True)
+class Maxima(Checkpointable):
+    """Where x is largest in each descent, all [cells].
+
+    Attributes:
+        h_max: the tallest bump escaped, units of x; 0 where x comes to the foot and no farther, which is a tie that
+            rounding decides; NaN where none is reached or x does not stay finite.
+        step: the step at which x is largest; 0 where h_max is NaN. Peaks that only rounding distinguishes count as
+            one, and any of them may be named.
+        margin: least |x - distance| up to that step; NaN where h_max is.
+        holds_for_ever: whether more steps are known to change nothing, but for `SLACK`.
+    """
+
+    h_max: Array
+    step: NDArray[np.int32]
+    margin: Array
+    holds_for_ever: NDArray[np.bool_]
+
+
+def find_maxima(
+    kernel: Kernel,
+    settings: Mapping[str, Numbers],
+    cells: int,
+    steps: int,
+    on_progress: Callable[[int], None] = lambda cells: None,
+) -> Maxima:
+    """Step every cell for `steps` steps, or until the rest of its descent is known.
+
+    Args:
+        settings: the rule's hyperparameters, `distance` and `up_slope`: numbers, or arrays [cells].
+        on_progress: called after each block with its number of cells.
+    """
+    common = {name: value for name, value in settings.items() if np.ndim(value) == 0}
+    varied = {name: np.asarray(value) for name, value in settings.items() if np.ndim(value) == 1}
+    maxima = Maxima(np.full(cells, np.nan), np.zeros(cells, np.int32), np.full(cells, np.nan), np.zeros(cells, bool))
+    windows = [FIRST_WINDOW]
+    while windows[-1] < steps:
+        windows.append(int(windows[-1] * GROWTH))
+    for first in range(0, cells, BLOCK):
+        cell = np.arange(first, min(first + BLOCK, cells))
+        descents = initial_state(
+            kernel, cell, {name: values[cell] for name, values in varied.items()}, settings["distance"]
+        )
+        for since, until in pairwise([0, *windows[:-1], steps]):
+            known = np.concatenate([advance(kernel, chunk, common, since, until) for chunk in split(descents)])
+            if until < steps and known.mean() < WORTH_SORTING:
+                continue
+            maxima.holds_for_ever[descents["cell"][known]] = True
+            over = select(descents, known | (until == steps))
+            lifted = rounding_error(over["step"], over.get("distance", settings["distance"]))
+            over["best"][over["best"] <= lifted] = 0.0
+            over = select(over, ((over["best"] > 0) | (over["margin"] < TIE)) & np.isfinite(over["x"]))
+            at = over["cell"]
+            maxima.h_max[at], maxima.step[at], maxima.margin[at] = over["best"], over["step"], over["margin"]
+            descents = select(descents, ~known)
+            if not descents["cell"].size:
+                break
+        on_progress(cell.size)
+    return maxima
+
+
+def initial_state(kernel: Kernel, cell: NDArray[np.int64], varied: Mapping[str, Array], distance: Numbers) -> Cells:
+    """The state of descents at step 0; `varied` are the settings in which they differ."""
+    size, foot = cell.size, varied.get("distance", distance)
+    return {
+        **varied,
+        "cell": cell,
+        "x": np.full(size, START),
+        "memory": np.zeros((kernel.memories, size)),
+        "best": np.full(size, START - foot),  # the greatest x - distance
+        "step": np.zeros(size, np.int32),
+        "margin": np.full(size, np.abs(START - foot)),
+        "gap": np.full(size, np.abs(START - foot)),
+    }
+
+
+def split(descents: Cells) -> Iterator[Cells]:
+    """Views of the descents, `CHUNK` cells at a time."""
+    for first in range(0, descents["cell"].size, CHUNK):
+        yield {name: values[..., first : first + CHUNK] for name, values in descents.items()}
+
+
+def select(descents: Cells, wanted: NDArray[np.bool_]) -> Cells:
+    """Copies of the wanted descents."""
+    places = np.flatnonzero(wanted)
+    return {name: values.take(places, axis=-1) for name, values in descents.items()}
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a descent that diverges ends as NaN
+def advance(
+    kernel: Kernel, descents: Cells, common: Mapping[str, Numbers], since: int, until: int
+) -> NDArray[np.bool_]:
+    """Step in place from after step `since` to `until`; return which maxima are known from there on, [cells]."""
+    settings = {**common, **descents}
+    hyperparameters = {name: settings[name] for name in kernel.hyperparameters if name in settings}
+    distance, up_slope = settings["distance"], settings["up_slope"]
+    is_unequal = np.any(up_slope != UP_SLOPE)
+    coast = kernel.coast(descents["memory"], **hyperparameters) if kernel.coast and since and not is_unequal else None
+    x_before, memory_before, best_before = descents["x"], descents["memory"], descents["best"]
+    margin = descents["margin"]
+    x, memory, best = x_before.copy(), memory_before.copy(), best_before.copy()
+    highest, nearest = np.full_like(x, -np.inf), np.full_like(x, np.inf)  # of the points from here on
+    known, beyond, slope = np.zeros(x.size, bool), x - distance, np.empty_like(x)
+
+    for length in range(1, until - since + 1):
+        np.copysign(UP_SLOPE, beyond, out=slope)  # quicker than np.where, and VALLEY_SLOPE is -UP_SLOPE
+        if is_unequal:
+            np.copyto(slope, up_slope, where=slope > 0)
+        kernel.rule(x, slope, memory, since + length, **hyperparameters)
+        np.subtract(x, distance, out=beyond)
+        higher = beyond > best
+        np.maximum(best, beyond, out=best)
+        np.maximum(highest, beyond, out=highest)
+        np.minimum(nearest, np.abs(beyond, out=slope), out=nearest)
+        np.copyto(descents["step"], since + length, where=higher)
+        np.copyto(margin, nearest, where=higher)
+
+        if coast and length % 2 == 0 and 2 * length > until - since:  # a multiple of any period passes here
+            change = np.subtract(memory[0], memory_before[0], out=slope)
+            change *= coast.reach
+            near = np.flatnonzero(~known & (np.abs(change) < nearest))
+            decay, push, unsettled = (
+                np.asarray(value)[near] if np.ndim(value) else value
+                for value in (coast.decay, coast.push, coast.unsettled)
+            )
+            # the coasting place moves by whole pushes: by none if it is back to within half of one
+            is_back = np.abs(x[near] - x_before[near] - change[near]) < push / 2 - unsettled
+            shift = np.abs(change[near]) / (1 - decay**length) + unsettled
+            sees_the_same = (shift < nearest[near] / 2) & (nearest[near] > TIE)
+            known[near] = is_back & sees_the_same & ((highest[near] + shift < best[near]) | (shift < SLACK))
+
+    np.minimum(margin, descents["gap"], out=margin, where=best > best_before)
+    np.minimum(descents["gap"], nearest, out=descents["gap"])
+    x_before[:], memory_before[:], best_before[:] = x, memory, best
+    return known

@@ -17,7 +17,7 @@ from bs6207.bump.landscape import START, VALLEY_SLOPE
 from bs6207.errors import UserError
 from bs6207.runs.result import Checkpointable, Table
 
-CHUNK = 10_000  # paths stepped together; the result depends on it, because it deals out the random numbers
+CHUNK = 10_000  # paths stepped together; the result depends on it, because it orders the random numbers
 CONFIDENCE = 0.95
 QUANTILES = (0.9, 0.5, 0.1)  # of escaping: h90 is passed by nine paths in ten
 
@@ -75,7 +75,7 @@ def survive(
     steps: int,
     seed: int,
     heights: int = 201,
-    done: Callable[[int], None] = lambda paths: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Survival:
     """The survival curve of one optimizer in `KERNELS`.
 
@@ -83,14 +83,14 @@ def survive(
         settings: its hyperparameters, `distance` and `up_slope`.
         noise: standard deviation of the noise on each slope, in units of the slope.
         heights: points of the curve, evenly spaced up to the tallest bump that any path escaped.
-        done: told how many more paths are done.
+        on_progress: called after each `CHUNK` of paths.
 
     Raises:
         UserError: the optimizer has no kernel, some path does not stay finite, or none reaches the bump.
     """
     if optimizer not in KERNELS:
         raise UserError(f"no noisy paths for {optimizer!r}; choose from {', '.join(KERNELS)}")
-    escaped = climb(optimizer, settings, noise, trials, steps, seed, done)
+    escaped = climb(optimizer, settings, noise, trials, steps, seed, on_progress)
     if escaped[-1] == 0:
         raise UserError(f"{optimizer}: no path reaches the bump within {steps} steps; raise steps or lr")
     height = np.linspace(0, escaped[-1], heights + 1)[1:]
@@ -107,7 +107,7 @@ def climb(
     trials: int,
     steps: int,
     seed: int,
-    done: Callable[[int], None] = lambda paths: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Array:
     """The tallest bump each path escapes, [trials], rising; 0 where it reaches none."""
     kernel, generator = KERNELS[optimizer], np.random.Generator(np.random.PCG64(seed))
@@ -117,7 +117,7 @@ def climb(
     for first in range(0, trials, CHUNK):
         top = highest[first : first + CHUNK]
         x, memory, slope = np.full(top.size, START), np.zeros((kernel.memories, top.size)), np.empty(top.size)
-        with np.errstate(over="ignore", invalid="ignore"):  # a path that runs away is told of below
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below
             for step in range(1, steps + 1):
                 generator.standard_normal(out=slope)
                 slope *= noise
@@ -126,7 +126,7 @@ def climb(
                 np.maximum(top, x, out=top)
         if not np.isfinite(x).all():
             raise UserError(f"{optimizer}: a path does not stay finite; lower lr or the noise")
-        done(top.size)
+        on_progress()
     return np.sort(np.maximum(highest - distance, 0.0))
 
 

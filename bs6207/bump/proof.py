@@ -278,7 +278,7 @@ LONGEST_WRITTEN = 13_000  # bits of a denominator that is written out, some 4,00
 
 
 @dataclass(frozen=True)
-class ExactSummit:
+class ExactMaximum:
     """The tallest bump escaped within a number of steps, h_max.
 
     Attributes:
@@ -295,7 +295,7 @@ class ExactSummit:
     exact_steps: int
 
     def report(self) -> dict[str, Any]:
-        """The summit as plain data; `h_max` is the fraction itself, or [low, high], rounded outward to 60 decimals."""
+        """The maximum as plain data; `h_max` is the fraction itself, or [low, high], rounded outward to 60 decimals."""
         exact = self.low == self.high and self.low.denominator.bit_length() < LONGEST_WRITTEN
         return {
             "h_max": str(self.low) if exact else [decimal(enclose(self.low).low), decimal(enclose(self.high).high)],
@@ -306,8 +306,8 @@ class ExactSummit:
         }
 
 
-def exact_summit(name: str, hyperparameters: Mapping[str, float], distance: float, steps: int) -> ExactSummit:
-    """Find the summit of an optimizer's path of `steps` steps, 1 or more, towards a bump at `distance`.
+def exact_maximum(name: str, hyperparameters: Mapping[str, float], distance: float, steps: int) -> ExactMaximum:
+    """Find the maximum of an optimizer's path of `steps` steps, 1 or more, towards a bump at `distance`.
 
     Raises:
         NoProof: the optimizer's steps are not rational in its hyperparameters, or x comes too near to the foot of the
@@ -322,7 +322,7 @@ def exact_summit(name: str, hyperparameters: Mapping[str, float], distance: floa
     highs = [Fraction(x.high, UNIT) if isinstance(x, Interval) else x for x in walk.path]
     low, high = max(lows), max(highs)
     exact_steps = sum(isinstance(x, Fraction) for x in walk.path) - 1
-    return ExactSummit(low - foot, high - foot, lows.index(low), walk.ties, exact_steps)
+    return ExactMaximum(low - foot, high - foot, lows.index(low), walk.ties, exact_steps)
 
 
 def rounded(number: Fraction) -> str:
@@ -364,13 +364,13 @@ def certify(
         proof = prove(rule, Fraction(str(distance)))
         exact = {key: str(Fraction(str(value))) for key, value in hyperparameters.items()}
         return {"kind": "interval", "optimizer": name, "hyperparameters": exact, **proof}
-    except NoProof as refusal:
-        reason = f"no interval proof: {refusal}"
+    except NoProof as failure:
+        reason = f"no interval proof: {failure}"
     if make_optimizer is not None:
         try:
             return {**find_recurrence(name, hyperparameters, distance, make_optimizer, limit), "reason": reason}
-        except NoProof as refusal:
-            reason += f"; no recurrence: {refusal}"
+        except NoProof as failure:
+            reason += f"; no recurrence: {failure}"
     return {"kind": "steps", "steps": steps, "reason": reason}
 
 
@@ -413,9 +413,9 @@ def induction(walk: Walk) -> dict[str, Any] | None:
     if any(side(x, walk.foot) != sign for x, sign in zip(future, word, strict=True)):
         return None
     path = [enclose(x) for x in walk.path]
-    summit = max(path, key=lambda x: x.low)
+    maximum = max(path, key=lambda x: x.low)
     top, ever = (max(x.high for x in xs) for xs in (path, future))
-    h_max = Interval(summit.low, max(top, ever)) - walk.foot
+    h_max = Interval(maximum.low, max(top, ever)) - walk.foot
     if h_max.high - h_max.low > ENOUGH:
         return None
     transient, period = len(walk.signs) - len(word), len(word)
@@ -431,7 +431,7 @@ def induction(walk: Walk) -> dict[str, Any] | None:
         "ties": walk.ties,
         "h_max": [decimal(h_max.low), decimal(h_max.high)],
         "width": f"{h_max.high - h_max.low}e-{DIGITS}",
-        "step": path.index(summit) if ever <= top else None,
+        "step": path.index(maximum) if ever <= top else None,
         "margin": {
             "path": margin(walk.foot, [x for step, x in enumerate(path) if step not in walk.ties]),
             "orbit": margin(walk.foot, [x for x in orbit if not is_on(x, walk.foot)]),

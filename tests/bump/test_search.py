@@ -9,19 +9,17 @@ from hypothesis import strategies as st
 
 from bs6207 import bump
 from bs6207.bump.adapter import descend
-from bs6207.bump.candidates import candidate
-from bs6207.bump.envelope import find_summits
-from bs6207.bump.kernels import KERNELS
-from bs6207.bump.landscape import Gaussian, Triangle
+from bs6207.bump.kernels import KERNELS, find_maxima
+from bs6207.bump.landscape import TIE, Gaussian, Triangle
+from bs6207.bump.optimizers import make_adapter
 from bs6207.bump.search import (
-    TIE,
     Unrepeatable,
     bisect,
     find_by_envelope,
     find_by_scan,
     find_intervals,
     passes,
-    scanned,
+    scan_report,
 )
 from bs6207.bump.settings import BumpSettings
 
@@ -75,7 +73,7 @@ def test_a_foot_that_is_reached_but_for_rounding_is_no_height(lr, distance):
     assert found["reason"] == "the bump is not reached within 100 steps, x comes to its foot and no farther"
     assert found["certificate"]["h_max"] == ["0", "0"]
     assert found["exact_settles"]
-    at_foot = find_summits(KERNELS["gd"], {"lr": lr, "distance": distance, "up_slope": 1.0}, 1, 100)
+    at_foot = find_maxima(KERNELS["gd"], {"lr": lr, "distance": distance, "up_slope": 1.0}, 1, 100)
     assert (at_foot.h_max[0], at_foot.step[0]) == (0.0, found["step"])
     assert at_foot.margin[0] == found["margin"] < TIE
 
@@ -105,7 +103,7 @@ def test_how_many_steps_belongs_to_the_answer(name, given_settings, early, steps
 
 def walk_of(name, **given_settings):
     chosen = BumpSettings(optimizer=[name], **given_settings)
-    return partial(descend, candidate(name, chosen), steps=chosen.steps, device="cpu")
+    return partial(descend, make_adapter(name, chosen), steps=chosen.steps, device="cpu")
 
 
 def highest(velocities, lr, distance, steps):
@@ -178,9 +176,7 @@ def test_passed_and_left_for_good_agree_for_momentum_and_adam_and_not_always():
     for name in ("gd", "momentum", "adam"):
         found = bump.threshold(name, steps=100)
         assert found["left_for_good"] == found["h_max"]
-    slow = bump.threshold(
-        "gd", lr=0.05, distance=1.02, steps=21
-    )  # passes at the last step
+    slow = bump.threshold("gd", lr=0.05, distance=1.02, steps=21)  # passes at the last step
     assert slow["h_max"] == pytest.approx(0.03)
     assert slow["left_for_good"] == pytest.approx(0.015)
 
@@ -233,5 +229,5 @@ def test_an_optimizer_that_contradicts_the_envelope_is_noticed():
 
 
 def test_a_scan_in_steps_of_a_ten_thousandth_reports_either_neighbour():
-    assert scanned(0.4101842951299659, 1e-4) == {"step": 1e-4, "last_escape": 0.4101, "first_failure": 0.4102}
-    assert scanned(0.25, 0.25) == {"step": 0.25, "last_escape": 0.25, "first_failure": 0.5}
+    assert scan_report(0.4101842951299659, 1e-4) == {"step": 1e-4, "last_escape": 0.4101, "first_failure": 0.4102}
+    assert scan_report(0.25, 0.25) == {"step": 0.25, "last_escape": 0.25, "first_failure": 0.5}
