@@ -128,12 +128,16 @@ def descend(adapter: Adapter, landscape: Slope, steps: int, device: str) -> list
 
 @contextmanager
 def isolated(name: str) -> Iterator[None]:
-    """Run the code of the optimizer `name` without output or warnings.
+    """Run the code of the optimizer `name`: without output or warnings, and with the process restored at the end.
 
-    Its modules are found in the current folder and beside its file. Output is discarded
+    Its modules are found in the current folder and beside its file. Restored are the import path, the current folder,
+    the random states of Python, NumPy and torch, torch's threads and its treatment of denormals. Output is discarded
     at the file descriptor too, as some code writes past `sys.stdout`; `NOWHERE` stays open, as some keep a reference.
     """
-    folder = Path.cwd()
+    path, folder, threads = sys.path.copy(), Path.cwd(), torch.get_num_threads()
+    flushes_denormals = sys.float_info.min / 2 == 0
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     if (place := name.rpartition(":")[0]).endswith(".py"):
@@ -142,12 +146,19 @@ def isolated(name: str) -> Iterator[None]:
     stdout = os.dup(STDOUT)
     os.dup2(NOWHERE.fileno(), STDOUT)
     try:
-        with redirect_stdout(NOWHERE), warnings.catch_warnings():
+        with redirect_stdout(NOWHERE), warnings.catch_warnings(), torch.random.fork_rng(gpus):
             warnings.simplefilter("ignore")
             yield
     finally:
         os.dup2(stdout, STDOUT)
         os.close(stdout)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushes_denormals)
+        os.chdir(folder)
+        sys.path[:] = path
 
 
 def load(name: str) -> Callable[..., Any]:

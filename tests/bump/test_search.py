@@ -1,14 +1,23 @@
 """Thresholds against values known on paper, brute force, and recurrences written without torch."""
 
 import math
+import random
+import sys
+import warnings
 from functools import partial
+from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pytest
+import torch
+from conftest import Watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bs6207 import bump
 from bs6207.bump.adapter import descend
+from bs6207.bump.experiment import Task, run_task
 from bs6207.bump.kernels import KERNELS, find_maxima
 from bs6207.bump.landscape import TIE, Gaussian, Triangle
 from bs6207.bump.optimizers import make_adapter
@@ -84,6 +93,52 @@ def test_what_python_is_told_of_one_optimizer_is_its_threshold_and_why():
     assert found["bracket"] == (found["h_max"], math.nextafter(found["h_max"], math.inf))
     assert (found["step"], found["certificate"]["kind"]) == (6, "interval")
     assert found["margin"] == pytest.approx(0.1, abs=1e-12)  # of step 4; later, lower ones do not count
+
+
+def global_state():
+    """All of the process that code which is called can change."""
+    return {
+        "threads": torch.get_num_threads(),
+        "random": random.getstate(),
+        "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
+        "torch": torch.get_rng_state().tolist(),
+        "path": sys.path.copy(),
+        "folder": Path.cwd(),
+        "warnings": warnings.filters.copy(),
+        "denormals are zero": sys.float_info.min / 2 == 0,
+        "style": dict(matplotlib.rcParams),
+    }
+
+
+RUDE = """
+import os, random, sys, warnings
+import numpy, torch
+
+def rude(params, lr):
+    os.chdir("/")
+    sys.path.append("elsewhere")
+    torch.set_num_threads(1 + torch.get_num_threads() % 2)
+    torch.set_flush_denormal(True)
+    warnings.simplefilter("error")
+    random.random(), numpy.random.random(), torch.rand(1)
+    return torch.optim.SGD(params, lr)
+"""
+
+
+@pytest.mark.parametrize("name", ["adam", "rude:rude", "rude.py:rude"])
+def test_a_call_and_a_task_change_nothing_in_the_process(tmp_path, monkeypatch, name):
+    (tmp_path / "rude.py").write_text(RUDE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    monkeypatch.delitem(sys.modules, "rude", raising=False)
+    torch.set_num_threads(2)
+    try:
+        before = global_state()
+        bump.threshold(name, steps=20)
+        run_task(Task("threshold", name, BumpSettings(optimizer=[name], steps=20)), Watched())
+        assert global_state() == before
+    finally:
+        torch.set_num_threads(1)
 
 
 LATE = [  # what still rises after 1000 steps: h_max then, and after so many
