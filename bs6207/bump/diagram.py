@@ -18,30 +18,24 @@ from bs6207.runs.result import Table
 
 FindThreshold = Callable[..., tuple[float | None, int, float]]  # the settings that vary -> h_max or None, step, margin
 KERNEL_CELLS, TORCH_CELLS = 2**16, 2**8  # of a diagram in one task, by kernel or through torch; seconds
+COLUMNS = ("h_max", "step", "margin", "holds_for_ever")
 BAND_POINTS = 257  # distances in one step of L
 
 
 @dataclass(frozen=True)
-class PhaseDiagram:
-    """The tallest bump one optimizer escapes, over two of its settings, or one.
+class PhaseDiagram(Maxima):
+    """The maxima of one optimizer over two of its settings, or one.
 
     Attributes:
-        axes: rows and columns, or the only axis; arrays are [rows, columns], or [values].
-        h_max: units of x; NaN where no bump is reached, 0 where x comes to its foot and no farther.
-        step: the step at which x is largest; 0 where h_max is NaN.
-        margin: least |x - distance| up to that step; under `TIE`, rounding decides the cell.
-        holds_for_ever: whether more steps are known to change nothing (see kernels.py).
+        axes: rows and columns, or the only axis; the arrays are [rows, columns], or [values].
     """
 
     optimizer: str
     axes: tuple[Axis, ...]
-    h_max: Array
-    step: NDArray[np.int32]
-    margin: Array
-    holds_for_ever: NDArray[np.bool_]
 
     @property
     def is_tie(self) -> NDArray[np.bool_]:
+        """Whether rounding decides the cell."""
         return self.margin < TIE
 
     def metrics(self) -> dict[str, Any]:
@@ -57,7 +51,7 @@ class PhaseDiagram:
         }
 
     def arrays(self) -> dict[str, NDArray]:
-        return {key: getattr(self, key) for key in ("h_max", "step", "margin", "holds_for_ever")}
+        return {key: getattr(self, key) for key in COLUMNS}
 
     def npz(self) -> bytes:
         """The file that NumPy reads: one array per column, and the axes."""
@@ -109,14 +103,14 @@ def draw_rows(
     progress: Steps,
 ) -> Maxima:
     """h_max in the cells of some rows of the diagram of --sweep, the last axis fastest; see `find_thresholds`."""
-    size, cells = row_size(settings.axes), 0
+    size, rows_done = row_size(settings.axes), 0
 
-    def on_progress(more: int) -> None:
-        nonlocal cells
-        for _ in range((cells + more) // size - cells // size):
+    def on_progress(cells: int) -> None:
+        nonlocal rows_done
+        while rows_done < cells // size:
             over = " and ".join(axis.name for axis in settings.axes)
             progress.step(f"{optimizer} over {over}", f"row of {optimizer}")
-        cells += more
+            rows_done += 1
 
     varied = grid(settings.axes, slice(*rows))
     return find_thresholds(optimizer, common, varied, settings.steps, find_threshold, on_progress)
@@ -124,11 +118,10 @@ def draw_rows(
 
 def join_rows(optimizer: str, axes: tuple[Axis, ...], parts: Sequence[Maxima]) -> PhaseDiagram:
     """The diagram whose rows are `parts`, in order."""
-    h_max, step, margin, holds_for_ever = (
-        np.concatenate([getattr(part, name) for part in parts]).reshape([axis.count for axis in axes])
-        for name in ("h_max", "step", "margin", "holds_for_ever")
-    )
-    return PhaseDiagram(optimizer, axes, h_max, step, margin, holds_for_ever & ~(margin < TIE))  # no proof of ties
+    shape = [axis.count for axis in axes]
+    planes = {name: np.concatenate([getattr(part, name) for part in parts]).reshape(shape) for name in COLUMNS}
+    planes["holds_for_ever"] &= ~(planes["margin"] < TIE)  # proofs are in real arithmetic
+    return PhaseDiagram(**planes, optimizer=optimizer, axes=axes)
 
 
 def find_thresholds(
@@ -145,7 +138,7 @@ def find_thresholds(
         common: the optimizer's hyperparameters, `distance` and `up_slope`; those varied need not be there.
         varied: the settings that differ, each [cells].
         find_threshold: called cell by cell, with the varied settings as keywords, where the optimizer has no kernel.
-        on_progress: called with the number of cells that have been finished since the last call.
+        on_progress: called with the number of cells that are finished.
     """
     if kernel := choose_kernel(optimizer, {**common, **varied}):
         cells = next(iter(varied.values())).size
@@ -156,7 +149,7 @@ def find_thresholds(
         h_max.append(np.nan if height is None else height)
         step.append(0 if height is None else at)
         margin.append(np.nan if height is None else gap)
-        on_progress(1)
+        on_progress(len(h_max))
     return Maxima(np.array(h_max), np.array(step, np.int32), np.array(margin), np.zeros(len(h_max), bool))
 
 
@@ -170,15 +163,15 @@ def find_band(
 ) -> dict[str, Any]:
     """h_max over one step of L, from `distance` to `distance` + `step_size`: least, median and greatest."""
     first, last = settings.distance, settings.distance + step_size
-    cells = 0
-
-    def on_progress(more: int) -> None:
-        nonlocal cells
-        cells += more
-        on_status(f"distance {cells} of {BAND_POINTS}")
-
     distances = {"distance": np.linspace(first, last, BAND_POINTS, endpoint=False)}
-    maxima = find_thresholds(optimizer, common, distances, settings.steps, find_threshold, on_progress)
+    maxima = find_thresholds(
+        optimizer,
+        common,
+        distances,
+        settings.steps,
+        find_threshold,
+        on_progress=lambda cells: on_status(f"distance {cells} of {BAND_POINTS}"),
+    )
     heights = maxima.h_max[np.isfinite(maxima.h_max)]
     low, middle, high = np.quantile(heights, (0, 0.5, 1)) if heights.size else (None,) * 3
     return {"distances": [first, last], "points": BAND_POINTS, "low": low, "median": middle, "high": high}

@@ -265,7 +265,7 @@ def find_maxima(
 
     Args:
         settings: the rule's hyperparameters, `distance` and `up_slope`: numbers, or arrays [cells].
-        on_progress: called after each block with its number of cells.
+        on_progress: called after each block with the number of cells that are finished.
     """
     common = {name: value for name, value in settings.items() if np.ndim(value) == 0}
     varied = {name: np.asarray(value) for name, value in settings.items() if np.ndim(value) == 1}
@@ -275,9 +275,8 @@ def find_maxima(
         windows.append(int(windows[-1] * GROWTH))
     for first in range(0, cells, BLOCK):
         cell = np.arange(first, min(first + BLOCK, cells))
-        descents = initial_state(
-            kernel, cell, {name: values[cell] for name, values in varied.items()}, settings["distance"]
-        )
+        own = {name: values[cell] for name, values in varied.items()}
+        descents = initial_state(kernel, cell, own, settings["distance"])
         for since, until in pairwise([0, *windows[:-1], steps]):
             known = np.concatenate([advance(kernel, chunk, common, since, until) for chunk in split(descents)])
             if until < steps and known.mean() < WORTH_SORTING:
@@ -292,7 +291,7 @@ def find_maxima(
             descents = select(descents, ~known)
             if not descents["cell"].size:
                 break
-        on_progress(cell.size)
+        on_progress(int(cell[-1]) + 1)
     return maxima
 
 

@@ -21,7 +21,7 @@ Number: TypeAlias = Any  # a Fraction or an Interval; the two never meet in one 
 
 
 class NoProof(Exception):
-    """Why arithmetic cannot settle a question, in a clause."""
+    """The reason, in a clause, why arithmetic cannot settle a question."""
 
 
 @dataclass(slots=True)
@@ -96,17 +96,12 @@ def decimal(end: int) -> str:
 LONGEST = 10**2_200  # the largest denominator; momentum 0.99 has 10^(2 t + 1) after t steps: 1000 of them take 0.1 s
 
 
-def constant(power: Number) -> Number:
-    """No correction."""
-    return power**0
-
-
 @dataclass(frozen=True)
 class LinearRule:
-    """One optimizer's step, when all slopes are -1 or +1, as the recurrence at the top of this module.
+    """One optimizer's step for slopes s of -1 or +1: m <- decay m + gain s, x <- shrink x - lr c_t (fast s + slow m).
 
-    `first_gain` replaces `gain` in the first step. `correction` is convex and rises with its argument, `fade`^t; it
-    takes fractions to fractions if the rule is `rational`, and intervals to intervals.
+    c_t is the correction: convex and rising in its argument, `fade`^t; it takes fractions to fractions if the rule is
+    `rational`, and intervals to intervals. `first_gain` replaces `gain` in the first step.
     """
 
     lr: Number
@@ -117,13 +112,16 @@ class LinearRule:
     slow: Number = Fraction(1)
     shrink: Number = Fraction(1)
     fade: Number = Fraction(0)
-    correction: Callable[[Number], Number] = constant
+    correction: Callable[[Number], Number] = lambda power: power**0  # none
     rational: bool = True
 
     def enclosed(self) -> "LinearRule":
-        """The same, with intervals for fractions."""
         numbers: dict[str, Number] = {k: enclose(v) for k, v in vars(self).items() if isinstance(v, Fraction)}
         return replace(self, **numbers)
+
+    def rate(self, power: Number) -> Number:
+        """lr c_t."""
+        return self.lr * self.correction(power)
 
     def step(self, m: Number, x: Number, sign: str, gain: Number, rate: Number) -> tuple[Number, Number]:
         """The next m and x; `rate` is lr c_t."""
@@ -233,8 +231,7 @@ class Walk:
 
     @property
     def rate(self) -> Number:
-        """lr c_t of the last step."""
-        return self.rule.lr * self.rule.correction(self.fading)
+        return self.rule.rate(self.fading)
 
     def advance(self) -> None:
         """Take the next step.
@@ -255,7 +252,6 @@ class Walk:
             self.ties.append(len(self.signs))
 
     def enclosed(self) -> "Walk":
-        """The same walk, to go on in intervals."""
         rule, foot, m, x, fading = self.rule.enclosed(), *map(enclose, (self.foot, self.m, self.x, self.fading))
         return Walk(rule, foot, m, x, fading, self.signs, [*self.path[:-1], x], [*self.ties])
 
@@ -452,21 +448,16 @@ def periodic(walk: Walk, word: str) -> tuple[Interval, list[Interval]]:
 
 def drive(rule: LinearRule, word: str, m: Interval, x: Interval) -> tuple[Interval, list[Interval]]:
     """The last m, and every x from the given one on, under the signs of `word` at the last rate, lr c."""
-    path, rate = [x], last_rate(rule)
+    path, rate = [x], rule.rate(ZERO)
     for sign in word:
         m, x = rule.step(m, x, sign, rule.gain, rate)
         path.append(x)
     return m, path
 
 
-def last_rate(rule: LinearRule) -> Interval:
-    """lr c, what lr c_t falls to."""
-    return rule.lr * rule.correction(ZERO)
-
-
 def farthest(walk: Walk, m_orbit: Interval, x_orbit: Interval) -> Interval:
     """The tail: how far x can be from its orbit, which is now at m* and x*, as long as the word goes on."""
-    rule, last = walk.rule, last_rate(walk.rule)
+    rule, last = walk.rule, walk.rule.rate(ZERO)
     largest = abs(walk.m) + abs(rule.gain) / (ONE - rule.decay)  # no |m| to come exceeds this
     swing = last * rule.slow * abs(walk.m - m_orbit) * rule.decay / (ONE - rule.decay)
     late = (walk.rate - last) * (rule.fast + rule.slow * largest) * rule.fade / (ONE - rule.fade)
@@ -486,7 +477,7 @@ def repeated(signs: str) -> str:
 
 
 def run_lengths(signs: str) -> str:
-    """Signs as "-4+1", for ----+."""
+    """----+ as -4+1."""
     return "".join(f"{sign}{len(list(run))}" for sign, run in groupby(signs))
 
 

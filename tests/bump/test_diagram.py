@@ -156,7 +156,7 @@ def test_an_optimizer_without_kernel_is_asked_cell_by_cell():
     axes = read_sweep(["lr=0.1:1:2", "rho=0:0.9:3"])
     drawn = draw_diagram("adadelta", axes, {"distance": 1.0, "up_slope": 1.0}, 1000, find_threshold, ticks.append)
     assert asked[0] == {"lr": 0.1, "rho": 0.0}
-    assert len(asked) == sum(ticks) == 6
+    assert len(asked) == len(ticks) == 6
     assert drawn.h_max[0].tolist() == [0.1] * 3
     assert np.isnan(drawn.h_max[1]).all()
 
