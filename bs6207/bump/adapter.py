@@ -1,20 +1,23 @@
-"""Any optimizer as one interface: imported by its name, called by its own convention, isolated from this process."""
+"""Any optimizer as one interface: imported, given its keywords, called by its convention and isolated."""
 
+import ast
 import atexit
+import collections.abc
 import importlib
 import inspect
 import math
 import os
 import random
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 import torch
@@ -23,12 +26,31 @@ from torch.optim import Optimizer
 
 from bs6207.bump.landscape import START, Slope
 from bs6207.errors import SettingsError, suggest
+from bs6207.runs.settings import shorten
 
 MakeOptimizer = Callable[[list[Any]], Optimizer]
 Presentation = Literal["list", "groups", "named"]
 STDOUT = 1  # its file descriptor
 NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115
 atexit.register(NOWHERE.close)
+
+
+WORDS = {"true": "True", "false": "False", "none": "None", "null": "None", "inf": "1e999", "infinity": "1e999"}
+WORD = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
+TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a list such as (0.9, 0.99)",
+    list: "a list such as [0.9, 0.99]",
+    str: "a word",
+    NoneType: "none",
+}
+HUGE = 2**1000  # no float holds larger ones
+
+
+class KeywordError(SettingsError):
+    """A --set that cannot be used; the sentence names it."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +233,114 @@ def import_file(file: Path) -> ModuleType:
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+def constructor_keywords(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The keywords beside the parameters, through every `**kwargs` that passes them on to a base class.
+
+    And whether any other is taken: a `**kwargs` with nothing but torch's own base class behind it takes anything. One
+    with another class behind it is assumed to pass on all it gets, because many swallow a misspelt keyword in silence.
+    """
+    constructors: list[Callable[..., Any]] = [target]
+    if inspect.isclass(target):
+        constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
+        constructors = [init for init in constructors if init is not object.__init__ and not takes_defaults(init)]
+    taken: dict[str, inspect.Parameter] = {}
+    for constructor in constructors:
+        parameters = list(signature(constructor).parameters.values())
+        beside = parameters[2:] if inspect.isclass(target) else parameters[1:]
+        named = {one.name: one for one in beside if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        taken = named | taken  # the nearest class decides on a default
+        if not any(one.kind is one.VAR_KEYWORD for one in beside):
+            return taken, False
+    return taken, bool(constructors)
+
+
+def takes_defaults(constructor: Callable[..., Any]) -> bool:
+    """Whether the arguments are parameters and their defaults, as of torch's own base class and those made after it."""
+    return [*inspect.signature(constructor).parameters][2:] == ["defaults"]
+
+
+def signature(constructor: Callable[..., Any]) -> inspect.Signature:
+    """The signature, with annotations that were written as strings evaluated if possible."""
+    try:
+        return inspect.signature(constructor, eval_str=True)
+    except Exception:  # they may name what is imported for type checkers only
+        return inspect.signature(constructor)
+
+
+def read_value(keyword: str, text: str, parameter: inspect.Parameter | None) -> Any:
+    """The value of a keyword of --set: of the type of its default, or of its annotation.
+
+    Args:
+        parameter: of the constructor; None for what goes into its **kwargs, where any type may be right.
+
+    Raises:
+        SettingsError: it is of another type.
+    """
+    kinds = allowed_types(parameter)
+    value = literal(text)
+    if isinstance(value, tuple | list) and kinds & {tuple, list} and parameter is not None:
+        if (items := convert_items(value, parameter.default)) is not None:
+            return tuple(items) if isinstance(parameter.default, tuple) or list not in kinds else items
+    elif not kinds or type(value) in kinds:
+        return value
+    elif type(value) is int and float in kinds and abs(value) < HUGE:
+        return float(value)
+    elif type(value) is int and bool in kinds and value in (0, 1):
+        return bool(value)
+    elif type(value) is float and int in kinds and value.is_integer():
+        return int(value)
+    if str in kinds:
+        return text
+    names = [name for kind, name in TYPE_NAMES.items() if kind in kinds and not (kind is int and float in kinds)]
+    raise KeywordError(f"--set {keyword} must be {' or '.join(names)}, not {shorten(text)}")
+
+
+def literal(text: str) -> Any:
+    """A Python literal, in which true, false, none, null and inf may be written in any case; or the text itself."""
+    for spelt in (text, WORD.sub(lambda word: WORDS[word[0].lower()], text)):
+        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return ast.literal_eval(spelt.strip())
+    return text
+
+
+def allowed_types(parameter: inspect.Parameter | None) -> set[type]:
+    """The types of `TYPE_NAMES` that a value may have; none if nothing is known."""
+    if parameter is None:
+        return set()
+    default = type(parameter.default)
+    is_known = default in TYPE_NAMES and default is not NoneType
+    kinds = set(annotated_types(parameter.annotation)) & TYPE_NAMES.keys()
+    if kinds - {NoneType}:
+        return kinds | {default} if is_known else kinds
+    if not is_known:
+        return set()
+    return {default} if default is bool else {default, NoneType} | ({float} if default is int else set())
+
+
+def annotated_types(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation allows."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from annotated_types(part)
+    elif origin is Literal:
+        yield from map(type, get_args(annotation))
+    elif origin in (collections.abc.Sequence, collections.abc.Iterable):
+        yield from (tuple, list)
+    else:
+        yield origin or annotation
+
+
+def convert_items(values: Sequence[Any], default: Any) -> list[Any] | None:
+    """Values with whole numbers as floats where the default has floats; None if they are of other types."""
+    kinds = {type(item) for item in default} if isinstance(default, tuple | list) else set()
+    if kinds & {int, float}:
+        kinds |= {int, float}
+    if kinds and any(type(value) not in kinds for value in values):
+        return None
+    return [float(value) if type(value) is int and float in kinds else value for value in values]
 
 
 def last_line(failure: BaseException) -> str:

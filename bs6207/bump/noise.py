@@ -23,16 +23,6 @@ QUANTILES = (0.9, 0.5, 0.1)  # of escaping: h90 is passed by nine paths in ten
 
 
 @dataclass(frozen=True)
-class Quantile(Checkpointable):
-    """The height that a fraction `chance` of all paths escapes, units of x, and its confidence band."""
-
-    chance: float
-    height: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True)
 class Survival(Checkpointable):
     """How often bumps are escaped.
 
@@ -40,7 +30,8 @@ class Survival(Checkpointable):
         height: [H], of the bump, units of x, rising.
         chance: [H], the fraction of paths that escape it.
         lower, upper: [H], the exact band (Clopper and Pearson 1934) at `CONFIDENCE`, for each height by itself.
-        quantiles: h90, h50, h10; a height of 0 stands for paths that reach no bump at all.
+        quantiles: of h90, h50 and h10 the height and its band (lower, upper); a height of 0 stands for paths that reach
+            no bump at all.
     """
 
     optimizer: str
@@ -50,15 +41,11 @@ class Survival(Checkpointable):
     chance: Array
     lower: Array
     upper: Array
-    quantiles: tuple[Quantile, ...]
+    quantiles: dict[str, dict[str, float]]
 
     def metrics(self) -> dict[str, Any]:
         """h90, h50 and h10 with their bands."""
-        heights = {
-            f"h{one.chance * 100:.0f}": {"height": one.height, "lower": one.lower, "upper": one.upper}
-            for one in self.quantiles
-        }
-        return {"noise": self.noise, "trials": self.trials, "confidence": CONFIDENCE, **heights}
+        return {"noise": self.noise, "trials": self.trials, "confidence": CONFIDENCE, **self.quantiles}
 
     def table(self) -> Table:
         """One row per height."""
@@ -96,7 +83,7 @@ def survive(
     height = np.linspace(0, escaped[-1], heights + 1)[1:]
     count = trials - np.searchsorted(escaped, height)
     lower, upper = clopper_pearson(count, trials)
-    quantiles = tuple(quantile(escaped, chance) for chance in QUANTILES)
+    quantiles = {f"h{chance * 100:.0f}": quantile(escaped, chance) for chance in QUANTILES}
     return Survival(optimizer, noise, trials, height, count / trials, lower, upper, quantiles)
 
 
@@ -140,7 +127,7 @@ def clopper_pearson(count: np.ndarray, trials: int) -> tuple[Array, Array]:
     return lower, upper
 
 
-def quantile(escaped: Array, chance: float) -> Quantile:
+def quantile(escaped: Array, chance: float) -> dict[str, float]:
     """The height that `chance` of the paths escape; the band is between two order statistics, whatever their law.
 
     Args:
@@ -151,9 +138,8 @@ def quantile(escaped: Array, chance: float) -> Quantile:
     below, trials = 1 - chance, escaped.size
     tail = (1 - CONFIDENCE) / 2
     first, last = int(binom.ppf(tail, trials, below)), int(binom.ppf(1 - tail, trials, below)) + 1  # ranks, from 1
-    return Quantile(
-        chance,
-        float(np.quantile(escaped, below, method="inverted_cdf")),
-        float(escaped[first - 1]) if first else 0.0,
-        float(escaped[last - 1]) if last <= trials else np.inf,
-    )
+    return {
+        "height": float(np.quantile(escaped, below, method="inverted_cdf")),
+        "lower": float(escaped[first - 1]) if first else 0.0,
+        "upper": float(escaped[last - 1]) if last <= trials else np.inf,
+    }

@@ -5,31 +5,41 @@ name of its flag here; a constructor may spell it in another way (`SPELLINGS`).
 """
 
 import ast
-import collections.abc
 import hashlib
 import inspect
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
-from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 
-from bs6207.bump.adapter import Adapter, Convention, MakeOptimizer, Presentation, descend, isolated, last_line, load
+from bs6207.bump.adapter import (
+    Adapter,
+    Convention,
+    KeywordError,
+    MakeOptimizer,
+    Presentation,
+    allowed_types,
+    constructor_keywords,
+    descend,
+    isolated,
+    last_line,
+    load,
+    read_value,
+)
 from bs6207.bump.landscape import START, Valley
 from bs6207.bump.settings import BETAS, FIELDS, BumpSettings, imported, is_foreign, require_allowed
 from bs6207.errors import SettingsError, suggest
-from bs6207.runs.settings import shorten
 from bs6207.training.optimizers import LR, OPTIMIZERS
 
 SPELLINGS = {  # of a hyperparameter, the first that a constructor takes; `betas` holds both
@@ -40,18 +50,6 @@ SPELLINGS = {  # of a hyperparameter, the first that a constructor takes; `betas
     "eps": ("eps", "epsilon"),
     "weight_decay": ("weight_decay", "wd"),
 }
-WORDS = {"true": "True", "false": "False", "none": "None", "null": "None", "inf": "1e999", "infinity": "1e999"}
-WORD = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
-TYPE_NAMES = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    tuple: "a list such as (0.9, 0.99)",
-    list: "a list such as [0.9, 0.99]",
-    str: "a word",
-    NoneType: "none",
-}
-HUGE = 2**1000  # no float holds larger ones
 UNKNOWN_KEYWORD = "keyword_that_nobody_takes"
 NOT_HYPERPARAMETERS = ("params", "param_names", "use_muon")  # entries of a parameter group
 CLASS = re.compile(r"[^\s:]+:[A-Za-z_][\w.]*")  # package.module:Class
@@ -73,10 +71,6 @@ REASONS = {  # part of an error of torch's, which has no type of its own, and wh
     "process group": "it needs several processes",
     "leaf Variable that requires grad": "its steps are to be differentiable, and here nothing differentiates them",
 }
-
-
-class KeywordError(SettingsError):
-    """A --set that cannot be used; the sentence names it."""
 
 
 class Construction(NamedTuple):
@@ -393,40 +387,6 @@ def require_once(name: str, flags: Iterable[str], keywords: Iterable[str], takes
             given.add(field)
 
 
-def constructor_keywords(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The keywords beside the parameters, through every `**kwargs` that passes them on to a base class.
-
-    And whether any other is taken: a `**kwargs` with nothing but torch's own base class behind it takes anything. One
-    with another class behind it is assumed to pass on all it gets, because many swallow a misspelt keyword in silence.
-    """
-    constructors: list[Callable[..., Any]] = [target]
-    if inspect.isclass(target):
-        constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
-        constructors = [init for init in constructors if init is not object.__init__ and not is_base(init)]
-    taken: dict[str, inspect.Parameter] = {}
-    for constructor in constructors:
-        parameters = list(signature(constructor).parameters.values())
-        beside = parameters[2:] if inspect.isclass(target) else parameters[1:]
-        named = {one.name: one for one in beside if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-        taken = named | taken  # the nearest class decides on a default
-        if not any(one.kind is one.VAR_KEYWORD for one in beside):
-            return taken, False
-    return taken, bool(constructors)
-
-
-def is_base(constructor: Callable[..., Any]) -> bool:
-    """Whether a constructor takes parameters and their defaults, as torch's own base class and those made after it."""
-    return [*inspect.signature(constructor).parameters][2:] == ["defaults"]
-
-
-def signature(constructor: Callable[..., Any]) -> inspect.Signature:
-    """The signature, with annotations that were written as strings evaluated if possible."""
-    try:
-        return inspect.signature(constructor, eval_str=True)
-    except Exception:  # they may name what is imported for type checkers only
-        return inspect.signature(constructor)
-
-
 def spelling(field: str, takes: Collection[str]) -> str | None:
     """The keyword by which a constructor takes a hyperparameter; None if it takes it by none."""
     return next((keyword for keyword in SPELLINGS.get(field, (field,)) if keyword in takes), None)
@@ -451,77 +411,3 @@ def by_flag(values: Mapping[str, Any], takes: Collection[str]) -> dict[str, Any]
         if not fields or not (is_pair and len(value) == len(BETAS)):
             shown[keyword] = value
     return shown
-
-
-def read_value(keyword: str, text: str, parameter: inspect.Parameter | None) -> Any:
-    """The value of a keyword of --set: of the type of its default, or of its annotation.
-
-    Args:
-        parameter: of the constructor; None for what goes into its **kwargs, where any type may be right.
-
-    Raises:
-        SettingsError: it is of another type.
-    """
-    kinds = allowed_types(parameter)
-    value = literal(text)
-    if isinstance(value, tuple | list) and kinds & {tuple, list} and parameter is not None:
-        if (items := convert_items(value, parameter.default)) is not None:
-            return tuple(items) if isinstance(parameter.default, tuple) or list not in kinds else items
-    elif not kinds or type(value) in kinds:
-        return value
-    elif type(value) is int and float in kinds and abs(value) < HUGE:
-        return float(value)
-    elif type(value) is int and bool in kinds and value in (0, 1):
-        return bool(value)
-    elif type(value) is float and int in kinds and value.is_integer():
-        return int(value)
-    if str in kinds:
-        return text
-    names = [name for kind, name in TYPE_NAMES.items() if kind in kinds and not (kind is int and float in kinds)]
-    raise KeywordError(f"--set {keyword} must be {' or '.join(names)}, not {shorten(text)}")
-
-
-def literal(text: str) -> Any:
-    """A Python literal, in which true, false, none, null and inf may be written in any case; or the text itself."""
-    for spelt in (text, WORD.sub(lambda word: WORDS[word[0].lower()], text)):
-        with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            return ast.literal_eval(spelt.strip())
-    return text
-
-
-def allowed_types(parameter: inspect.Parameter | None) -> set[type]:
-    """The types of `TYPE_NAMES` that a value may have; none if nothing is known."""
-    if parameter is None:
-        return set()
-    default = type(parameter.default)
-    is_known = default in TYPE_NAMES and default is not NoneType
-    kinds = set(annotated_types(parameter.annotation)) & TYPE_NAMES.keys()
-    if kinds - {NoneType}:
-        return kinds | {default} if is_known else kinds
-    if not is_known:
-        return set()
-    return {default} if default is bool else {default, NoneType} | ({float} if default is int else set())
-
-
-def annotated_types(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation allows."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        for part in get_args(annotation):
-            yield from annotated_types(part)
-    elif origin is Literal:
-        yield from map(type, get_args(annotation))
-    elif origin in (collections.abc.Sequence, collections.abc.Iterable):
-        yield from (tuple, list)
-    else:
-        yield origin or annotation
-
-
-def convert_items(values: Sequence[Any], default: Any) -> list[Any] | None:
-    """Values with whole numbers as floats where the default has floats; None if they are of other types."""
-    kinds = {type(item) for item in default} if isinstance(default, tuple | list) else set()
-    if kinds & {int, float}:
-        kinds |= {int, float}
-    if kinds and any(type(value) not in kinds for value in values):
-        return None
-    return [float(value) if type(value) is int and float in kinds else value for value in values]

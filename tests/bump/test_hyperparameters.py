@@ -9,8 +9,8 @@ import pytest
 from conftest import Watched
 
 from bs6207.bump import experiment
-from bs6207.bump.adapter import descend
-from bs6207.bump.optimizers import Probe, make_adapter, read_value
+from bs6207.bump.adapter import descend, read_value
+from bs6207.bump.optimizers import Probe, make_adapter
 from bs6207.bump.search import study
 from bs6207.bump.settings import BumpSettings, parse_set
 from bs6207.errors import SettingsError

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from bs6207 import figures
-from bs6207.bump.adapter import load
+from bs6207.bump.adapter import constructor_keywords, load
 from bs6207.bump.kernels import KERNELS
-from bs6207.bump.optimizers import SPELLINGS, constructor_keywords
+from bs6207.bump.optimizers import SPELLINGS
 from bs6207.errors import SettingsError
 from bs6207.training.optimizers import OPTIMIZERS
 
