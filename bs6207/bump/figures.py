@@ -68,19 +68,21 @@ def draw_figures(
 
 
 def trajectory(
-    trajectories: Table, found: Mapping[str, Any], landscape: Landscape, passed: Mapping[str, bool], height: float
+    trajectories: Table, optimizers: Mapping[str, Any], landscape: Landscape, passed: Mapping[str, bool], height: float
 ) -> Figure:
     """One row per optimizer: its path on the loss, and x over the first steps."""
-    figure, axes = panels(len(found), 2, (4.6, 2.3), width_ratios=(1.25, 1))
+    figure, axes = panels(len(optimizers), 2, (4.6, 2.3), width_ratios=(1.25, 1))
     first, last = landscape.kinks[0], landscape.kinks[-1]
-    for (name, one), (on_loss, over_steps), colour in zip(found.items(), axes, colours(len(found)), strict=True):
+    for (name, entry), (on_loss, over_steps), colour in zip(
+        optimizers.items(), axes, colours(len(optimizers)), strict=True
+    ):
         rows = [row for row in trajectories.rows if row["optimizer"] == name][: SHOWN_STEPS + 1]
         x, loss = [row["x"] for row in rows], [row["loss"] for row in rows]
 
         left, right, _, _ = draw_ground(on_loss, landscape, height)
         on_loss.plot(x, loss, color=colour, linewidth=0.6, alpha=0.5)
         on_loss.scatter(x, loss, s=14, color=colour, zorder=3)
-        h_max = "no threshold" if one["h_max"] is None else f"h_max = {one['h_max']:.6g}"
+        h_max = "no threshold" if entry["h_max"] is None else f"h_max = {entry['h_max']:.6g}"
         on_loss.set_title(f"{clipped(name, MOST_LETTERS)}: {h_max}", color=colour, weight="bold")
 
         over_steps.axhspan(first, last, color=GROUND, linewidth=0)
@@ -175,14 +177,16 @@ def together(places: Mapping[str, tuple[float, float]], size: tuple[float, float
     return groups
 
 
-def thresholds(found: Mapping[str, Any]) -> Figure:
+def thresholds(optimizers: Mapping[str, Any]) -> Figure:
     """The tallest bump of each optimizer, as bars."""
-    figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(found)))
-    places, heights = range(len(found)), [one["h_max"] or 0.0 for one in found.values()]
-    bars = axes.barh(places, heights, color=colours(len(found)), height=0.6)
-    axes.set_yticks(places, [clipped(name, MOST_LETTERS) for name in found])
+    figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(optimizers)))
+    places, heights = range(len(optimizers)), [entry["h_max"] or 0.0 for entry in optimizers.values()]
+    bars = axes.barh(places, heights, color=colours(len(optimizers)), height=0.6)
+    axes.set_yticks(places, [clipped(name, MOST_LETTERS) for name in optimizers])
     axes.bar_label(
-        bars, ["none" if one["h_max"] is None else f"{one['h_max']:.6g}" for one in found.values()], padding=4
+        bars,
+        ["none" if entry["h_max"] is None else f"{entry['h_max']:.6g}" for entry in optimizers.values()],
+        padding=4,
     )
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2 * max(heights) or 1)

@@ -1,4 +1,4 @@
-"""Walks of every optimizer in the table, of classes written here to be difficult, and of a whole foreign package."""
+"""Descents of every optimizer in the table, of classes written here to be difficult, and of a whole foreign package."""
 
 import math
 import sys
@@ -169,6 +169,13 @@ class Hessian(Plain):
     @torch.enable_grad()
     def change(self, grad):
         return torch.autograd.grad(grad, self.x)[0]
+
+def paint(colour):
+    pass
+
+class Careless(Plain):
+    def __init__(self, params, lr):
+        paint()
 
 class Needy(Plain):
     def __init__(self, params, lr, total_steps):
@@ -350,6 +357,11 @@ def test_settings_reach_a_foreign_class_where_it_takes_them(difficult):
             {},
             "difficult:Hessian cannot be used: it differentiates the gradient (a Hessian), "
             "and here each slope is a plain number",
+        ),
+        (
+            "difficult:Careless",
+            {},
+            "difficult:Careless cannot be used: paint() missing 1 required positional argument: 'colour'",
         ),
         ("difficult:Needy", {}, "difficult:Needy cannot be used: it needs 'total_steps'; add --set NAME=VALUE"),
         ("sparse-adam", {"eps": 0.0}, "sparse-adam cannot be used: Invalid epsilon value: 0.0"),
