@@ -1,8 +1,7 @@
 """Many descents at once: update rules of torch.optim on arrays in float64, over the bump that never ends (search.py).
 
 A rule moves the positions x [cells] one step, in place, given the slope [cells] at each of them. Its state is `memory`
-[memories, cells], which is zero before step 1. A hyperparameter is a number or an array [cells]; its name and meaning
-are those of `OPTIMIZERS`. Tests hold every rule against torch.
+[memories, cells], which is zero before step 1. Tests compare every rule with torch.
 
 A descent is stopped as soon as the rest of it is known. Where slopes are -1 and +1, the place Q it would coast to
 (`Coast`) moves by exactly push times minus the slope, so after n slopes that sum to 0 it is back. Were the next n
@@ -13,9 +12,8 @@ foot. So no later point, for ever, rises above the highest of the n by more than
 that come nearer to the foot than `TIE`, where rounding could matter, are not stopped.)
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,115 +33,85 @@ Numbers = float | Array
 Cells = dict[str, NDArray]  # by name, [..., cells]
 
 
-def gd(x: Array, slope: Array, memory: Array, step: int, *, lr: Numbers, weight_decay: Numbers = 0.0) -> None:
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Numbers or arrays [cells]; their names and meaning are those of `OPTIMIZERS`."""
+
+    lr: Numbers
+    momentum: Numbers = 0.0
+    dampening: Numbers = 0.0
+    beta1: Numbers = 0.0
+    beta2: Numbers = 0.0
+    alpha: Numbers = 0.0
+    eps: Numbers = 0.0
+    weight_decay: Numbers = 0.0
+
+
+def gd(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Gradient descent."""
-    x -= lr * (slope + weight_decay * x)
+    x -= h.lr * (slope + h.weight_decay * x)
 
 
-def momentum(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    momentum: Numbers,
-    dampening: Numbers = 0.0,
-    weight_decay: Numbers = 0.0,
-) -> None:
+def momentum(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Heavy-ball momentum; as in torch, the first slope is not dampened, and none is without momentum."""
     (velocity,) = memory
-    slope = slope + weight_decay * x
-    velocity *= momentum
-    velocity += slope if step == 1 else (1 - dampening * (momentum != 0)) * slope
-    x -= lr * velocity
+    slope = slope + h.weight_decay * x
+    velocity *= h.momentum
+    velocity += slope if step == 1 else (1 - h.dampening * (h.momentum != 0)) * slope
+    x -= h.lr * velocity
 
 
-def nesterov(
-    x: Array, slope: Array, memory: Array, step: int, *, lr: Numbers, momentum: Numbers, weight_decay: Numbers = 0.0
-) -> None:
+def nesterov(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Nesterov's momentum, in the form of Sutskever et al. 2013."""
     (velocity,) = memory
-    slope = slope + weight_decay * x
-    velocity *= momentum
+    slope = slope + h.weight_decay * x
+    velocity *= h.momentum
     velocity += slope
-    x -= lr * (slope + momentum * velocity)
+    x -= h.lr * (slope + h.momentum * velocity)
 
 
-def adam(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    beta1: Numbers,
-    beta2: Numbers,
-    eps: Numbers,
-    weight_decay: Numbers = 0.0,
-) -> None:
+def adam(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Adam; its bias corrections 1 - beta^t are the same running means, taken of ones."""
-    mean, square, mean_of_ones, square_of_ones = memory
-    slope = slope + weight_decay * x
-    update_mean(mean, slope, beta1)
-    update_mean(square, slope * slope, beta2)
-    update_mean(mean_of_ones, 1.0, beta1)
-    update_mean(square_of_ones, 1.0, beta2)
-    x -= lr * (mean / mean_of_ones) / (np.sqrt(square / square_of_ones) + eps)
+    adam_step(x, slope + h.weight_decay * x, memory, h)
 
 
-def adamw(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    beta1: Numbers,
-    beta2: Numbers,
-    eps: Numbers,
-    weight_decay: Numbers,
-) -> None:
+def adamw(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Adam with decoupled weight decay."""
-    x *= 1 - lr * weight_decay
-    adam(x, slope, memory, step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+    x *= 1 - h.lr * h.weight_decay
+    adam_step(x, slope, memory, h)
 
 
-def adam_of_signs(
-    x: Array, slope: Array, memory: Array, step: int, *, lr: Numbers, beta1: Numbers, beta2: Numbers, eps: Numbers
-) -> None:
+def adam_step(x: Array, slope: Array, memory: Array, h: Hyperparameters) -> None:
+    mean, square, mean_of_ones, square_of_ones = memory
+    update_mean(mean, slope, h.beta1)
+    update_mean(square, slope * slope, h.beta2)
+    update_mean(mean_of_ones, 1.0, h.beta1)
+    update_mean(square_of_ones, 1.0, h.beta2)
+    x -= h.lr * (mean / mean_of_ones) / (np.sqrt(square / square_of_ones) + h.eps)
+
+
+def adam_of_signs(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Adam where every slope is -1 or +1: the mean square is 1 whatever beta2 is. Overwrites `slope`."""
     mean, mean_of_ones = memory
     mean -= slope  # decay towards the slope, and towards 1, without temporary arrays: this loop is the hot one
     mean_of_ones -= 1
-    memory *= beta1
+    memory *= h.beta1
     mean += slope
     mean_of_ones += 1
     np.divide(mean, mean_of_ones, out=slope)
-    slope *= lr
-    slope /= 1 + eps
+    slope *= h.lr
+    slope /= 1 + h.eps
     x -= slope
 
 
-def rmsprop(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    alpha: Numbers,
-    eps: Numbers,
-    momentum: Numbers = 0.0,
-    weight_decay: Numbers = 0.0,
-) -> None:
+def rmsprop(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """RMSprop, not centered; `alpha` is the decay of its mean square."""
     square, velocity = memory
-    slope = slope + weight_decay * x
-    update_mean(square, slope * slope, alpha)
-    velocity *= momentum
-    velocity += slope / (np.sqrt(square) + eps)
-    x -= lr * velocity
+    slope = slope + h.weight_decay * x
+    update_mean(square, slope * slope, h.alpha)
+    velocity *= h.momentum
+    velocity += slope / (np.sqrt(square) + h.eps)
+    x -= h.lr * velocity
 
 
 def update_mean(mean: Array, value: Numbers, decay: Numbers) -> None:
@@ -169,58 +137,53 @@ class Coast:
     unsettled: Numbers = 0.0
 
 
-def gd_coast(memory: Array, *, lr: Numbers, **others: Numbers) -> Coast:
+def gd_coast(memory: Array, h: Hyperparameters) -> Coast:
     """No memory (its row stays 0), no coasting."""
-    return Coast(0.0, lr, 0.0)
+    return Coast(0.0, h.lr, 0.0)
 
 
-def momentum_coast(
-    memory: Array, *, lr: Numbers, momentum: Numbers, dampening: Numbers = 0.0, **others: Numbers
-) -> Coast:
+def momentum_coast(memory: Array, h: Hyperparameters) -> Coast:
     """lr (m + m^2 + ...) v."""
-    undampened = 1 - dampening * (momentum != 0)
-    return Coast(lr * momentum / (1 - momentum), lr * undampened / (1 - momentum), momentum)
+    undampened = 1 - h.dampening * (h.momentum != 0)
+    return Coast(h.lr * h.momentum / (1 - h.momentum), h.lr * undampened / (1 - h.momentum), h.momentum)
 
 
-def nesterov_coast(memory: Array, *, lr: Numbers, momentum: Numbers, **others: Numbers) -> Coast:
+def nesterov_coast(memory: Array, h: Hyperparameters) -> Coast:
     """lr (m^2 + m^3 + ...) v."""
-    return Coast(lr * momentum**2 / (1 - momentum), lr / (1 - momentum), momentum)
+    return Coast(h.lr * h.momentum**2 / (1 - h.momentum), h.lr / (1 - h.momentum), h.momentum)
 
 
-def signs_coast(memory: Array, *, lr: Numbers, beta1: Numbers, eps: Numbers, **others: Numbers) -> Coast:
+def signs_coast(memory: Array, h: Hyperparameters) -> Coast:
     """lr (b + b^2 + ...) m, had the bias corrections ended; |m| <= 1 bounds what they add."""
     _, mean_of_ones = memory
-    lr = lr / (1 + eps)
-    reach = lr * beta1 / (1 - beta1)
-    return Coast(reach, lr, beta1, reach * (1 - mean_of_ones) / mean_of_ones)
+    lr = h.lr / (1 + h.eps)
+    reach = lr * h.beta1 / (1 - h.beta1)
+    return Coast(reach, lr, h.beta1, reach * (1 - mean_of_ones) / mean_of_ones)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A rule, how many memories it has, and where it coasts: (memory, hyperparameters) -> Coast.
+    """A rule, how many memories it has, the hyperparameters it takes, and where it coasts.
 
     `coast` is None where slopes do not act on the coasting place each by itself; it is valid without weight decay only.
     """
 
-    rule: Callable[..., None]
+    rule: Callable[[Array, Array, Array, int, Hyperparameters], None]
     memories: int
-    coast: Callable[..., Coast] | None = None
-
-    @property
-    def hyperparameters(self) -> list[str]:
-        parameters = inspect.signature(self.rule).parameters.values()
-        return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    hyperparameters: tuple[str, ...]
+    coast: Callable[[Array, Hyperparameters], Coast] | None = None
 
 
+ADAM = ("lr", "beta1", "beta2", "eps")
 KERNELS = {
-    "gd": Kernel(gd, 1, gd_coast),
-    "momentum": Kernel(momentum, 1, momentum_coast),
-    "nesterov": Kernel(nesterov, 1, nesterov_coast),
-    "adam": Kernel(adam, 4),
-    "adamw": Kernel(adamw, 4),
-    "rmsprop": Kernel(rmsprop, 2),
+    "gd": Kernel(gd, 1, ("lr", "weight_decay"), gd_coast),
+    "momentum": Kernel(momentum, 1, ("lr", "momentum", "dampening", "weight_decay"), momentum_coast),
+    "nesterov": Kernel(nesterov, 1, ("lr", "momentum", "weight_decay"), nesterov_coast),
+    "adam": Kernel(adam, 4, (*ADAM, "weight_decay")),
+    "adamw": Kernel(adamw, 4, (*ADAM, "weight_decay")),
+    "rmsprop": Kernel(rmsprop, 2, ("lr", "alpha", "eps", "momentum", "weight_decay")),
 }
-ADAM_OF_SIGNS = Kernel(adam_of_signs, 2, signs_coast)
+ADAM_OF_SIGNS = Kernel(adam_of_signs, 2, ADAM, signs_coast)
 
 
 def choose_kernel(optimizer: str, settings: Mapping[str, Numbers]) -> Kernel | None:
@@ -229,7 +192,7 @@ def choose_kernel(optimizer: str, settings: Mapping[str, Numbers]) -> Kernel | N
     if kernel is None or set(settings) - {"distance", "up_slope"} - set(kernel.hyperparameters):
         return None
     if np.any(settings.get("weight_decay", 0.0)):  # pulls towards x = 0: no slope is a sign, and `coast` is not valid
-        return Kernel(kernel.rule, kernel.memories)
+        return replace(kernel, coast=None)
     if optimizer == "adam" and np.all(np.equal(settings["up_slope"], 1)):
         return ADAM_OF_SIGNS
     return kernel
@@ -328,10 +291,10 @@ def advance(
 ) -> NDArray[np.bool_]:
     """Step in place from after step `since` to `until`; return which maxima are known from there on, [cells]."""
     settings = {**common, **descents}
-    hyperparameters = {name: settings[name] for name in kernel.hyperparameters if name in settings}
+    hyperparameters = Hyperparameters(**{name: settings[name] for name in kernel.hyperparameters if name in settings})
     distance, up_slope = settings["distance"], settings["up_slope"]
     is_unequal = np.any(up_slope != UP_SLOPE)
-    coast = kernel.coast(descents["memory"], **hyperparameters) if kernel.coast and since and not is_unequal else None
+    coast = kernel.coast(descents["memory"], hyperparameters) if kernel.coast and since and not is_unequal else None
     x_before, memory_before, best_before = descents["x"], descents["memory"], descents["best"]
     margin = descents["margin"]
     x, memory, best = x_before.copy(), memory_before.copy(), best_before.copy()
@@ -342,7 +305,7 @@ def advance(
         np.copysign(UP_SLOPE, beyond, out=slope)  # quicker than np.where, and VALLEY_SLOPE is -UP_SLOPE
         if is_unequal:
             np.copyto(slope, up_slope, where=slope > 0)
-        kernel.rule(x, slope, memory, since + length, **hyperparameters)
+        kernel.rule(x, slope, memory, since + length, hyperparameters)
         np.subtract(x, distance, out=beyond)
         higher = beyond > best
         np.maximum(best, beyond, out=best)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bs6207.bump.kernels import KERNELS, Array
+from bs6207.bump.kernels import KERNELS, Array, Hyperparameters
 from bs6207.bump.landscape import START, VALLEY_SLOPE
 from bs6207.errors import UserError
 from bs6207.runs.result import Checkpointable, Table
@@ -98,7 +98,8 @@ def climb(
 ) -> Array:
     """The tallest bump each path escapes, [trials], rising; 0 where it reaches none."""
     kernel, generator = KERNELS[optimizer], np.random.Generator(np.random.PCG64(seed))
-    hyperparameters = {name: value for name, value in settings.items() if name not in ("distance", "up_slope")}
+    values = {name: value for name, value in settings.items() if name not in ("distance", "up_slope")}
+    hyperparameters = Hyperparameters(**values)
     distance, up_slope = settings["distance"], settings["up_slope"]
     highest = np.full(trials, START)
     for first in range(0, trials, CHUNK):
@@ -109,7 +110,7 @@ def climb(
                 generator.standard_normal(out=slope)
                 slope *= noise
                 slope += np.where(x < distance, VALLEY_SLOPE, up_slope)
-                kernel.rule(x, slope, memory, step, **hyperparameters)
+                kernel.rule(x, slope, memory, step, hyperparameters)
                 np.maximum(top, x, out=top)
         if not np.isfinite(x).all():
             raise UserError(f"{optimizer}: a path does not stay finite; lower lr or the noise")

@@ -12,7 +12,7 @@ from PIL import Image
 from bs6207.bump import experiment, figures
 from bs6207.bump.adapter import descend
 from bs6207.bump.experiment import run
-from bs6207.bump.kernels import KERNELS
+from bs6207.bump.kernels import KERNELS, Hyperparameters
 from bs6207.bump.landscape import TIE
 from bs6207.bump.optimizers import make_adapter
 from bs6207.bump.search import SAME, VALLEY_STEPS, Study, find_by_scan, study, valley
@@ -111,7 +111,9 @@ def test_implementations_that_round_differently_agree_in_the_valley(name):
         adapter, ground = make_adapter(name, settings), valley(settings)
         x, memory, path = np.zeros(1), np.zeros((KERNELS[name].memories, 1)), [0.0]
         for step in range(1, VALLEY_STEPS + 1):
-            KERNELS[name].rule(x, np.array([ground.slope(x.item())]), memory, step, **adapter.hyperparameters)
+            KERNELS[name].rule(
+                x, np.array([ground.slope(x.item())]), memory, step, Hyperparameters(**adapter.hyperparameters)
+            )
             path.append(x.item())
         apart = np.abs(np.subtract(path, descend(adapter, ground, VALLEY_STEPS, "cpu")))
         assert apart.max() < 0.01 * SAME * ground.width

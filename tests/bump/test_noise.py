@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from bs6207.bump.figures import survival
-from bs6207.bump.kernels import KERNELS
+from bs6207.bump.kernels import KERNELS, Hyperparameters
 from bs6207.bump.landscape import Triangle
 from bs6207.bump.noise import climb, clopper_pearson, quantile, survive
 from bs6207.errors import UserError
@@ -45,7 +45,7 @@ def test_a_noisy_path_over_a_real_bump_escapes_exactly_when_the_envelope_says():
     x, memory, passed = np.zeros(trials), np.zeros((kernel.memories, trials)), np.zeros(trials, bool)
     for step in range(steps):
         slope = np.array([bump.slope(position) for position in x]) + dealt[step]
-        kernel.rule(x, slope, memory, step + 1, **values)
+        kernel.rule(x, slope, memory, step + 1, Hyperparameters(**values))
         passed |= x - 1.0 >= height
     assert 0 < passed.sum() < trials
     assert passed.sum() == np.count_nonzero(escaped >= height)
