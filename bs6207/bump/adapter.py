@@ -74,12 +74,9 @@ class Convention:
 
     def present(self, x: Tensor) -> list[Any]:
         """The constructor's argument."""
-        choices: dict[Presentation, list[Any]] = {
-            "list": [x],
-            "groups": [{"params": [x], "use_muon": True}],
-            "named": [("x", x)],
-        }
-        return choices[self.parameters]
+        if self.parameters == "groups":
+            return [{"params": [x], "use_muon": True}]
+        return [("x", x)] if self.parameters == "named" else [x]
 
 
 @dataclass(frozen=True)
@@ -156,17 +153,20 @@ def isolated(name: str) -> Iterator[None]:
     the random states of Python, NumPy and torch, torch's threads and its treatment of denormals. Output is discarded
     at the file descriptor too, as some code writes past `sys.stdout`; `NOWHERE` stays open, as some keep a reference.
     """
-    path, folder, threads = sys.path.copy(), Path.cwd(), torch.get_num_threads()
+    path, threads = sys.path.copy(), torch.get_num_threads()
     flushes_denormals = sys.float_info.min / 2 == 0
     python_state, numpy_state = random.getstate(), np.random.get_state()
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    if str(folder) not in sys.path:
+    place, colon, _ = name.rpartition(":")
+    folder = Path.cwd() if colon else None  # torch's own optimizers need neither
+    if folder and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    if (place := name.rpartition(":")[0]).endswith(".py"):
+    if place.endswith(".py"):
         sys.path.append(str(Path(place).expanduser().resolve().parent))
     sys.stdout.flush()
     stdout = os.dup(STDOUT)
     os.dup2(NOWHERE.fileno(), STDOUT)
+    torch.set_num_threads(1)  # two collapse as soon as another process takes a core
     try:
         with redirect_stdout(NOWHERE), warnings.catch_warnings(), torch.random.fork_rng(gpus):
             warnings.simplefilter("ignore")
@@ -176,10 +176,10 @@ def isolated(name: str) -> Iterator[None]:
         os.close(stdout)
         random.setstate(python_state)
         np.random.set_state(numpy_state)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         torch.set_flush_denormal(flushes_denormals)
-        os.chdir(folder)
+        if folder:
+            os.chdir(folder)
         sys.path[:] = path
 
 
