@@ -4,7 +4,7 @@ from typing import Any
 
 
 def threshold(optimizer: str, **settings: Any) -> dict[str, Any]:
-    """What metrics.json holds for one optimizer: h_max, bracket, step, settings, margin, certificate and more.
+    """The entry of metrics.json for one optimizer: h_max, bracket, step, settings, margin, certificate and more.
 
     Args:
         optimizer: a name from `bs6207.training.optimizers.OPTIMIZERS`, or package.module:Class.
@@ -13,11 +13,9 @@ def threshold(optimizer: str, **settings: Any) -> dict[str, Any]:
     Raises:
         pydantic.ValidationError: a setting is unknown or out of range.
     """
-    from bs6207.bump.candidates import candidate
-    from bs6207.bump.experiment import study
+    from bs6207.bump.optimizers import make_adapter
+    from bs6207.bump.search import study
     from bs6207.bump.settings import BumpSettings
-    from bs6207.training.devices import prepare
 
     chosen = BumpSettings(optimizer=[optimizer], **settings)
-    prepare(chosen.seed)
-    return study(candidate(optimizer, chosen), chosen).metrics
+    return study(make_adapter(optimizer, chosen), chosen).metrics

@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -14,8 +16,9 @@ from PIL import Image
 from bs6207.bump.diagram import PhaseDiagram
 from bs6207.bump.landscape import START, Landscape
 from bs6207.bump.noise import CONFIDENCE, Survival
+from bs6207.bump.settings import BumpSettings, file_name
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, legend_of, panels, render
-from bs6207.runs.result import Table
+from bs6207.runs.result import Drawing, Row, Table
 from bs6207.runs.sweep import Axis
 
 MOST_LETTERS = 36  # of an optimizer's name beside what else stands there
@@ -40,26 +43,46 @@ TIE_COLOUR = PALETTE[1]
 OUTLIERS = 0.5  # percent of cells, at the top, that do not stretch the colours
 
 
+def draw_figures(
+    optimizers: Mapping[str, Any],
+    trajectories: Table,
+    passed: Mapping[str, bool],
+    diagrams: Sequence[PhaseDiagram],
+    curves: Sequence[Survival],
+    settings: BumpSettings,
+) -> dict[str, Drawing]:
+    """How to draw each figure, by file name."""
+    landscape = settings.landscape_of(settings.height)
+    drawings: dict[str, Drawing] = {
+        "trajectory": partial(trajectory, trajectories, optimizers, landscape, passed, settings.height),
+        "thresholds": partial(thresholds, optimizers),
+    }
+    if len(settings.axes) == 1:
+        drawings["sweep"] = partial(sweep, diagrams)
+    elif diagrams:
+        names = [f"phase_diagram_{file_name(diagram.optimizer)}" for diagram in diagrams]
+        drawings |= {name: partial(phase_diagram, diagram) for name, diagram in zip(names, diagrams, strict=True)}
+    if curves:
+        drawings["survival"] = partial(survival, curves)
+    return drawings
+
+
 def trajectory(
-    trajectories: Table, found: Mapping[str, Any], landscape: Landscape, passed: Mapping[str, bool], height: float
+    trajectories: Table, optimizers: Mapping[str, Any], landscape: Landscape, passed: Mapping[str, bool], height: float
 ) -> Figure:
     """One row per optimizer: its path on the loss, and x over the first steps."""
-    figure, axes = panels(len(found), 2, (4.6, 2.3), width_ratios=(1.25, 1))
+    figure, axes = panels(len(optimizers), 2, (4.6, 2.3), width_ratios=(1.25, 1))
     first, last = landscape.kinks[0], landscape.kinks[-1]
-    left, right = START - 0.1, last + max(0.8, height)
-    ground = np.array([left, *landscape.kinks, right])
-    losses = [landscape.loss(x) for x in ground]
-    floor = min(losses) - 0.15
-    for (name, one), (on_loss, over_steps), colour in zip(found.items(), axes, colours(len(found)), strict=True):
+    for (name, entry), (on_loss, over_steps), colour in zip(
+        optimizers.items(), axes, colours(len(optimizers)), strict=True
+    ):
         rows = [row for row in trajectories.rows if row["optimizer"] == name][: SHOWN_STEPS + 1]
         x, loss = [row["x"] for row in rows], [row["loss"] for row in rows]
 
-        on_loss.fill_between(ground, losses, floor, color=GROUND, linewidth=0)
-        on_loss.plot(ground, losses, color=INK, linewidth=1)
+        left, right, _, _ = draw_ground(on_loss, landscape, height)
         on_loss.plot(x, loss, color=colour, linewidth=0.6, alpha=0.5)
         on_loss.scatter(x, loss, s=14, color=colour, zorder=3)
-        on_loss.set(xlim=(left, right), ylim=(floor, max(losses) + 0.1), ylabel="loss")
-        h_max = "no threshold" if one["h_max"] is None else f"h_max = {one['h_max']:.6g}"
+        h_max = "no threshold" if entry["h_max"] is None else f"h_max = {entry['h_max']:.6g}"
         on_loss.set_title(f"{clipped(name, MOST_LETTERS)}: {h_max}", color=colour, weight="bold")
 
         over_steps.axhspan(first, last, color=GROUND, linewidth=0)
@@ -73,24 +96,35 @@ def trajectory(
     return figure
 
 
+def draw_ground(
+    axes: Axes, landscape: Landscape, height: float, above: float = 0.1
+) -> tuple[float, float, float, float]:
+    """Draw the loss; return the limits of the picture: left, right, bottom, top."""
+    left, right = START - 0.1, landscape.kinks[-1] + max(0.8, height)
+    ground = np.array([left, *landscape.kinks, right])
+    losses = [landscape.loss(x) for x in ground]
+    bottom, top = min(losses) - 0.15, max(losses) + above
+    axes.fill_between(ground, losses, bottom, color=GROUND, linewidth=0)
+    axes.plot(ground, losses, color=INK, linewidth=1)
+    axes.set(xlim=(left, right), ylim=(bottom, top), ylabel="loss")
+    return left, right, bottom, top
+
+
 def animation(
-    trajectories: Table, landscape: Landscape, height: float, done: Callable[[], None] = lambda: None
+    trajectories: Table, landscape: Landscape, height: float, on_frame: Callable[[], None] = lambda: None
 ) -> bytes:
-    """The first steps of all paths over the loss, as a GIF: one frame a step, and `done` after each.
+    """The first steps of all paths over the loss, as a GIF: one frame a step; `on_frame` is called after each.
 
     Balls that coincide are rings around each other, under their number; one that has left the picture is an arrow at
     its edge, and one whose path has ended a cross.
     """
-    names = list(dict.fromkeys(row["optimizer"] for row in trajectories.rows))
-    paths = {name: [row for row in trajectories.rows if row["optimizer"] == name] for name in names}
+    paths: dict[str, list[Row]] = {}
+    for row in trajectories.rows:
+        paths.setdefault(row["optimizer"], []).append(row)
+    names = list(paths)
     figure, ((axes,),) = panels(1, 1, (8.0, max(3.2, 0.18 * len(names))))
-    left, right = START - 0.1, landscape.kinks[-1] + max(0.8, height)
-    ground = np.array([left, *landscape.kinks, right])
-    losses = [landscape.loss(x) for x in ground]
-    bottom, top = min(losses) - 0.15, max(losses) + 0.2
-    axes.fill_between(ground, losses, bottom, color=GROUND, linewidth=0)
-    axes.plot(ground, losses, color=INK, linewidth=1)
-    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x", ylabel="loss")
+    left, right, bottom, top = draw_ground(axes, landscape, height, above=0.2)
+    axes.set_xlabel("x")
     look: Any = {"marker": "o", "markeredgewidth": 0, "linestyle": "", "clip_on": False}
     looks = zip(names, colours(len(names)), strict=True)
     balls = {name: axes.plot([], [], color=colour, label=name, **look)[0] for name, colour in looks}
@@ -124,7 +158,7 @@ def animation(
                 numbers.append(axes.annotate(str(len(group)), (x, loss), ha="center", fontsize=8, **above))
         axes.set_title(f"step {step}")
         frames.append(Image.open(io.BytesIO(render(figure, "png"))).convert("P", palette=Image.Palette.ADAPTIVE))
-        done()
+        on_frame()
     stream = io.BytesIO()
     frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0)
     return stream.getvalue()
@@ -143,14 +177,16 @@ def together(places: Mapping[str, tuple[float, float]], size: tuple[float, float
     return groups
 
 
-def thresholds(found: Mapping[str, Any]) -> Figure:
+def thresholds(optimizers: Mapping[str, Any]) -> Figure:
     """The tallest bump of each optimizer, as bars."""
-    figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(found)))
-    places, heights = range(len(found)), [one["h_max"] or 0.0 for one in found.values()]
-    bars = axes.barh(places, heights, color=colours(len(found)), height=0.6)
-    axes.set_yticks(places, [clipped(name, MOST_LETTERS) for name in found])
+    figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(optimizers)))
+    places, heights = range(len(optimizers)), [entry["h_max"] or 0.0 for entry in optimizers.values()]
+    bars = axes.barh(places, heights, color=colours(len(optimizers)), height=0.6)
+    axes.set_yticks(places, [clipped(name, MOST_LETTERS) for name in optimizers])
     axes.bar_label(
-        bars, ["none" if one["h_max"] is None else f"{one['h_max']:.6g}" for one in found.values()], padding=4
+        bars,
+        ["none" if entry["h_max"] is None else f"{entry['h_max']:.6g}" for entry in optimizers.values()],
+        padding=4,
     )
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2 * max(heights) or 1)
@@ -235,13 +271,11 @@ def survival(curves: Sequence[Survival]) -> Figure:
     for curve, colour in zip(curves, colours(len(curves)), strict=True):
         height = np.concatenate([[0.0], curve.height, curve.height[-1:]])  # and none escapes a taller one
         chance = np.concatenate([curve.chance[:1], curve.chance, [0.0]])
-        (half,) = (one for one in curve.quantiles if one.chance == 0.5)
-        called.append(f"{clipped(curve.optimizer, MOST_LETTERS)}, noise {curve.noise:g}: h₅₀ = {half.height:.3g}")
+        half, low, high = (curve.quantiles["h50"][key] for key in ("height", "lower", "upper"))
+        called.append(f"{clipped(curve.optimizer, MOST_LETTERS)}, noise {curve.noise:g}: h₅₀ = {half:.3g}")
         axes.fill_between(curve.height, curve.lower, curve.upper, color=colour, alpha=0.25, linewidth=0)
         lines += axes.plot(height, chance, color=colour, linewidth=1.4)
-        axes.errorbar(
-            half.height, 0.5, xerr=[[half.height - half.lower], [half.upper - half.height]], fmt="o", color=colour
-        )
+        axes.errorbar(half, 0.5, xerr=[[half - low], [high - half]], fmt="o", color=colour)
     axes.axhline(0.5, color=MUTED, linewidth=0.6, linestyle=":")
     axes.set(xlabel="height of the bump (units of x)", ylabel="chance to escape", xlim=(0, None), ylim=(0, 1.02))
     axes.set_title(f"{curves[0].trials:,} paths each; bands hold {CONFIDENCE:.0%} at each height", color=MUTED)

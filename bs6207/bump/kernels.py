@@ -1,140 +1,120 @@
-"""Update rules of torch.optim written on arrays: many descents take a step at once, in float64.
+"""Many descents at once: update rules of torch.optim on arrays in float64, over the bump that never ends (search.py).
 
-A rule moves the positions x [cells] one step, in place, given the slope [cells] each of them sees. What it
-remembers it keeps in `memory` [memories, cells], which is zero before step 1. A hyperparameter is a number, or one
-for each cell [cells]; its name and meaning are those of `OPTIMIZERS`. Tests hold every rule against torch.
+A rule moves the positions x [cells] one step, in place, given the slope [cells] at each of them. Its state is `memory`
+[memories, cells], which is zero before step 1. Tests compare every rule with torch.
+
+A descent is stopped as soon as the rest of it is known. Where slopes are -1 and +1, the place Q it would coast to
+(`Coast`) moves by exactly push times minus the slope, so after n slopes that sum to 0 it is back. Were the next n
+slopes the same, and so on, x would differ from n steps ago only as its coasting distance does, and these differences
+shrink by decay^n each time: all together they are a `shift` of at most |difference| / (1 - decay^n), and what bias
+corrections add. The slopes *are* the same if that is less than the distance of the nearest of the n points from the
+foot. So no later point, for ever, rises above the highest of the n by more than `shift`. (In real arithmetic; descents
+that come nearer to the foot than `TIE`, where rounding could matter, are not stopped.)
 """
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bs6207.bump.landscape import START, TIE, UP_SLOPE, rounding_error
+from bs6207.runs.result import Checkpointable
+
+CHUNK = 16_384  # cells stepped together: a dozen arrays of them fit a core's cache
+BLOCK = 1 << 18  # cells whose memories are held at a time, so that a diagram of any size needs some 60 MB
+SLACK = 1e-10  # units of x; the most that the rest of a descent can add to h_max when it is stopped
+FIRST_WINDOW, GROWTH = 16, 1.5  # steps at which repetition is looked for anew; a window must hold a whole period
+WORTH_SORTING = 0.1  # fraction of descents known; below it, sorting them out costs more than stepping on
+
 Array = NDArray[np.float64]
 Numbers = float | Array
+Cells = dict[str, NDArray]  # by name, [..., cells]
 
 
-def gd(x: Array, slope: Array, memory: Array, step: int, *, lr: Numbers, weight_decay: Numbers = 0.0) -> None:
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Numbers or arrays [cells]; their names and meaning are those of `OPTIMIZERS`."""
+
+    lr: Numbers
+    momentum: Numbers = 0.0
+    dampening: Numbers = 0.0
+    beta1: Numbers = 0.0
+    beta2: Numbers = 0.0
+    alpha: Numbers = 0.0
+    eps: Numbers = 0.0
+    weight_decay: Numbers = 0.0
+
+
+def gd(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Gradient descent."""
-    x -= lr * (slope + weight_decay * x)
+    x -= h.lr * (slope + h.weight_decay * x)
 
 
-def momentum(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    momentum: Numbers,
-    dampening: Numbers = 0.0,
-    weight_decay: Numbers = 0.0,
-) -> None:
+def momentum(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Heavy-ball momentum; as in torch, the first slope is not dampened, and none is without momentum."""
     (velocity,) = memory
-    slope = slope + weight_decay * x
-    velocity *= momentum
-    velocity += slope if step == 1 else (1 - dampening * (momentum != 0)) * slope
-    x -= lr * velocity
+    slope = slope + h.weight_decay * x
+    velocity *= h.momentum
+    velocity += slope if step == 1 else (1 - h.dampening * (h.momentum != 0)) * slope
+    x -= h.lr * velocity
 
 
-def nesterov(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    momentum: Numbers,
-    weight_decay: Numbers = 0.0,
-) -> None:
+def nesterov(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Nesterov's momentum, in the form of Sutskever et al. 2013."""
     (velocity,) = memory
-    slope = slope + weight_decay * x
-    velocity *= momentum
+    slope = slope + h.weight_decay * x
+    velocity *= h.momentum
     velocity += slope
-    x -= lr * (slope + momentum * velocity)
+    x -= h.lr * (slope + h.momentum * velocity)
 
 
-def adam(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    beta1: Numbers,
-    beta2: Numbers,
-    eps: Numbers,
-    weight_decay: Numbers = 0.0,
-) -> None:
+def adam(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Adam; its bias corrections 1 - beta^t are the same running means, taken of ones."""
-    mean, square, mean_of_ones, square_of_ones = memory
-    slope = slope + weight_decay * x
-    follow(mean, slope, beta1)
-    follow(square, slope * slope, beta2)
-    follow(mean_of_ones, 1.0, beta1)
-    follow(square_of_ones, 1.0, beta2)
-    x -= lr * (mean / mean_of_ones) / (np.sqrt(square / square_of_ones) + eps)
+    adam_step(x, slope + h.weight_decay * x, memory, h)
 
 
-def adamw(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    beta1: Numbers,
-    beta2: Numbers,
-    eps: Numbers,
-    weight_decay: Numbers,
-) -> None:
+def adamw(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Adam with decoupled weight decay."""
-    x *= 1 - lr * weight_decay
-    adam(x, slope, memory, step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+    x *= 1 - h.lr * h.weight_decay
+    adam_step(x, slope, memory, h)
 
 
-def adam_of_signs(
-    x: Array, slope: Array, memory: Array, step: int, *, lr: Numbers, beta1: Numbers, beta2: Numbers, eps: Numbers
-) -> None:
+def adam_step(x: Array, slope: Array, memory: Array, h: Hyperparameters) -> None:
+    mean, square, mean_of_ones, square_of_ones = memory
+    update_mean(mean, slope, h.beta1)
+    update_mean(square, slope * slope, h.beta2)
+    update_mean(mean_of_ones, 1.0, h.beta1)
+    update_mean(square_of_ones, 1.0, h.beta2)
+    x -= h.lr * (mean / mean_of_ones) / (np.sqrt(square / square_of_ones) + h.eps)
+
+
+def adam_of_signs(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """Adam where every slope is -1 or +1: the mean square is 1 whatever beta2 is. Overwrites `slope`."""
     mean, mean_of_ones = memory
     mean -= slope  # decay towards the slope, and towards 1, without temporary arrays: this loop is the hot one
     mean_of_ones -= 1
-    memory *= beta1
+    memory *= h.beta1
     mean += slope
     mean_of_ones += 1
     np.divide(mean, mean_of_ones, out=slope)
-    slope *= lr
-    slope /= 1 + eps
+    slope *= h.lr
+    slope /= 1 + h.eps
     x -= slope
 
 
-def rmsprop(
-    x: Array,
-    slope: Array,
-    memory: Array,
-    step: int,
-    *,
-    lr: Numbers,
-    alpha: Numbers,
-    eps: Numbers,
-    momentum: Numbers = 0.0,
-    weight_decay: Numbers = 0.0,
-) -> None:
+def rmsprop(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
     """RMSprop, not centered; `alpha` is the decay of its mean square."""
     square, velocity = memory
-    slope = slope + weight_decay * x
-    follow(square, slope * slope, alpha)
-    velocity *= momentum
-    velocity += slope / (np.sqrt(square) + eps)
-    x -= lr * velocity
+    slope = slope + h.weight_decay * x
+    update_mean(square, slope * slope, h.alpha)
+    velocity *= h.momentum
+    velocity += slope / (np.sqrt(square) + h.eps)
+    x -= h.lr * velocity
 
 
-def follow(mean: Array, value: Numbers, decay: Numbers) -> None:
+def update_mean(mean: Array, value: Numbers, decay: Numbers) -> None:
     """Move a running mean towards `value`, in place."""
     mean *= decay
     mean += (1 - decay) * value
@@ -142,7 +122,7 @@ def follow(mean: Array, value: Numbers, decay: Numbers) -> None:
 
 @dataclass(frozen=True)
 class Coast:
-    """Where a walk would come to rest if every slope from now on were 0: at x - reach * memory[0].
+    """Where x would come to rest if every slope from now on were 0: at x - reach * memory[0].
 
     Attributes:
         reach: units of x per unit of memory.
@@ -157,55 +137,198 @@ class Coast:
     unsettled: Numbers = 0.0
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """A rule, how many memories it has, and where it coasts: (memory, hyperparameters) -> Coast.
-
-    `coast` is None where slopes do not act on the coasting place each by itself, and holds without weight decay.
-    """
-
-    rule: Callable[..., None]
-    memories: int
-    coast: Callable[..., Coast] | None = None
-
-    @property
-    def hyperparameters(self) -> list[str]:
-        """The keywords of the rule."""
-        return [name for name, one in inspect.signature(self.rule).parameters.items() if one.kind is one.KEYWORD_ONLY]
-
-
-def gd_coast(memory: Array, *, lr: Numbers, **others: Numbers) -> Coast:
+def gd_coast(memory: Array, h: Hyperparameters) -> Coast:
     """No memory (its row stays 0), no coasting."""
-    return Coast(0.0, lr, 0.0)
+    return Coast(0.0, h.lr, 0.0)
 
 
-def momentum_coast(
-    memory: Array, *, lr: Numbers, momentum: Numbers, dampening: Numbers = 0.0, **others: Numbers
-) -> Coast:
+def momentum_coast(memory: Array, h: Hyperparameters) -> Coast:
     """lr (m + m^2 + ...) v."""
-    undampened = 1 - dampening * (momentum != 0)
-    return Coast(lr * momentum / (1 - momentum), lr * undampened / (1 - momentum), momentum)
+    undampened = 1 - h.dampening * (h.momentum != 0)
+    return Coast(h.lr * h.momentum / (1 - h.momentum), h.lr * undampened / (1 - h.momentum), h.momentum)
 
 
-def nesterov_coast(memory: Array, *, lr: Numbers, momentum: Numbers, **others: Numbers) -> Coast:
+def nesterov_coast(memory: Array, h: Hyperparameters) -> Coast:
     """lr (m^2 + m^3 + ...) v."""
-    return Coast(lr * momentum**2 / (1 - momentum), lr / (1 - momentum), momentum)
+    return Coast(h.lr * h.momentum**2 / (1 - h.momentum), h.lr / (1 - h.momentum), h.momentum)
 
 
-def signs_coast(memory: Array, *, lr: Numbers, beta1: Numbers, eps: Numbers, **others: Numbers) -> Coast:
+def signs_coast(memory: Array, h: Hyperparameters) -> Coast:
     """lr (b + b^2 + ...) m, had the bias corrections ended; |m| <= 1 bounds what they add."""
     _, mean_of_ones = memory
-    lr = lr / (1 + eps)
-    reach = lr * beta1 / (1 - beta1)
-    return Coast(reach, lr, beta1, reach * (1 - mean_of_ones) / mean_of_ones)
+    lr = h.lr / (1 + h.eps)
+    reach = lr * h.beta1 / (1 - h.beta1)
+    return Coast(reach, lr, h.beta1, reach * (1 - mean_of_ones) / mean_of_ones)
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """A rule, how many memories it has, the hyperparameters it takes, and where it coasts.
+
+    `coast` is None where slopes do not act on the coasting place each by itself; it is valid without weight decay only.
+    """
+
+    rule: Callable[[Array, Array, Array, int, Hyperparameters], None]
+    memories: int
+    hyperparameters: tuple[str, ...]
+    coast: Callable[[Array, Hyperparameters], Coast] | None = None
+
+
+ADAM = ("lr", "beta1", "beta2", "eps")
 KERNELS = {
-    "gd": Kernel(gd, 1, gd_coast),
-    "momentum": Kernel(momentum, 1, momentum_coast),
-    "nesterov": Kernel(nesterov, 1, nesterov_coast),
-    "adam": Kernel(adam, 4),
-    "adamw": Kernel(adamw, 4),
-    "rmsprop": Kernel(rmsprop, 2),
+    "gd": Kernel(gd, 1, ("lr", "weight_decay"), gd_coast),
+    "momentum": Kernel(momentum, 1, ("lr", "momentum", "dampening", "weight_decay"), momentum_coast),
+    "nesterov": Kernel(nesterov, 1, ("lr", "momentum", "weight_decay"), nesterov_coast),
+    "adam": Kernel(adam, 4, (*ADAM, "weight_decay")),
+    "adamw": Kernel(adamw, 4, (*ADAM, "weight_decay")),
+    "rmsprop": Kernel(rmsprop, 2, ("lr", "alpha", "eps", "momentum", "weight_decay")),
 }
-ADAM_OF_SIGNS = Kernel(adam_of_signs, 2, signs_coast)
+ADAM_OF_SIGNS = Kernel(adam_of_signs, 2, ADAM, signs_coast)
+
+
+def choose_kernel(optimizer: str, settings: Mapping[str, Numbers]) -> Kernel | None:
+    """The fastest kernel for these hyperparameters, `distance` and `up_slope`; None if there is none."""
+    kernel = KERNELS.get(optimizer)
+    if kernel is None or set(settings) - {"distance", "up_slope"} - set(kernel.hyperparameters):
+        return None
+    if np.any(settings.get("weight_decay", 0.0)):  # pulls towards x = 0: no slope is a sign, and `coast` is not valid
+        return replace(kernel, coast=None)
+    if optimizer == "adam" and np.all(np.equal(settings["up_slope"], 1)):
+        return ADAM_OF_SIGNS
+    return kernel
+
+
+@dataclass(frozen=True)
+class Maxima(Checkpointable):
+    """Where x is largest in each descent, all [cells].
+
+    Attributes:
+        h_max: the tallest bump escaped, units of x; 0 where x comes to the foot and no farther, which is a tie that
+            rounding decides; NaN where none is reached or x does not stay finite.
+        step: the step at which x is largest; 0 where h_max is NaN. Peaks that only rounding distinguishes count as
+            one, and any of them may be named.
+        margin: least |x - distance| up to that step; NaN where h_max is.
+        holds_for_ever: whether more steps are known to change nothing, but for `SLACK`.
+    """
+
+    h_max: Array
+    step: NDArray[np.int32]
+    margin: Array
+    holds_for_ever: NDArray[np.bool_]
+
+
+def find_maxima(
+    kernel: Kernel,
+    settings: Mapping[str, Numbers],
+    cells: int,
+    steps: int,
+    on_progress: Callable[[int], None] = lambda cells: None,
+) -> Maxima:
+    """Step every cell for `steps` steps, or until the rest of its descent is known.
+
+    Args:
+        settings: the rule's hyperparameters, `distance` and `up_slope`: numbers, or arrays [cells].
+        on_progress: called after each block with the number of cells that are finished.
+    """
+    common = {name: value for name, value in settings.items() if np.ndim(value) == 0}
+    varied = {name: np.asarray(value) for name, value in settings.items() if np.ndim(value) == 1}
+    maxima = Maxima(np.full(cells, np.nan), np.zeros(cells, np.int32), np.full(cells, np.nan), np.zeros(cells, bool))
+    windows = [FIRST_WINDOW]
+    while windows[-1] < steps:
+        windows.append(int(windows[-1] * GROWTH))
+    for first in range(0, cells, BLOCK):
+        cell = np.arange(first, min(first + BLOCK, cells))
+        own = {name: values[cell] for name, values in varied.items()}
+        descents = initial_state(kernel, cell, own, settings["distance"])
+        for since, until in pairwise([0, *windows[:-1], steps]):
+            known = np.concatenate([advance(kernel, chunk, common, since, until) for chunk in split(descents)])
+            if until < steps and known.mean() < WORTH_SORTING:
+                continue
+            maxima.holds_for_ever[descents["cell"][known]] = True
+            over = select(descents, known | (until == steps))
+            lifted = rounding_error(over["step"], over.get("distance", settings["distance"]))
+            over["best"][over["best"] <= lifted] = 0.0
+            over = select(over, ((over["best"] > 0) | (over["margin"] < TIE)) & np.isfinite(over["x"]))
+            at = over["cell"]
+            maxima.h_max[at], maxima.step[at], maxima.margin[at] = over["best"], over["step"], over["margin"]
+            descents = select(descents, ~known)
+            if not descents["cell"].size:
+                break
+        on_progress(int(cell[-1]) + 1)
+    return maxima
+
+
+def initial_state(kernel: Kernel, cell: NDArray[np.int64], varied: Mapping[str, Array], distance: Numbers) -> Cells:
+    """The state of descents at step 0; `varied` are the settings in which they differ."""
+    size, foot = cell.size, varied.get("distance", distance)
+    return {
+        **varied,
+        "cell": cell,
+        "x": np.full(size, START),
+        "memory": np.zeros((kernel.memories, size)),
+        "best": np.full(size, START - foot),  # the greatest x - distance
+        "step": np.zeros(size, np.int32),
+        "margin": np.full(size, np.abs(START - foot)),
+        "gap": np.full(size, np.abs(START - foot)),
+    }
+
+
+def split(descents: Cells) -> Iterator[Cells]:
+    """Views of the descents, `CHUNK` cells at a time."""
+    for first in range(0, descents["cell"].size, CHUNK):
+        yield {name: values[..., first : first + CHUNK] for name, values in descents.items()}
+
+
+def select(descents: Cells, wanted: NDArray[np.bool_]) -> Cells:
+    """Copies of the wanted descents."""
+    places = np.flatnonzero(wanted)
+    return {name: values.take(places, axis=-1) for name, values in descents.items()}
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a descent that diverges ends as NaN
+def advance(
+    kernel: Kernel, descents: Cells, common: Mapping[str, Numbers], since: int, until: int
+) -> NDArray[np.bool_]:
+    """Step in place from after step `since` to `until`; return which maxima are known from there on, [cells]."""
+    settings = {**common, **descents}
+    hyperparameters = Hyperparameters(**{name: settings[name] for name in kernel.hyperparameters if name in settings})
+    distance, up_slope = settings["distance"], settings["up_slope"]
+    is_unequal = np.any(up_slope != UP_SLOPE)
+    coast = kernel.coast(descents["memory"], hyperparameters) if kernel.coast and since and not is_unequal else None
+    x_before, memory_before, best_before = descents["x"], descents["memory"], descents["best"]
+    margin = descents["margin"]
+    x, memory, best = x_before.copy(), memory_before.copy(), best_before.copy()
+    highest, nearest = np.full_like(x, -np.inf), np.full_like(x, np.inf)  # of the points from here on
+    known, beyond, slope = np.zeros(x.size, bool), x - distance, np.empty_like(x)
+
+    for length in range(1, until - since + 1):
+        np.copysign(UP_SLOPE, beyond, out=slope)  # quicker than np.where, and VALLEY_SLOPE is -UP_SLOPE
+        if is_unequal:
+            np.copyto(slope, up_slope, where=slope > 0)
+        kernel.rule(x, slope, memory, since + length, hyperparameters)
+        np.subtract(x, distance, out=beyond)
+        higher = beyond > best
+        np.maximum(best, beyond, out=best)
+        np.maximum(highest, beyond, out=highest)
+        np.minimum(nearest, np.abs(beyond, out=slope), out=nearest)
+        np.copyto(descents["step"], since + length, where=higher)
+        np.copyto(margin, nearest, where=higher)
+
+        if coast and length % 2 == 0 and 2 * length > until - since:  # a multiple of any period passes here
+            change = np.subtract(memory[0], memory_before[0], out=slope)
+            change *= coast.reach
+            near = np.flatnonzero(~known & (np.abs(change) < nearest))
+            decay, push, unsettled = (
+                np.asarray(value)[near] if np.ndim(value) else value
+                for value in (coast.decay, coast.push, coast.unsettled)
+            )
+            # the coasting place moves by whole pushes: by none if it is back to within half of one
+            is_back = np.abs(x[near] - x_before[near] - change[near]) < push / 2 - unsettled
+            shift = np.abs(change[near]) / (1 - decay**length) + unsettled
+            sees_the_same = (shift < nearest[near] / 2) & (nearest[near] > TIE)
+            known[near] = is_back & sees_the_same & ((highest[near] + shift < best[near]) | (shift < SLACK))
+
+    np.minimum(margin, descents["gap"], out=margin, where=best > best_before)
+    np.minimum(descents["gap"], nearest, out=descents["gap"])
+    x_before[:], memory_before[:], best_before[:] = x, memory, best
+    return known

@@ -1,17 +1,28 @@
 """Losses over one number: down into a valley, then over one bump or several, then a gentle decline for ever."""
 
 import math
+import sys
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 START = 0.0  # where every descent begins; the loss is `distance` there
 VALLEY_SLOPE = -1.0  # change of loss per unit of x, from the start to the foot of the bump
 UP_SLOPE = 1.0  # up the bump of the classical exercise
-TAIL_SLOPE = -0.3  # beyond it, so that whoever passes does not come back
+TAIL_SLOPE = -0.3  # beyond it, so that x does not come back once it has passed
+TIE = 1e-9  # a step nearer to the foot of the bump than this may fall to either side by rounding alone
 
 
-class Landscape(Protocol):
-    """A loss over x. At a kink the slope is that of the right-hand side."""
+class Slope(Protocol):
+    """A loss over x that can be descended. At a kink the slope is that of the right-hand side."""
+
+    def loss(self, x: float) -> float: ...
+
+    def slope(self, x: float) -> float:
+        """Derivative of the loss."""
+
+
+class Landscape(Slope, Protocol):
+    """A loss with bumps."""
 
     @property
     def kinks(self) -> list[float]:
@@ -20,12 +31,6 @@ class Landscape(Protocol):
     @property
     def crest(self) -> float:
         """x of the last crest."""
-
-    def loss(self, x: float) -> float:
-        """Height of the landscape at x; continuous."""
-
-    def slope(self, x: float) -> float:
-        """Derivative of the loss."""
 
     def is_past_crest(self, x: float) -> bool:
         """Whether x has passed the last crest; the crest itself counts, because the slope there leads onward."""
@@ -37,6 +42,9 @@ class Landscape(Protocol):
 @dataclass(frozen=True)
 class Triangle:
     """The classical bump: as steep down as up, its crest at x = distance + height.
+
+    Positions are compared as `x - distance`, which floats compute exactly near the bump (Sterbenz 1974), so the answer
+    never depends on how `distance + height` was rounded.
 
     Attributes:
         distance: x of the foot of the bump, where the loss is 0.
@@ -53,20 +61,13 @@ class Triangle:
 
     @property
     def kinks(self) -> list[float]:
-        """Foot, crest and end."""
         return [self.distance + k * self.height for k in range(3)]
 
     @property
     def crest(self) -> float:
-        """x of the crest."""
         return self.distance + self.height
 
     def slope(self, x: float) -> float:
-        """Derivative of the loss.
-
-        Positions are compared as `x - distance`, which floats compute exactly near the bump (Sterbenz 1974),
-        so the answer never depends on how `distance + height` was rounded.
-        """
         beyond = x - self.distance
         if beyond < 0:
             return VALLEY_SLOPE
@@ -75,7 +76,6 @@ class Triangle:
         return -self.up_slope if beyond < 2 * self.height else self.tail_slope
 
     def loss(self, x: float) -> float:
-        """Height of the landscape at x."""
         beyond = x - self.distance
         if beyond < 0:
             return VALLEY_SLOPE * beyond
@@ -86,11 +86,9 @@ class Triangle:
         return self.tail_slope * (beyond - 2 * self.height)
 
     def is_past_crest(self, x: float) -> bool:
-        """Whether x stands on the crest or beyond."""
         return x - self.distance >= self.height
 
     def is_beyond(self, x: float) -> bool:
-        """Whether x has reached the decline."""
         return x - self.distance >= 2 * self.height
 
 
@@ -98,7 +96,8 @@ class Triangle:
 class Gaussian:
     """A smooth bump, height * exp(-(x - crest)^2 / 2 width^2), added to a valley and its decline.
 
-    Its slopes grow with its height, so a tall one can throw an optimizer across: escaping is not monotone.
+    Its slopes grow with its height, so a tall one can throw an optimizer across: escaping is not monotone. The crest is
+    two widths beyond the valley; three widths beyond the crest, 1 % of the bump is left.
     """
 
     distance: float
@@ -108,61 +107,35 @@ class Gaussian:
 
     @property
     def crest(self) -> float:
-        """x where the bump is highest, two widths beyond the valley."""
         return self.distance + 2 * self.width
 
     @property
     def kinks(self) -> list[float]:
-        """The valley, and the bump from two widths before its crest to three beyond."""
         return [self.distance, *(self.crest + k * self.width / 8 for k in range(-15, 25))]
 
     def bump(self, x: float) -> float:
-        """What the bump adds to the loss."""
+        """Contribution of the bump to the loss."""
         return self.height * math.exp(-0.5 * ((x - self.crest) / self.width) ** 2)
 
+    def base_slope(self, x: float) -> float:
+        return VALLEY_SLOPE if x < self.distance else self.tail_slope
+
     def slope(self, x: float) -> float:
-        """Derivative of the loss."""
-        base = VALLEY_SLOPE if x < self.distance else self.tail_slope
-        return base - self.bump(x) * (x - self.crest) / self.width**2
+        return self.base_slope(x) - self.bump(x) * (x - self.crest) / self.width**2
 
     def loss(self, x: float) -> float:
-        """Height of the landscape at x."""
-        base = VALLEY_SLOPE if x < self.distance else self.tail_slope
-        return base * (x - self.distance) + self.bump(x)
+        return self.base_slope(x) * (x - self.distance) + self.bump(x)
 
     def is_past_crest(self, x: float) -> bool:
-        """Whether x stands on the crest or beyond."""
         return x >= self.crest
 
     def is_beyond(self, x: float) -> bool:
-        """Whether x is three widths beyond the crest, where 1 % of the bump is left."""
         return x >= self.crest + 3 * self.width
-
-
-@dataclass
-class Valley:
-    """A smooth valley, whose slopes grow from none at its bottom to `steepest` far away; for telling optimizers apart.
-
-    On triangles most slopes are -1 or +1, and gradient descent walks as the descent by signs does.
-    """
-
-    bottom: float
-    width: float
-    steepest: float
-
-    def loss(self, x: float) -> float:
-        """Height of the landscape at x."""
-        return self.steepest * self.width * math.hypot(1, (x - self.bottom) / self.width)
-
-    def slope(self, x: float) -> float:
-        """Derivative of the loss."""
-        away = (x - self.bottom) / self.width
-        return self.steepest * away / math.hypot(1, away)
 
 
 @dataclass(frozen=True)
 class Staircase:
-    """Several equal triangles, each a decline of length `distance` below the one before."""
+    """Several equal triangles, each a decline of length `distance` below the previous one."""
 
     distance: float
     height: float
@@ -177,35 +150,58 @@ class Staircase:
 
     @property
     def kinks(self) -> list[float]:
-        """Foot, crest and end of every bump."""
         return [self.distance + stair * self.pitch + k * self.height for stair in range(self.bumps) for k in range(3)]
 
     @property
     def crest(self) -> float:
-        """x of the last crest."""
         return self.kinks[-2]
 
     def stair(self, x: float) -> tuple[int, Triangle]:
-        """How many bumps lie wholly behind x, and the nearest that does not (or the last), as a bump of its own."""
+        """Number of bumps that lie wholly behind x, and the nearest that does not (or the last) as a Triangle."""
         behind = min(max(math.floor((x - self.distance) / self.pitch), 0), self.bumps - 1)
         foot = self.distance + behind * self.pitch
         return behind, Triangle(foot, self.height, self.up_slope, self.tail_slope)
 
     def slope(self, x: float) -> float:
-        """Derivative of the loss."""
         return self.stair(x)[1].slope(x)
 
     def loss(self, x: float) -> float:
-        """Height of the landscape at x."""
         behind, triangle = self.stair(x)
         return triangle.loss(x) + behind * self.tail_slope * self.distance
 
     def is_past_crest(self, x: float) -> bool:
-        """Whether x stands on the last crest or beyond."""
         behind, triangle = self.stair(x)
         return behind == self.bumps - 1 and triangle.is_past_crest(x)
 
     def is_beyond(self, x: float) -> bool:
-        """Whether x has reached the last decline."""
         behind, triangle = self.stair(x)
         return behind == self.bumps - 1 and triangle.is_beyond(x)
+
+
+@dataclass
+class Valley:
+    """A smooth valley whose slopes grow from 0 at its bottom to `steepest` far away; it distinguishes optimizers.
+
+    On triangles most slopes are -1 or +1, and gradient descent moves as sign descent does.
+    """
+
+    bottom: float
+    width: float
+    steepest: float
+
+    def loss(self, x: float) -> float:
+        return self.steepest * self.width * math.hypot(1, (x - self.bottom) / self.width)
+
+    def slope(self, x: float) -> float:
+        away = (x - self.bottom) / self.width
+        return self.steepest * away / math.hypot(1, away)
+
+
+def rounding_error(steps: Any, distance: Any, eps: float = sys.float_info.epsilon) -> Any:
+    """Height beyond the foot that rounding alone can lift x to: its last digit per step, in units of x.
+
+    Args:
+        steps, distance: numbers or arrays.
+        eps: of the floats that x is kept in.
+    """
+    return steps * eps * distance

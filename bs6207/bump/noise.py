@@ -12,24 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from bs6207.bump.kernels import KERNELS, Array
+from bs6207.bump.kernels import KERNELS, Array, Hyperparameters
 from bs6207.bump.landscape import START, VALLEY_SLOPE
 from bs6207.errors import UserError
 from bs6207.runs.result import Checkpointable, Table
 
-CHUNK = 10_000  # paths stepped together; the result depends on it, because it deals out the random numbers
+CHUNK = 10_000  # paths stepped together; the result depends on it, because it orders the random numbers
 CONFIDENCE = 0.95
 QUANTILES = (0.9, 0.5, 0.1)  # of escaping: h90 is passed by nine paths in ten
-
-
-@dataclass(frozen=True)
-class Quantile(Checkpointable):
-    """The height that a fraction `chance` of all paths escapes, units of x, and its confidence band."""
-
-    chance: float
-    height: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,8 @@ class Survival(Checkpointable):
         height: [H], of the bump, units of x, rising.
         chance: [H], the fraction of paths that escape it.
         lower, upper: [H], the exact band (Clopper and Pearson 1934) at `CONFIDENCE`, for each height by itself.
-        quantiles: h90, h50, h10; a height of 0 stands for paths that reach no bump at all.
+        quantiles: of h90, h50 and h10 the height and its band (lower, upper); a height of 0 stands for paths that reach
+            no bump at all.
     """
 
     optimizer: str
@@ -50,15 +41,11 @@ class Survival(Checkpointable):
     chance: Array
     lower: Array
     upper: Array
-    quantiles: tuple[Quantile, ...]
+    quantiles: dict[str, dict[str, float]]
 
     def metrics(self) -> dict[str, Any]:
         """h90, h50 and h10 with their bands."""
-        heights = {
-            f"h{one.chance * 100:.0f}": {"height": one.height, "lower": one.lower, "upper": one.upper}
-            for one in self.quantiles
-        }
-        return {"noise": self.noise, "trials": self.trials, "confidence": CONFIDENCE, **heights}
+        return {"noise": self.noise, "trials": self.trials, "confidence": CONFIDENCE, **self.quantiles}
 
     def table(self) -> Table:
         """One row per height."""
@@ -75,7 +62,7 @@ def survive(
     steps: int,
     seed: int,
     heights: int = 201,
-    done: Callable[[int], None] = lambda paths: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Survival:
     """The survival curve of one optimizer in `KERNELS`.
 
@@ -83,20 +70,20 @@ def survive(
         settings: its hyperparameters, `distance` and `up_slope`.
         noise: standard deviation of the noise on each slope, in units of the slope.
         heights: points of the curve, evenly spaced up to the tallest bump that any path escaped.
-        done: told how many more paths are done.
+        on_progress: called after each `CHUNK` of paths.
 
     Raises:
         UserError: the optimizer has no kernel, some path does not stay finite, or none reaches the bump.
     """
     if optimizer not in KERNELS:
         raise UserError(f"no noisy paths for {optimizer!r}; choose from {', '.join(KERNELS)}")
-    escaped = climb(optimizer, settings, noise, trials, steps, seed, done)
+    escaped = climb(optimizer, settings, noise, trials, steps, seed, on_progress)
     if escaped[-1] == 0:
         raise UserError(f"{optimizer}: no path reaches the bump within {steps} steps; raise steps or lr")
     height = np.linspace(0, escaped[-1], heights + 1)[1:]
     count = trials - np.searchsorted(escaped, height)
     lower, upper = clopper_pearson(count, trials)
-    quantiles = tuple(quantile(escaped, chance) for chance in QUANTILES)
+    quantiles = {f"h{chance * 100:.0f}": quantile(escaped, chance) for chance in QUANTILES}
     return Survival(optimizer, noise, trials, height, count / trials, lower, upper, quantiles)
 
 
@@ -107,26 +94,27 @@ def climb(
     trials: int,
     steps: int,
     seed: int,
-    done: Callable[[int], None] = lambda paths: None,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Array:
     """The tallest bump each path escapes, [trials], rising; 0 where it reaches none."""
     kernel, generator = KERNELS[optimizer], np.random.Generator(np.random.PCG64(seed))
-    hyperparameters = {name: value for name, value in settings.items() if name not in ("distance", "up_slope")}
+    values = {name: value for name, value in settings.items() if name not in ("distance", "up_slope")}
+    hyperparameters = Hyperparameters(**values)
     distance, up_slope = settings["distance"], settings["up_slope"]
     highest = np.full(trials, START)
     for first in range(0, trials, CHUNK):
         top = highest[first : first + CHUNK]
         x, memory, slope = np.full(top.size, START), np.zeros((kernel.memories, top.size)), np.empty(top.size)
-        with np.errstate(over="ignore", invalid="ignore"):  # a path that runs away is told of below
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below
             for step in range(1, steps + 1):
                 generator.standard_normal(out=slope)
                 slope *= noise
                 slope += np.where(x < distance, VALLEY_SLOPE, up_slope)
-                kernel.rule(x, slope, memory, step, **hyperparameters)
+                kernel.rule(x, slope, memory, step, hyperparameters)
                 np.maximum(top, x, out=top)
         if not np.isfinite(x).all():
             raise UserError(f"{optimizer}: a path does not stay finite; lower lr or the noise")
-        done(top.size)
+        on_progress()
     return np.sort(np.maximum(highest - distance, 0.0))
 
 
@@ -140,7 +128,7 @@ def clopper_pearson(count: np.ndarray, trials: int) -> tuple[Array, Array]:
     return lower, upper
 
 
-def quantile(escaped: Array, chance: float) -> Quantile:
+def quantile(escaped: Array, chance: float) -> dict[str, float]:
     """The height that `chance` of the paths escape; the band is between two order statistics, whatever their law.
 
     Args:
@@ -151,9 +139,8 @@ def quantile(escaped: Array, chance: float) -> Quantile:
     below, trials = 1 - chance, escaped.size
     tail = (1 - CONFIDENCE) / 2
     first, last = int(binom.ppf(tail, trials, below)), int(binom.ppf(1 - tail, trials, below)) + 1  # ranks, from 1
-    return Quantile(
-        chance,
-        float(np.quantile(escaped, below, method="inverted_cdf")),
-        float(escaped[first - 1]) if first else 0.0,
-        float(escaped[last - 1]) if last <= trials else np.inf,
-    )
+    return {
+        "height": float(np.quantile(escaped, below, method="inverted_cdf")),
+        "lower": float(escaped[first - 1]) if first else 0.0,
+        "upper": float(escaped[last - 1]) if last <= trials else np.inf,
+    }

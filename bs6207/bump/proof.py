@@ -21,7 +21,7 @@ Number: TypeAlias = Any  # a Fraction or an Interval; the two never meet in one 
 
 
 class NoProof(Exception):
-    """Why arithmetic cannot settle a question, in a clause."""
+    """The reason, in a clause, why arithmetic cannot settle a question."""
 
 
 @dataclass(slots=True)
@@ -96,17 +96,12 @@ def decimal(end: int) -> str:
 LONGEST = 10**2_200  # the largest denominator; momentum 0.99 has 10^(2 t + 1) after t steps: 1000 of them take 0.1 s
 
 
-def constant(power: Number) -> Number:
-    """No correction."""
-    return power**0
-
-
 @dataclass(frozen=True)
 class LinearRule:
-    """One optimizer's step, when all slopes are -1 or +1, as the recurrence at the top of this module.
+    """One optimizer's step for slopes s of -1 or +1: m <- decay m + gain s, x <- shrink x - lr c_t (fast s + slow m).
 
-    `first_gain` replaces `gain` in the first step. `correction` is convex and rises with its argument, `fade`^t; it
-    takes fractions to fractions if the rule is `rational`, and intervals to intervals.
+    c_t is the correction: convex and rising in its argument, `fade`^t; it takes fractions to fractions if the rule is
+    `rational`, and intervals to intervals. `first_gain` replaces `gain` in the first step.
     """
 
     lr: Number
@@ -117,13 +112,16 @@ class LinearRule:
     slow: Number = Fraction(1)
     shrink: Number = Fraction(1)
     fade: Number = Fraction(0)
-    correction: Callable[[Number], Number] = constant
+    correction: Callable[[Number], Number] = lambda power: power**0  # none
     rational: bool = True
 
     def enclosed(self) -> "LinearRule":
-        """The same, with intervals for fractions."""
         numbers: dict[str, Number] = {k: enclose(v) for k, v in vars(self).items() if isinstance(v, Fraction)}
         return replace(self, **numbers)
+
+    def rate(self, power: Number) -> Number:
+        """lr c_t."""
+        return self.lr * self.correction(power)
 
     def step(self, m: Number, x: Number, sign: str, gain: Number, rate: Number) -> tuple[Number, Number]:
         """The next m and x; `rate` is lr c_t."""
@@ -233,8 +231,7 @@ class Walk:
 
     @property
     def rate(self) -> Number:
-        """lr c_t of the last step."""
-        return self.rule.lr * self.rule.correction(self.fading)
+        return self.rule.rate(self.fading)
 
     def advance(self) -> None:
         """Take the next step.
@@ -255,7 +252,6 @@ class Walk:
             self.ties.append(len(self.signs))
 
     def enclosed(self) -> "Walk":
-        """The same walk, to go on in intervals."""
         rule, foot, m, x, fading = self.rule.enclosed(), *map(enclose, (self.foot, self.m, self.x, self.fading))
         return Walk(rule, foot, m, x, fading, self.signs, [*self.path[:-1], x], [*self.ties])
 
@@ -278,7 +274,7 @@ LONGEST_WRITTEN = 13_000  # bits of a denominator that is written out, some 4,00
 
 
 @dataclass(frozen=True)
-class ExactSummit:
+class ExactMaximum:
     """The tallest bump escaped within a number of steps, h_max.
 
     Attributes:
@@ -295,7 +291,7 @@ class ExactSummit:
     exact_steps: int
 
     def report(self) -> dict[str, Any]:
-        """The summit as plain data; `h_max` is the fraction itself, or [low, high], rounded outward to 60 decimals."""
+        """The maximum as plain data; `h_max` is the fraction itself, or [low, high], rounded outward to 60 decimals."""
         exact = self.low == self.high and self.low.denominator.bit_length() < LONGEST_WRITTEN
         return {
             "h_max": str(self.low) if exact else [decimal(enclose(self.low).low), decimal(enclose(self.high).high)],
@@ -306,8 +302,8 @@ class ExactSummit:
         }
 
 
-def exact_summit(name: str, hyperparameters: Mapping[str, float], distance: float, steps: int) -> ExactSummit:
-    """Find the summit of an optimizer's path of `steps` steps, 1 or more, towards a bump at `distance`.
+def exact_maximum(name: str, hyperparameters: Mapping[str, float], distance: float, steps: int) -> ExactMaximum:
+    """Find the maximum of an optimizer's path of `steps` steps, 1 or more, towards a bump at `distance`.
 
     Raises:
         NoProof: the optimizer's steps are not rational in its hyperparameters, or x comes too near to the foot of the
@@ -322,7 +318,7 @@ def exact_summit(name: str, hyperparameters: Mapping[str, float], distance: floa
     highs = [Fraction(x.high, UNIT) if isinstance(x, Interval) else x for x in walk.path]
     low, high = max(lows), max(highs)
     exact_steps = sum(isinstance(x, Fraction) for x in walk.path) - 1
-    return ExactSummit(low - foot, high - foot, lows.index(low), walk.ties, exact_steps)
+    return ExactMaximum(low - foot, high - foot, lows.index(low), walk.ties, exact_steps)
 
 
 def rounded(number: Fraction) -> str:
@@ -364,13 +360,13 @@ def certify(
         proof = prove(rule, Fraction(str(distance)))
         exact = {key: str(Fraction(str(value))) for key, value in hyperparameters.items()}
         return {"kind": "interval", "optimizer": name, "hyperparameters": exact, **proof}
-    except NoProof as refusal:
-        reason = f"no interval proof: {refusal}"
+    except NoProof as failure:
+        reason = f"no interval proof: {failure}"
     if make_optimizer is not None:
         try:
             return {**find_recurrence(name, hyperparameters, distance, make_optimizer, limit), "reason": reason}
-        except NoProof as refusal:
-            reason += f"; no recurrence: {refusal}"
+        except NoProof as failure:
+            reason += f"; no recurrence: {failure}"
     return {"kind": "steps", "steps": steps, "reason": reason}
 
 
@@ -413,9 +409,9 @@ def induction(walk: Walk) -> dict[str, Any] | None:
     if any(side(x, walk.foot) != sign for x, sign in zip(future, word, strict=True)):
         return None
     path = [enclose(x) for x in walk.path]
-    summit = max(path, key=lambda x: x.low)
+    maximum = max(path, key=lambda x: x.low)
     top, ever = (max(x.high for x in xs) for xs in (path, future))
-    h_max = Interval(summit.low, max(top, ever)) - walk.foot
+    h_max = Interval(maximum.low, max(top, ever)) - walk.foot
     if h_max.high - h_max.low > ENOUGH:
         return None
     transient, period = len(walk.signs) - len(word), len(word)
@@ -431,7 +427,7 @@ def induction(walk: Walk) -> dict[str, Any] | None:
         "ties": walk.ties,
         "h_max": [decimal(h_max.low), decimal(h_max.high)],
         "width": f"{h_max.high - h_max.low}e-{DIGITS}",
-        "step": path.index(summit) if ever <= top else None,
+        "step": path.index(maximum) if ever <= top else None,
         "margin": {
             "path": margin(walk.foot, [x for step, x in enumerate(path) if step not in walk.ties]),
             "orbit": margin(walk.foot, [x for x in orbit if not is_on(x, walk.foot)]),
@@ -452,21 +448,16 @@ def periodic(walk: Walk, word: str) -> tuple[Interval, list[Interval]]:
 
 def drive(rule: LinearRule, word: str, m: Interval, x: Interval) -> tuple[Interval, list[Interval]]:
     """The last m, and every x from the given one on, under the signs of `word` at the last rate, lr c."""
-    path, rate = [x], last_rate(rule)
+    path, rate = [x], rule.rate(ZERO)
     for sign in word:
         m, x = rule.step(m, x, sign, rule.gain, rate)
         path.append(x)
     return m, path
 
 
-def last_rate(rule: LinearRule) -> Interval:
-    """lr c, what lr c_t falls to."""
-    return rule.lr * rule.correction(ZERO)
-
-
 def farthest(walk: Walk, m_orbit: Interval, x_orbit: Interval) -> Interval:
     """The tail: how far x can be from its orbit, which is now at m* and x*, as long as the word goes on."""
-    rule, last = walk.rule, last_rate(walk.rule)
+    rule, last = walk.rule, walk.rule.rate(ZERO)
     largest = abs(walk.m) + abs(rule.gain) / (ONE - rule.decay)  # no |m| to come exceeds this
     swing = last * rule.slow * abs(walk.m - m_orbit) * rule.decay / (ONE - rule.decay)
     late = (walk.rate - last) * (rule.fast + rule.slow * largest) * rule.fade / (ONE - rule.fade)
@@ -486,7 +477,7 @@ def repeated(signs: str) -> str:
 
 
 def run_lengths(signs: str) -> str:
-    """Signs as "-4+1", for ----+."""
+    """----+ as -4+1."""
     return "".join(f"{sign}{len(list(run))}" for sign, run in groupby(signs))
 
 

@@ -1,13 +1,13 @@
-"""What `bs6207 bump` can be told."""
+"""The settings of `bs6207 bump`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
-from bs6207.bump.hyperparameters import FIELDS, parse_set
 from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
 from bs6207.errors import suggest
 from bs6207.runs.memory import memory
@@ -16,10 +16,8 @@ from bs6207.runs.settings import Settings, complaint, distinct, setting
 from bs6207.runs.sweep import Axis, Sweep, read_axes
 from bs6207.training.optimizers import LR, OPTIMIZERS
 
-HYPERPARAMETERS = "Hyperparameters (those left out are the optimizer's own)"
-LANDSCAPE = "Landscape"
-STUDIES = "Further studies"
-
+BETAS = ("beta1", "beta2")
+FIELDS = ("lr", "momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  # the hyperparameters
 ALL = "all"
 MOST_AXES = 2
 SWEEPABLE = (*FIELDS, "distance", "up_slope")
@@ -28,16 +26,32 @@ BUMP_WIDTH, BUMPS = 0.5, 3  # of the Gaussian, in units of x; of the staircase
 FINITE = ConfigDict(allow_inf_nan=False)
 STEP_BYTES, CELL_BYTES = 400, 240  # of memory, by optimizer: a step of a path (370 seen), a cell of a diagram (230)
 
+run_setting = partial(setting, panel="Run")
+hyperparameter = partial(setting, panel="Hyperparameters (those left out are the optimizer's own)")
+landscape_setting = partial(setting, panel="Landscape")
+study_setting = partial(setting, panel="Further studies")
+
 
 def is_foreign(name: str) -> bool:
     """Whether a name means a class of the user's or a third party's, package.module:Class or file.py:Class."""
     return ":" in name
 
 
-def check_set(texts: list[str]) -> list[str]:
-    """Accepts what `parse_set` reads."""
-    parse_set(texts)
-    return texts
+def parse_set(texts: Sequence[str]) -> dict[str, str]:
+    """The texts of KEY=VALUE by their keys.
+
+    Raises:
+        ValueError: a text is not of this form, or a key is given twice; the message says what to write instead.
+    """
+    keywords: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"{text!r} is not KEY=VALUE, as in nesterov=True")
+        if key in keywords:
+            raise ValueError(f"{key} is given twice; give each keyword once")
+        keywords[key] = value
+    return keywords
 
 
 def read_sweep(texts: Sequence[str]) -> tuple[Axis, ...]:
@@ -46,18 +60,23 @@ def read_sweep(texts: Sequence[str]) -> tuple[Axis, ...]:
     Raises:
         ValueError: they cannot be read; the message says what to write instead.
     """
-    found = read_axes(texts, dict.fromkeys(SWEEPABLE, FiniteFloat))
-    if len(found) > MOST_AXES:
-        raise ValueError(f"a sweep has one axis or two, not {len(found)}; write lr=0.01:1:512 beta1=0:0.99:512")
-    if alone := next((axis for axis in found if axis.count == 1), None):
-        raise ValueError(f"{alone.name} has one value only; give it as --{alone.name.replace('_', '-')}, or several")
-    return tuple(replace(axis, values=tuple(sorted(axis.values))) for axis in found)
+    axes = read_axes(texts, dict.fromkeys(SWEEPABLE, FiniteFloat))
+    if len(axes) > MOST_AXES:
+        raise ValueError(f"a sweep has one axis or two, not {len(axes)}; write lr=0.01:1:512 beta1=0:0.99:512")
+    for axis in axes:
+        if axis.count == 1:
+            raise ValueError(f"{axis.name} has one value only; give it as --{axis.name.replace('_', '-')}, or several")
+    return tuple(replace(axis, values=tuple(sorted(axis.values))) for axis in axes)
 
 
-def check_sweep(texts: list[str]) -> list[str]:
-    """Accepts what `read_sweep` reads."""
-    read_sweep(texts)
-    return texts
+def accepted_by(read: Callable[[Sequence[str]], Any]) -> Callable[[list[str]], list[str]]:
+    """A validator that accepts the texts that `read` does."""
+
+    def check(texts: list[str]) -> list[str]:
+        read(texts)
+        return texts
+
+    return check
 
 
 def imported(text: str) -> str:
@@ -82,6 +101,11 @@ def check_optimizer(name: str) -> str:
 OptimizerName = Annotated[str, AfterValidator(check_optimizer), Completions((*OPTIMIZERS, ALL))]
 
 
+def file_name(optimizer: str) -> str:
+    """An optimizer's name as part of a file name."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in optimizer)
+
+
 class BumpSettings(Settings):
     """Settings of the bump experiment; the numbers of the classical exercise are the defaults."""
 
@@ -92,110 +116,76 @@ class BumpSettings(Settings):
         min_length=1,
         metavar="NAME...",
     )
-    steps: int = setting(1000, "Steps each optimizer is followed for.", ge=1, le=1_000_000)
+    steps: int = setting(1000, "Steps of each optimizer.", ge=1, le=1_000_000)
     exact: bool = setting(
-        False, "Walk in rational arithmetic too, where the optimizer's steps are linear: it settles ties."
+        False, "Also use rational arithmetic, where the optimizer's steps are linear: it settles ties."
     )
-    device: Literal["auto", "cpu", "cuda"] = setting(
-        "auto", "Where x lives; auto is the CPU, the fastest for a single number.", panel="Run"
+    device: Literal["auto", "cpu", "cuda"] = run_setting(
+        "auto", "Where x lives; auto is the CPU, the fastest for a single number."
     )
-    jobs: int | None = setting(
-        1,
-        "Processes that share the work; to start one takes longer than most studies.",
-        panel="Run",
-        ge=1,
-        le=1024,
-        exclude=True,
+    jobs: int | None = run_setting(
+        1, "Processes that share the work; to start one takes longer than most studies.", ge=1, le=1024, exclude=True
     )
 
-    lr: float | None = setting(
-        None, f"Step size, in units of x per unit of slope; own: {LR}.", panel=HYPERPARAMETERS, gt=0
+    lr: float | None = hyperparameter(None, f"Step size, in units of x per unit of slope; own: {LR}.", gt=0)
+    momentum: float | None = hyperparameter(None, "Decay of the velocity; own: 0.9, rmsprop 0, muon 0.95.", ge=0, lt=1)
+    dampening: float | None = hyperparameter(
+        None, "What a slope adds to the velocity is 1 minus this; own: 0.", ge=0, le=1
     )
-    momentum: float | None = setting(
-        None, "Decay of the velocity; own: 0.9, rmsprop 0, muon 0.95.", panel=HYPERPARAMETERS, ge=0, lt=1
-    )
-    dampening: float | None = setting(
-        None, "What a slope adds to the velocity is 1 minus this; own: 0.", panel=HYPERPARAMETERS, ge=0, le=1
-    )
-    beta1: float | None = setting(None, "Decay of Adam's mean slope; own: 0.9.", panel=HYPERPARAMETERS, ge=0, lt=1)
-    beta2: float | None = setting(
-        None, "Decay of Adam's mean squared slope; own: 0.999.", panel=HYPERPARAMETERS, ge=0, lt=1
-    )
-    alpha: float | None = setting(
-        None, "Decay of RMSprop's mean squared slope; own: 0.99.", panel=HYPERPARAMETERS, ge=0, lt=1
-    )
-    rho: float | None = setting(
-        None, "Decay of Adadelta's mean squared slope; own: 0.9.", panel=HYPERPARAMETERS, ge=0, lt=1
-    )
-    eps: float | None = setting(
+    beta1: float | None = hyperparameter(None, "Decay of Adam's mean slope; own: 0.9.", ge=0, lt=1)
+    beta2: float | None = hyperparameter(None, "Decay of Adam's mean squared slope; own: 0.999.", ge=0, lt=1)
+    alpha: float | None = hyperparameter(None, "Decay of RMSprop's mean squared slope; own: 0.99.", ge=0, lt=1)
+    rho: float | None = hyperparameter(None, "Decay of Adadelta's mean squared slope; own: 0.9.", ge=0, lt=1)
+    eps: float | None = hyperparameter(
         None,
         "Added to the denominator; own: 0 for Adam and its kin and rmsprop, 1e-8 rmsprop-centered and sparse-adam, "
         "1e-10 adagrad, 1e-6 adadelta.",
-        panel=HYPERPARAMETERS,
         ge=0,
     )
-    weight_decay: float | None = setting(
-        None, "Pull towards x = 0; own: 0.01 for adamw, otherwise 0.", panel=HYPERPARAMETERS, ge=0
-    )
-    set: Annotated[list[str], AfterValidator(check_set)] = setting(
-        [],
-        "Further keywords for the optimizer's constructor, as in nesterov=True.",
-        panel=HYPERPARAMETERS,
-        metavar="KEY=VALUE...",
+    weight_decay: float | None = hyperparameter(None, "Pull towards x = 0; own: 0.01 for adamw, otherwise 0.", ge=0)
+    set: Annotated[list[str], AfterValidator(accepted_by(parse_set))] = hyperparameter(
+        [], "Further keywords for the optimizer's constructor, as in nesterov=True.", metavar="KEY=VALUE..."
     )
 
-    landscape: Literal["triangle", "gaussian", "staircase"] = setting(
-        "triangle", "The loss: one triangular bump, one smooth one, or several triangular ones.", panel=LANDSCAPE
+    landscape: Literal["triangle", "gaussian", "staircase"] = landscape_setting(
+        "triangle", "The loss: one triangular bump, one smooth one, or several triangular ones."
     )
-    distance: float = setting(
-        1.0, "L: from the start to the foot of the bump, in units of x.", panel=LANDSCAPE, gt=0, le=1e6
-    )
-    height: float = setting(
+    distance: float = landscape_setting(1.0, "L: from the start to the foot of the bump, in units of x.", gt=0, le=1e6)
+    height: float = landscape_setting(
         0.4,
         "Height of the bump that the paths are drawn and tabulated over; h_max does not depend on it.",
-        panel=LANDSCAPE,
         gt=0,
         le=1e6,
     )
-    up_slope: float = setting(
+    up_slope: float = landscape_setting(
         1.0,
         "Rise per unit of x on triangles; heights stay half the width, so the crest rises to up-slope times them.",
-        panel=LANDSCAPE,
         gt=0,
         le=1e6,
     )
-    tail_slope: float = setting(-0.3, "Slope beyond the bump.", panel=LANDSCAPE, lt=0, ge=-1e6)
-    bump_width: float | None = setting(
-        None,
-        f"Standard deviation of the gaussian bump, in units of x; own: {BUMP_WIDTH}.",
-        panel=LANDSCAPE,
-        gt=0,
-        le=1e6,
+    tail_slope: float = landscape_setting(-0.3, "Slope beyond the bump.", lt=0, ge=-1e6)
+    bump_width: float | None = landscape_setting(
+        None, f"Standard deviation of the gaussian bump, in units of x; own: {BUMP_WIDTH}.", gt=0, le=1e6
     )
-    bumps: int | None = setting(None, f"Bumps of the staircase; own: {BUMPS}.", panel=LANDSCAPE, ge=1, le=100)
-    tallest: float = setting(
-        20.0,
-        "Tallest bump tried where heights must be scanned (gaussian, staircase, lbfgs).",
-        panel=LANDSCAPE,
-        gt=0,
-        le=1e6,
+    bumps: int | None = landscape_setting(None, f"Bumps of the staircase; own: {BUMPS}.", ge=1, le=100)
+    tallest: float = landscape_setting(
+        20.0, "Tallest bump tried where heights must be scanned (gaussian, staircase, lbfgs).", gt=0, le=1e6
     )
 
-    band: bool = setting(False, "Also h_max over one step of L, because one L is one phase.", panel=STUDIES)
-    sweep: Annotated[Sweep, AfterValidator(check_sweep)] = setting(
+    band: bool = study_setting(False, "Also h_max over one step of L, because one L is one phase.")
+    sweep: Annotated[Sweep, AfterValidator(accepted_by(read_sweep))] = study_setting(
         [],
         f"h_max over one setting or two, as in lr=0.01:1:512:log beta1=0,0.5,0.9; any of {', '.join(SWEEPABLE)}.",
-        panel=STUDIES,
         metavar="KEY=LOW:HIGH:COUNT[:log]|A,B,C...",
     )
-    noise: float = setting(
-        0.0, "Standard deviation of noise on every slope: how often is a bump escaped?", panel=STUDIES, ge=0, le=1e6
+    noise: float = study_setting(
+        0.0, "Standard deviation of noise on every slope: how often is a bump escaped?", ge=0, le=1e6
     )
-    trials: int = setting(10_000, "Paths with noise.", panel=STUDIES, ge=10, le=10_000_000)
-    scan: float | None = setting(
-        None, "Also what a scan of the height in such steps would report.", panel=STUDIES, ge=1e-9, le=1
+    trials: int = study_setting(10_000, "Paths with noise.", ge=10, le=10_000_000)
+    scan: float | None = study_setting(
+        None, "Also what a scan of the height in such steps would report.", ge=1e-9, le=1
     )
-    animate: bool = setting(False, "Also draw the descent as an animation (GIF).", panel=STUDIES)
+    animate: bool = study_setting(False, "Also draw the descent as an animation (GIF).")
 
     @property
     def names(self) -> list[str]:
@@ -226,6 +216,11 @@ class BumpSettings(Settings):
             return Staircase(self.distance, height, self.bumps or BUMPS, self.up_slope, self.tail_slope)
         return Triangle(self.distance, height, self.up_slope, self.tail_slope)
 
+    @property
+    def is_exact_possible(self) -> bool:
+        """Whether --exact goes with the other settings; some optimizers it cannot follow even so."""
+        return self.landscape == "triangle" and self.up_slope == 1 and not self.set
+
     @model_validator(mode="after")
     def fits_together(self) -> "BumpSettings":
         """Refuses what would have no effect, or would fail half-way."""
@@ -243,8 +238,11 @@ class BumpSettings(Settings):
             raise ValueError("--exact and --noise know nothing of the keywords of --set; leave one of them out")
         if self.noise and (unknown := [name for name in self.names if name not in NOISY]):
             raise ValueError(f"--noise: no noisy paths for {unknown[0]}; choose from {', '.join(NOISY)}")
-        for axis in self.axes:
-            self.check_axis(axis)
+        for name, value in ((axis.name, axis.values[end]) for axis in self.axes for end in (0, -1)):
+            try:
+                require_allowed(name, value)
+            except ValueError as failure:
+                raise ValueError(f"--sweep: {failure}") from None
         self.check_memory()
         return self
 
@@ -261,19 +259,6 @@ class BumpSettings(Settings):
                     f"{flag}: {how_many:,} values for each of {count} optimizers need about {needed / 2**30:,.1f} GiB "
                     f"of memory and there are {has / 2**30:,.1f}; ask for fewer"
                 )
-
-    def check_axis(self, axis: Axis) -> None:
-        """Both ends of a swept setting must be values it can take."""
-        for end in (axis.values[0], axis.values[-1]):
-            try:
-                require_allowed(axis.name, end)
-            except ValueError as failure:
-                raise ValueError(f"--sweep: {failure}") from None
-
-
-def is_exact_possible(settings: BumpSettings) -> bool:
-    """Whether --exact goes with the other settings, see `fits_together`; some optimizers it cannot follow even so."""
-    return settings.landscape == "triangle" and settings.up_slope == 1 and not settings.set
 
 
 def require_allowed(field: str, value: float) -> None:

@@ -1,62 +1,142 @@
-"""What is said of the numbers: the table people read, and the sentences it must not be read without."""
+"""The report of a run: metrics, tables, the headline, and the remarks that must be read with it."""
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
-from bs6207.bump.settings import BumpSettings
-from bs6207.bump.threshold import TIE
+from bs6207.bump.diagram import PhaseDiagram
+from bs6207.bump.landscape import TIE
+from bs6207.bump.noise import Survival
+from bs6207.bump.search import SAME, Study, valley
+from bs6207.bump.settings import BumpSettings, file_name
 from bs6207.runs.result import Table
 
-FIRST_STEPS = 10  # of a path that is told
-MOST_PATHS = 3  # optimizers whose first steps are told
+FIRST_STEPS = 10  # of a path that is shown
+MOST_PATHS = 3  # optimizers whose first steps are shown
+MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz file only
 ROUNDED = 1e-30  # of an exact height that is known in decimals only
 
-CERTAINTY = {
-    "interval": "ever, proof",
-    "recurrence": "ever, float64",
-    "steps": "{steps} steps",
-}
+CERTAINTY = {"interval": "all steps (proved)", "recurrence": "all steps (float64)", "steps": "{steps} steps"}
 
 
-def headline(found: dict[str, Any], passed: dict[str, bool], settings: BumpSettings) -> Table:
-    """One row per optimizer, in the order they were asked for."""
+def collect_metrics(
+    studies: Mapping[str, Study], diagrams: Sequence[PhaseDiagram], curves: Sequence[Survival], settings: BumpSettings
+) -> dict[str, Any]:
+    """The contents of metrics.json."""
+    metrics: dict[str, Any] = {
+        "optimizers": {name: study.metrics for name, study in studies.items()},
+        "parity": [divergence(pair, studies, settings) for pair in combinations(studies, 2)],
+    }
+    if diagrams:
+        metrics["phase_diagrams"] = {diagram.optimizer: diagram.metrics() for diagram in diagrams}
+    if curves:
+        metrics["noise"] = {curve.optimizer: curve.metrics() for curve in curves}
+    return metrics
+
+
+def divergence(pair: tuple[str, str], studies: Mapping[str, Study], settings: BumpSettings) -> dict[str, Any]:
+    """Whether two optimizers agree step by step, over the common bump and in a valley, where slopes vary.
+
+    `landscape` is where they diverge, and `first_step` the first step at which they differ; both are None if they
+    never do. `difference` is how far, or the greatest distance if they never diverge; None where only one of them,
+    that in `not_finite`, has no finite x.
+    """
+    first, second = (studies[name] for name in pair)
+    paths = {
+        "bump": (first.path, second.path, SAME),
+        "valley": (first.in_valley, second.in_valley, SAME * valley(settings).width),
+    }
+    result: dict[str, Any] = {"landscape": None, "first_step": None, "difference": 0.0, "not_finite": None}
+    for landscape, (path, other, same) in paths.items():
+        distances = [abs(x - y) for x, y in zip(path, other, strict=False)]
+        steps = (step for step, apart in enumerate(distances) if apart > same * max(1, abs(path[step])))
+        if (step := next(steps, None)) is not None:
+            result |= {"landscape": landscape, "first_step": step, "difference": distances[step]}
+            break
+        if len(path) != len(other):
+            ended = pair[len(other) < len(path)]
+            result |= {"landscape": landscape, "first_step": len(distances), "difference": None, "not_finite": ended}
+            break
+        result["difference"] = max(result["difference"], *distances)
+    heights = [study.metrics["h_max"] for study in (first, second)]
+    return {"optimizers": pair, **result, "agree": result["landscape"] is None, "h_max": heights}
+
+
+def trajectories(studies: Mapping[str, Study], settings: BumpSettings) -> Table:
+    """One row per step of every path over the common bump."""
+    landscape = settings.landscape_of(settings.height)
+    rows = [
+        {"optimizer": name, "step": step, "x": x, "loss": landscape.loss(x), "slope": landscape.slope(x)}
+        for name, study in studies.items()
+        for step, x in enumerate(study.path)
+    ]
+    return Table(("optimizer", "step", "x", "loss", "slope"), rows)
+
+
+def collect_tables(
+    metrics: dict[str, Any], trajectories: Table, diagrams: Sequence[PhaseDiagram], curves: Sequence[Survival]
+) -> dict[str, Table]:
+    """The tables by file name."""
+    values = [
+        {"optimizer": name, "hyperparameter": key, "value": value}
+        for name, entry in metrics["optimizers"].items()
+        for key, value in hyperparameters(entry).items()
+    ]
+    tables = {"trajectories": trajectories, "hyperparameters": Table(("optimizer", "hyperparameter", "value"), values)}
+    for diagram in diagrams:
+        if diagram.h_max.size <= MOST_ROWS:
+            tables[f"phase_diagram_{file_name(diagram.optimizer)}"] = diagram.table()
+    tables |= {f"survival_{file_name(curve.optimizer)}": curve.table() for curve in curves}
+    if metrics["parity"]:
+        pairs = [
+            dict(zip(("one", "other"), pair["optimizers"], strict=True))
+            | dict(zip(("h_max_of_one", "h_max_of_other"), pair["h_max"], strict=True))
+            | {key: pair[key] for key in ("landscape", "first_step", "difference", "not_finite", "agree")}
+            for pair in metrics["parity"]
+        ]
+        tables["parity"] = Table(tuple(pairs[0]), pairs)
+    return tables
+
+
+def headline(optimizers: Mapping[str, dict[str, Any]], passed: Mapping[str, bool], settings: BumpSettings) -> Table:
+    """One row per optimizer, in the order of the settings."""
     passes = f"passes {settings.height:g}"
     rows = [
         {
             "optimizer": name,
-            "h_max": "none" if one["h_max"] is None else f"{one['h_max']:.16g}",
-            "at step": "" if one["h_max"] is None else one["step"],
-            "holds for": how_long(one, settings),
+            "h_max": "none" if entry["h_max"] is None else f"{entry['h_max']:.16g}",
+            "at step": "" if entry["h_max"] is None else entry["step"],
+            "valid for": validity(entry, settings),
             passes: "yes" if passed[name] else "no",
         }
-        for name, one in found.items()
+        for name, entry in optimizers.items()
     ]
-    return Table(("optimizer", "h_max", "at step", "holds for", passes), rows)
+    return Table(("optimizer", "h_max", "at step", "valid for", passes), rows)
 
 
-def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], settings: BumpSettings) -> list[str]:
-    """What the table must not be read without."""
-    found = metrics["optimizers"]
+def remarks(metrics: dict[str, Any], studies: Mapping[str, Study], settings: BumpSettings) -> list[str]:
+    """The sentences below the headline."""
+    optimizers = metrics["optimizers"]
     sentences = [
         f"h_max is the tallest bump escaped, and `at step` where x is largest; the next float above "
         f"h_max is not escaped within {settings.steps} steps."
     ]
     for field, value in settings.given.items():
-        if without := [name for name, one in found.items() if field not in one["given"]]:
+        if without := [name for name, entry in optimizers.items() if field not in entry["given"]]:
             flag = f"--{field.replace('_', '-')} {value:g}"
             sentences.append(f"{flag} does not reach {' and '.join(without)}: no such keyword.")
-    if len(found) <= MOST_PATHS:
-        for name, one in found.items():
-            words = [f"{key} {in_words(value)}" for key, value in hyperparameters(one).items()]
-            sentences.append(f"{name} has {', '.join(words) or 'no hyperparameters'}.")
-        for name, path in paths.items():
-            steps = " ".join(f"{x:.6g}" for x in path[1 : FIRST_STEPS + 1])
+    if len(studies) <= MOST_PATHS:
+        for name, entry in optimizers.items():
+            values = [f"{key} {format_value(value)}" for key, value in hyperparameters(entry).items()]
+            sentences.append(f"{name} has {', '.join(values) or 'no hyperparameters'}.")
+        for name, study in studies.items():
+            steps = " ".join(f"{x:.6g}" for x in study.path[1 : FIRST_STEPS + 1])
             sentences.append(f"{name} over a bump of {settings.height:g}: {steps} ...")
-    for name, one in found.items():
-        sentences += [f"{name}: {sentence}" for sentence in caveats(one, settings)]
-    if len(found) <= MOST_PATHS:
-        sentences += map(parting, metrics["parity"])
+    for name, entry in optimizers.items():
+        sentences += [f"{name}: {sentence}" for sentence in caveats(entry, settings)]
+    if len(studies) <= MOST_PATHS:
+        sentences += map(divergence_sentence, metrics["parity"])
     for name, plane in metrics.get("phase_diagrams", {}).items():
         over = f"{name} over {' and '.join(plane[key]['name'] for key in ('rows', 'columns') if key in plane)}"
         heights = (
@@ -72,64 +152,60 @@ def remarks(metrics: dict[str, Any], paths: Mapping[str, Sequence[float]], setti
     return sentences
 
 
-def parting(pair: dict[str, Any]) -> str:
-    """Where two optimizers part, in a sentence."""
+def divergence_sentence(pair: dict[str, Any]) -> str:
     both = " and ".join(pair["optimizers"])
     if pair["agree"]:
         return f"{both} agree, over the bump and where slopes vary: never more than {pair['difference']:.1g} apart."
     ended = pair["not_finite"]
     how = f"by {pair['difference']:.3g}" if ended is None else f"where x of {ended} is no longer finite"
-    alike = "walk alike over the bump; where slopes vary, they " if pair["landscape"] == "valley" else ""
-    return f"{both} {alike}part at step {pair['first_step']}, {how}."
+    agreement = "agree over the bump; where slopes vary, they " if pair["landscape"] == "valley" else ""
+    return f"{both} {agreement}diverge at step {pair['first_step']}, {how}."
 
 
-def hyperparameters(one: dict[str, Any]) -> dict[str, Any]:
-    """What one optimizer has."""
-    return {key: value for key, value in one["settings"].items() if key not in ("distance", "steps")}
+def hyperparameters(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry["settings"].items() if key not in ("distance", "steps")}
 
 
-def in_words(value: Any) -> str:
-    """A hyperparameter as a person writes it."""
+def format_value(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
-def how_long(one: dict[str, Any], settings: BumpSettings) -> str:
-    """For which steps h_max holds, in two words."""
-    is_unproved_tie = one["margin"] < TIE and one["certificate"]["kind"] != "interval"
-    if is_unproved_tie or is_contradicted(one, settings):
+def validity(entry: dict[str, Any], settings: BumpSettings) -> str:
+    """The steps for which h_max is valid, in two words."""
+    is_unproved_tie = entry["margin"] < TIE and entry["certificate"]["kind"] != "interval"
+    if is_unproved_tie or is_contradicted(entry, settings):
         return "a rounding"
-    kind = "steps" if rises_later(one, settings) else one["certificate"]["kind"]
+    kind = "steps" if rises_later(entry, settings) else entry["certificate"]["kind"]
     return CERTAINTY[kind].format(steps=settings.steps)
 
 
-def proved_heights(one: dict[str, Any]) -> tuple[float, float]:
+def proved_heights(entry: dict[str, Any]) -> tuple[float, float]:
     """Bounds of the all-time h_max, as far as the certificate states any."""
-    stated = one["certificate"].get("h_max", [0, math.inf])
+    stated = entry["certificate"].get("h_max", [0, math.inf])
     low, high = stated if isinstance(stated, list) else (stated, stated)
     return max(float(low), 0.0), max(float(high), 0.0)
 
 
-def rises_later(one: dict[str, Any], settings: BumpSettings) -> bool:
+def rises_later(entry: dict[str, Any], settings: BumpSettings) -> bool:
     """Whether the certificate names a greater maximum at a step that was not simulated."""
-    step = one["certificate"].get("step")
-    return step is not None and step > settings.steps and proved_heights(one)[0] > (one["h_max"] or 0.0) + TIE
+    step = entry["certificate"].get("step")
+    return step is not None and step > settings.steps and proved_heights(entry)[0] > (entry["h_max"] or 0.0) + TIE
 
 
-def is_contradicted(one: dict[str, Any], settings: BumpSettings) -> bool:
+def is_contradicted(entry: dict[str, Any], settings: BumpSettings) -> bool:
     """Whether a proof in real arithmetic gives another h_max for these steps than the float64 implementation."""
-    proof = one["certificate"]
+    proof = entry["certificate"]
     if proof["kind"] != "interval" or (proof["step"] or 0) > settings.steps:
         return False
-    low, high = proved_heights(one)
+    low, high = proved_heights(entry)
     approached = proof["step"] is None  # the maximum is never reached, so a finite path stays below it
-    h_max = one["h_max"] or 0.0
+    h_max = entry["h_max"] or 0.0
     return h_max > high + TIE or (h_max < low - TIE and not approached)
 
 
-def exactly(exact: dict[str, Any]) -> str:
-    """What exact arithmetic says of h_max."""
+def exact_sentence(exact: dict[str, Any]) -> str:
     if "h_max" not in exact:
         return f"no exact answer: {exact['reason']}."
     height = float(exact["decimal"])
@@ -140,51 +216,51 @@ def exactly(exact: dict[str, Any]) -> str:
     return f"in exact arithmetic h_max is {exact['h_max'] if isinstance(exact['h_max'], str) else exact['decimal']}."
 
 
-def caveats(one: dict[str, Any], settings: BumpSettings) -> list[str]:
-    """What is particular about one optimizer's answer."""
+def caveats(entry: dict[str, Any], settings: BumpSettings) -> list[str]:
+    """What affects how to read the result of one optimizer."""
     sentences = [
-        f"it was given {key} {in_words(value)} and has {in_words(one['settings'][key])}."
-        for key, value in one["given"].items()
-        if one["settings"][key] != value
+        f"given {key} {format_value(value)}, it has {format_value(entry['settings'][key])}."
+        for key, value in entry["given"].items()
+        if entry["settings"][key] != value
     ]
-    if one["reason"]:
-        sentences.append(f"{one['reason']}.")
-    if one["margin"] < TIE:
-        more = "; --exact may settle it" if one.get("exact_settles") else ""
+    if entry["reason"]:
+        sentences.append(f"{entry['reason']}.")
+    if entry["margin"] < TIE:
+        more = "; --exact may settle it" if entry.get("exact_settles") else ""
         sentences.append(
-            f"a step lands {one['margin']:.1g} from the foot of the bump, so rounding decides this answer{more}."
+            f"a step lands {entry['margin']:.1g} from the foot of the bump, so rounding decides this answer{more}."
         )
-    if rises_later(one, settings):
+    if rises_later(entry, settings):
         sentences.append(
-            f"after these steps it rises to {proved_heights(one)[0]:.12g}, at step {one['certificate']['step']}."
+            f"after these steps it rises to {proved_heights(entry)[0]:.12g}, at step {entry['certificate']['step']}."
         )
-    if is_contradicted(one, settings):
-        proved = proved_heights(one)[0]
+    if is_contradicted(entry, settings):
+        proved = proved_heights(entry)[0]
         sentences.append(
-            f"in real arithmetic h_max is {proved:.12g}, proved for ever; rounding made it what it is here."
+            f"in real arithmetic h_max is {proved:.12g}, proved for all steps; the value here is an effect of rounding."
         )
-    elif one["certificate"].get("kind") == "interval" and one["certificate"].get("step", 0) is None:
-        low, _ = proved_heights(one)
+    elif entry["certificate"].get("kind") == "interval" and entry["certificate"].get("step", 0) is None:
+        low, _ = proved_heights(entry)
         limit = f"{low:.12g}" if low > TIE else "0, the foot of the bump"
         sentences.append(f"h_max is only approached; its limit is {limit}.")
-    if exact := one.get("exact"):
-        sentences.append(exactly(exact))
-    if one["h_max"] is not None and one["left_for_good"] != one["h_max"]:
-        left = "none" if one["left_for_good"] is None else f"up to {one['left_for_good']:.12g} only"
+    if exact := entry.get("exact"):
+        sentences.append(exact_sentence(exact))
+    if entry["h_max"] is not None and entry["left_for_good"] != entry["h_max"]:
+        left = "none" if entry["left_for_good"] is None else f"up to {entry['left_for_good']:.12g} only"
         sentences.append(f"of the bumps it passes it leaves {left} behind within {settings.steps} steps.")
-    if len(one["intervals"]) > 1:
-        spans = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in one["intervals"])
+    if len(entry["intervals"]) > 1:
+        spans = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in entry["intervals"])
         sentences.append(f"escapes heights {spans} (scanned up to {settings.tallest:g}).")
-    if one["method"] == "scan":
+    if entry["method"] == "scan":
         sentences.append("heights were scanned, so gaps narrower than the scan's steps can be missed.")
-    if one["precision"] != "float64":
-        sentences.append(f"computes in {one['precision']}, so its digits beyond that mean nothing.")
-    if scan := one.get("scan"):
+    if entry["precision"] != "float64":
+        sentences.append(f"computes in {entry['precision']}, so further digits of its results are not significant.")
+    if scan := entry.get("scan"):
         sentences.append(
             f"a scan in steps of {scan['step']:g} would report {scan['last_escape']:.10g}, the last height that "
             f"escapes, or {scan['first_failure']:.10g}, the first that fails; the truth lies between them."
         )
-    if band := one.get("band"):
+    if band := entry.get("band"):
         sentences.append(
             f"over one step of L, h_max runs from {band['low']:.6g} to {band['high']:.6g}, median {band['median']:.6g}."
             if band["low"] is not None

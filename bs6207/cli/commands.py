@@ -54,10 +54,10 @@ app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 @command(app, "bump", BumpSettings)
 def bump(settings: BumpSettings, invocation: Invocation) -> None:
     """How tall a bump can this optimizer escape?"""
-    from bs6207.bump.candidates import require_candidates
+    from bs6207.bump.optimizers import require_optimizers
 
     require_temporary_folder()
-    require_candidates(settings)
+    require_optimizers(settings)
 
     def experiment(settings: BumpSettings, progress: Progress, map_tasks: MapTasks) -> Result:
         from bs6207.bump.experiment import run

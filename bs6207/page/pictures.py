@@ -58,7 +58,7 @@ def errors(metrics: Metrics) -> str:
 
 def accuracies(metrics: Metrics) -> str:
     """Accuracy of the first clusterer by latent size."""
-    firsts = [
+    firsts: list[tuple[Any, Metrics]] = [
         (dim, next(iter(cell.get("clusters", {}).values()), {})) for dim, cell in by_dim(metrics.get("cells", {}))
     ]
     return "Cluster accuracy at " + ", ".join(f"dim {dim} {known(one.get('accuracy'), 3)}" for dim, one in firsts) + "."

@@ -13,8 +13,8 @@ from statistics import median
 
 import numpy as np
 
-from bs6207.bump.diagram import draw_tile, joined
-from bs6207.bump.threshold import TIE
+from bs6207.bump.diagram import find_thresholds, grid, join_rows
+from bs6207.bump.landscape import TIE
 from bs6207.runs.sweep import read_axes
 
 SIZE, STEPS, STRIDE, ROUNDS = 512, 1000, 32, 3
@@ -64,8 +64,9 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"diagram": [], "loop of signs": [], "loop of full Adam": []}
     for _ in range(ROUNDS):
         start = time.perf_counter()
-        whole = draw_tile("adam", rows, columns, slice(None), settings, STEPS, None)
-        diagram = joined("adam", rows, columns, [whole])
+        axes = (rows, columns)
+        whole = find_thresholds("adam", settings, grid(axes), STEPS, None, lambda cells: None)
+        diagram = join_rows("adam", axes, [whole])
         seconds["diagram"].append(time.perf_counter() - start)
         for name, loop in (("loop of signs", loop_of_signs), ("loop of full Adam", loop_of_adam)):
             start = time.perf_counter()

@@ -29,20 +29,20 @@ def main() -> None:
     import math
 
     from bs6207.bump.adapter import descend
-    from bs6207.bump.candidates import candidate
     from bs6207.bump.landscape import Triangle
+    from bs6207.bump.optimizers import make_adapter
     from bs6207.bump.proof import certify
+    from bs6207.bump.search import bisect
     from bs6207.bump.settings import BumpSettings
-    from bs6207.bump.threshold import bisect
 
-    walker, endless = candidate("adam", BumpSettings()), Triangle(1.0, math.inf)
-    path = descend(walker, endless, 1000, "cpu")
+    adapter, endless = make_adapter("adam", BumpSettings()), Triangle(1.0, math.inf)
+    path = descend(adapter, endless, 1000, "cpu")
     top = max(path)
     print(f"Adam, 1000 steps, medians of {ROUNDS}")
-    print(f"  walk through torch.optim {milliseconds(lambda: descend(walker, endless, 1000, 'cpu')):9.2f} ms")
+    print(f"  walk through torch.optim {milliseconds(lambda: descend(adapter, endless, 1000, 'cpu')):9.2f} ms")
     search = milliseconds(lambda: bisect(lambda height: Triangle(1.0, height).is_past_crest(max(path)), 0.0, top))
     print(f"  search on the walk       {search:9.2f} ms")
-    proof = milliseconds(lambda: certify("adam", walker.hyperparameters, 1.0, 1000, walker.make))
+    proof = milliseconds(lambda: certify("adam", adapter.hyperparameters, 1.0, 1000, adapter.make))
     print(f"  proof for all steps      {proof:9.2f} ms")
     with tempfile.TemporaryDirectory() as folder:
         whole = milliseconds(lambda: subprocess.run(COMMAND, cwd=folder, check=True, capture_output=True))

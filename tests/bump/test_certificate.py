@@ -12,7 +12,7 @@ from bump.certificate_checker import Wrong, check
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bs6207.bump.adapter import Candidate, descend
+from bs6207.bump.adapter import Adapter, descend
 from bs6207.bump.landscape import Triangle
 from bs6207.bump.proof import BIAS_CORRECTIONS, LINEAR_RULES, NoProof, certify, find_recurrence
 from bs6207.training.optimizers import OPTIMIZERS
@@ -206,7 +206,7 @@ def test_a_long_float_path_ends_at_the_proved_maximum_and_never_exceeds_it(optim
     assume(certificate["kind"] == "interval" and float(certificate["margin"]["path"]) > 1e-9)
     check(certificate)
     path = descend(
-        Candidate(name, implementation(name, hyperparameters), {}),
+        Adapter(name, implementation(name, hyperparameters), {}),
         endless(distance),
         max(4000, 2 * certificate["steps"]),
         "cpu",
@@ -234,7 +234,7 @@ def test_the_state_of_the_float_implementation_repeats(name, hyperparameters, fi
     assert found["period"] == period
     assert first_step in (None, found["first_step"])
     assert found["h_max"] == pytest.approx(h_max, abs=1e-12)
-    path = descend(Candidate(name, make_optimizer, {}), endless(1.0), found["first_step"] + 3 * period, "cpu")
+    path = descend(Adapter(name, make_optimizer, {}), endless(1.0), found["first_step"] + 3 * period, "cpu")
     assert path[found["first_step"] : -period] == path[found["first_step"] + period :]
     assert max(path) - 1.0 == found["h_max"] == path[found["step"]] - 1.0
 

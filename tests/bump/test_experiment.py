@@ -9,17 +9,17 @@ import pytest
 from conftest import Watched, arrays
 from PIL import Image
 
-from bs6207.bump import figures
+from bs6207.bump import experiment, figures
 from bs6207.bump.adapter import descend
-from bs6207.bump.candidates import candidate
-from bs6207.bump.experiment import SAME, VALLEY_STEPS, Study, parting, run, study, trajectory, valley
-from bs6207.bump.kernels import KERNELS
+from bs6207.bump.experiment import run
+from bs6207.bump.kernels import KERNELS, Hyperparameters
+from bs6207.bump.landscape import TIE
+from bs6207.bump.optimizers import make_adapter
+from bs6207.bump.search import SAME, VALLEY_STEPS, Study, find_by_scan, study, valley
 from bs6207.bump.settings import NOISY, BumpSettings
-from bs6207.bump.summary import caveats
-from bs6207.bump.threshold import find_by_scan
+from bs6207.bump.summary import caveats, divergence, trajectories
 from bs6207.figures import render
 from bs6207.runs.progress import map_serially
-from bs6207.runs.result import Table
 
 blank = io.BytesIO()
 Image.new("RGB", (2, 2)).save(blank, "PNG")
@@ -83,7 +83,7 @@ def test_paths_that_never_part_agree_and_the_first_step_apart_is_named():
     }
 
     def told(one, other):
-        return parting((one, other), studies, BumpSettings())
+        return divergence((one, other), studies, BumpSettings())
 
     assert told("a", "b")["agree"]
     assert told("a", "b")["difference"] < 1e-11
@@ -108,12 +108,14 @@ def test_implementations_that_round_differently_agree_in_the_valley(name):
     """The rules on arrays, and torch's."""
     for lr in (1e-3, 0.3, 7.0):
         settings = BumpSettings(optimizer=[name], lr=lr)
-        walker, ground = candidate(name, settings), valley(settings)
+        adapter, ground = make_adapter(name, settings), valley(settings)
         x, memory, path = np.zeros(1), np.zeros((KERNELS[name].memories, 1)), [0.0]
         for step in range(1, VALLEY_STEPS + 1):
-            KERNELS[name].rule(x, np.array([ground.slope(x.item())]), memory, step, **walker.hyperparameters)
+            KERNELS[name].rule(
+                x, np.array([ground.slope(x.item())]), memory, step, Hyperparameters(**adapter.hyperparameters)
+            )
             path.append(x.item())
-        apart = np.abs(np.subtract(path, descend(walker, ground, VALLEY_STEPS, "cpu")))
+        apart = np.abs(np.subtract(path, descend(adapter, ground, VALLEY_STEPS, "cpu")))
         assert apart.max() < 0.01 * SAME * ground.width
         assert path[1] > 0.1 * lr
 
@@ -123,9 +125,9 @@ def test_what_walks_alike_where_slopes_are_one_is_told_apart(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     settings = BumpSettings(optimizer=["gd", "parted.py:Signs", "parted.py:Explodes"], steps=60)
     remarks = run(settings, Watched(), map_serially).remarks
-    parts = "gd and parted.py:Signs walk alike over the bump; where slopes vary, they part at step 1, by "
+    parts = "gd and parted.py:Signs agree over the bump; where slopes vary, they diverge at step 1, by "
     assert any(sentence.startswith(parts) for sentence in remarks)
-    assert "gd and parted.py:Explodes part at step 8, where x of parted.py:Explodes is no longer finite." in remarks
+    assert "gd and parted.py:Explodes diverge at step 8, where x of parted.py:Explodes is no longer finite." in remarks
 
 
 def test_two_implementations_of_one_optimizer_agree(bs6207):
@@ -163,6 +165,21 @@ def test_a_sweep_over_one_setting_is_a_curve(tmp_path):
     assert render(result.figures["sweep"](), "png")
     assert [row["lr"] for row in result.tables["phase_diagram_adam"].rows] == [0.1, 0.2, 0.4]
     assert any(line.startswith("adam over lr: h_max from ") and "in sweep.png" in line for line in result.remarks)
+
+
+@pytest.mark.parametrize("name", ["gd", "torch.optim:SGD"])  # by its kernel, and through torch
+def test_a_foot_that_is_reached_but_for_rounding_is_a_tie_of_height_0_in_a_sweep(name):
+    swept = ["distance=0.75,1,1000", "lr=0.25,0.3"]
+    result = run(BumpSettings(optimizer=[name], sweep=swept, steps=100), Watched(), map_serially)
+    plane = result.metrics["phase_diagrams"][name]
+    assert (plane["low"], plane["cells_without_bump"], plane["cells_decided_by_rounding"]) == (0.0, 2, 2)
+    table, file = next(item for item in result.tables.items() if item[0].startswith("phase_diagram"))
+    assert [row["h_max"] for row in file.rows] == pytest.approx([0.0, 0.15, 0.0, 0.2, None, None])
+    with np.load(io.BytesIO(result.files[f"{table}.npz"])) as held:
+        assert held["h_max"][:, 0].tolist()[:2] == [0.0, 0.0]
+        assert (held["margin"] < TIE).tolist() == [[True, False], [True, False], [False, False]]
+    labels = [text.get_text() for text in result.figures[table]().legends[0].get_texts()]
+    assert labels[:2] == ["no bump reached", "rounding decides"]
 
 
 def test_a_sweep_without_kernel_goes_through_torch(bs6207, tmp_path):
@@ -204,7 +221,7 @@ def test_exact_arithmetic_settles_a_tie(bs6207, tmp_path):
 
 def caveats_of(name, **given):
     settings = BumpSettings(optimizer=[name], **given)
-    return " ".join(caveats(study(candidate(name, settings), settings).metrics, settings))
+    return " ".join(caveats(study(make_adapter(name, settings), settings).metrics, settings))
 
 
 def test_exact_arithmetic_is_advised_only_where_it_settles_a_tie():
@@ -233,7 +250,7 @@ def test_other_landscapes_are_scanned(bs6207):
 def frames_of(paths):
     """What a frame a step shows of optimizers: the data, marker and size of each ball, and the numbers of rings."""
     landscape = BumpSettings().landscape_of(0.4)
-    rows = [row for name, path in paths.items() for row in trajectory(name, path, landscape)]
+    table = trajectories({name: studied(path) for name, path in paths.items()}, BumpSettings())
     shown, seen = [], []
 
     def look(figure, kind):
@@ -248,7 +265,7 @@ def frames_of(paths):
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(figures, "render", look)
-        figures.animation(Table(tuple(rows[0]), rows), landscape, 0.4)
+        figures.animation(table, landscape, 0.4)
     return shown, seen[0]
 
 
@@ -274,7 +291,8 @@ def test_many_optimizers_have_colours_of_their_own():
 
 
 def test_the_animation_moves_and_tells_how_far_it_is(monkeypatch):
-    monkeypatch.setattr(figures, "SHOWN_STEPS", 8)
+    for module in (figures, experiment):
+        monkeypatch.setattr(module, "SHOWN_STEPS", 8)
     seen = Watched()
     result = run(BumpSettings(optimizer=["gd", "adam"], animate=True, steps=40), seen, map_serially)
     assert seen.steps == seen.expected == 2 + 9
@@ -379,7 +397,7 @@ class Plain:
     [
         ("foreign:Chatty --json", 0, ""),
         ("foreign:Tires", 1, "foreign:Tires fails on its way: out of breath"),
-        ("foreign:Quits", 2, "foreign:Quits cannot walk"),
+        ("foreign:Quits", 2, "foreign:Quits cannot be used"),
         ("foreign:Moody", 1, "has no threshold"),
         ("foreign:Plain --beta1 0.5", 2, "none of foreign:Plain has it"),
         ("foreign:Plain --sweep lr=0.1:0.3:2 beta1=0:0.9:3", 2, "foreign:Plain has no beta1"),

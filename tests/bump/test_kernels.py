@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS
+from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, Hyperparameters
 
 SGD, Adam, AdamW, RMSprop = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop
 
@@ -48,7 +48,7 @@ def walk_with_kernel(kernel, slopes, values):
     x, memory = np.zeros(slopes.shape[1]), np.zeros((kernel.memories, slopes.shape[1]))
     path = []
     for step, slope in enumerate(slopes, start=1):
-        kernel.rule(x, slope.copy(), memory, step, **values)
+        kernel.rule(x, slope.copy(), memory, step, Hyperparameters(**values))
         path.append(x.copy())
     return np.array(path)
 
@@ -84,10 +84,10 @@ def test_without_slopes_a_walk_ends_where_its_coast_says(name, data):
     x, memory = np.zeros(CELLS), np.zeros((kernel.memories, CELLS))
     signs = np.random.default_rng(data.draw(st.integers(0, 99))).choice([-1.0, 1.0], size=(STEPS, CELLS))
     for step, slope in enumerate(signs, start=1):
-        kernel.rule(x, slope.copy(), memory, step, **values)
-    coast = kernel.coast(memory, **values)
+        kernel.rule(x, slope.copy(), memory, step, Hyperparameters(**values))
+    coast = kernel.coast(memory, Hyperparameters(**values))
     start, end = x.copy(), x - coast.reach * memory[0]
-    kernel.rule(x, np.ones(CELLS), memory, STEPS + 1, **values)  # one slope of 1 pushes that end down once
+    kernel.rule(x, np.ones(CELLS), memory, STEPS + 1, Hyperparameters(**values))  # pushes that end down once
     for step in range(4000):
-        kernel.rule(x, np.zeros(CELLS), memory, STEPS + 2 + step, **values)
+        kernel.rule(x, np.zeros(CELLS), memory, STEPS + 2 + step, Hyperparameters(**values))
     assert np.all(np.abs(x - (end - coast.push)) <= coast.unsettled + 1e-9 * (1 + np.abs(start)))

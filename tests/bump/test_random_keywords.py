@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from bs6207 import figures
-from bs6207.bump.candidates import keywords, load
-from bs6207.bump.hyperparameters import SPELLINGS
+from bs6207.bump.adapter import constructor_keywords, load
 from bs6207.bump.kernels import KERNELS
+from bs6207.bump.optimizers import SPELLINGS
 from bs6207.errors import SettingsError
 from bs6207.training.optimizers import OPTIMIZERS
 
@@ -51,7 +51,7 @@ def line_of(chance, sources):
     optimizers = chance.sample(chance.choice(sources), chance.choice([1, 1, 1, 2]))
     try:
         recipe = OPTIMIZERS.get(optimizers[0])
-        takes, _ = keywords(getattr(torch.optim, recipe.kind) if recipe else load(optimizers[0]))
+        takes, _ = constructor_keywords(getattr(torch.optim, recipe.kind) if recipe else load(optimizers[0]))
     except SettingsError:
         takes = {}
     words = ["bump", "--quiet", "--json", "--steps", "12", "--optimizer", *optimizers]

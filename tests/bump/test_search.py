@@ -1,21 +1,36 @@
 """Thresholds against values known on paper, brute force, and recurrences written without torch."""
 
 import math
+import random
+import sys
+import warnings
 from functools import partial
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+import torch
+from conftest import Watched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bs6207.bump import threshold
+from bs6207 import bump
 from bs6207.bump.adapter import descend
-from bs6207.bump.candidates import candidate
-from bs6207.bump.envelope import find_summits
-from bs6207.bump.kernels import KERNELS
-from bs6207.bump.landscape import Gaussian, Triangle
+from bs6207.bump.experiment import Task, run_task
+from bs6207.bump.kernels import KERNELS, find_maxima
+from bs6207.bump.landscape import TIE, Gaussian, Triangle
+from bs6207.bump.optimizers import make_adapter
+from bs6207.bump.search import (
+    Unrepeatable,
+    bisect,
+    find_by_envelope,
+    find_by_scan,
+    find_intervals,
+    passes,
+    scan_report,
+)
 from bs6207.bump.settings import BumpSettings
-from bs6207.bump.threshold import Unrepeatable, bisect, find_by_envelope, find_by_scan, find_intervals, passes, scanned
 
 KNOWN = [  # optimizer, settings, h_max after 1000 steps, step of the maximum, tolerance
     ("gd", {}, 0.2, 4, 1e-12),
@@ -62,20 +77,68 @@ def test_known_thresholds_and_brute_force_on_either_side(name, given_settings, h
 @pytest.mark.parametrize(("lr", "distance"), [(0.05, 1.4), (0.1, 3.0), (0.2, 1.0), (0.25, 1.0), (0.2, 0.6)])
 def test_a_foot_that_is_reached_but_for_rounding_is_no_height(lr, distance):
     """In exact arithmetic x stands on the foot of the bump, and on it the slope leads back."""
-    found = threshold("gd", lr=lr, distance=distance, steps=100)
+    found = bump.threshold("gd", lr=lr, distance=distance, steps=100)
     assert (found["h_max"], found["bracket"]) == (None, None)
     assert found["reason"] == "the bump is not reached within 100 steps, x comes to its foot and no farther"
     assert found["certificate"]["h_max"] == ["0", "0"]
     assert found["exact_settles"]
-    assert np.isnan(find_summits(KERNELS["gd"], {"lr": lr, "distance": distance, "up_slope": 1.0}, 1, 100).h_max).all()
+    at_foot = find_maxima(KERNELS["gd"], {"lr": lr, "distance": distance, "up_slope": 1.0}, 1, 100)
+    assert (at_foot.h_max[0], at_foot.step[0]) == (0.0, found["step"])
+    assert at_foot.margin[0] == found["margin"] < TIE
 
 
 def test_what_python_is_told_of_one_optimizer_is_its_threshold_and_why():
-    found = threshold("adam")
+    found = bump.threshold("adam")
     assert found["h_max"] == pytest.approx(0.4101842951299659, abs=1e-12)
     assert found["bracket"] == (found["h_max"], math.nextafter(found["h_max"], math.inf))
     assert (found["step"], found["certificate"]["kind"]) == (6, "interval")
     assert found["margin"] == pytest.approx(0.1, abs=1e-12)  # of step 4; later, lower ones do not count
+
+
+def global_state():
+    """All of the process that code which is called can change."""
+    return {
+        "threads": torch.get_num_threads(),
+        "random": random.getstate(),
+        "numpy": [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
+        "torch": torch.get_rng_state().tolist(),
+        "path": sys.path.copy(),
+        "folder": Path.cwd(),
+        "warnings": warnings.filters.copy(),
+        "denormals are zero": sys.float_info.min / 2 == 0,
+        "style": dict(matplotlib.rcParams),
+    }
+
+
+RUDE = """
+import os, random, sys, warnings
+import numpy, torch
+
+def rude(params, lr):
+    os.chdir("/")
+    sys.path.append("elsewhere")
+    torch.set_num_threads(1 + torch.get_num_threads() % 2)
+    torch.set_flush_denormal(True)
+    warnings.simplefilter("error")
+    random.random(), numpy.random.random(), torch.rand(1)
+    return torch.optim.SGD(params, lr)
+"""
+
+
+@pytest.mark.parametrize("name", ["adam", "rude:rude", "rude.py:rude"])
+def test_a_call_and_a_task_change_nothing_in_the_process(tmp_path, monkeypatch, name):
+    (tmp_path / "rude.py").write_text(RUDE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    monkeypatch.delitem(sys.modules, "rude", raising=False)
+    torch.set_num_threads(2)
+    try:
+        before = global_state()
+        bump.threshold(name, steps=20)
+        run_task(Task("threshold", name, BumpSettings(optimizer=[name], steps=20)), Watched())
+        assert global_state() == before
+    finally:
+        torch.set_num_threads(1)
 
 
 LATE = [  # what still rises after 1000 steps: h_max then, and after so many
@@ -95,7 +158,7 @@ def test_how_many_steps_belongs_to_the_answer(name, given_settings, early, steps
 
 def walk_of(name, **given_settings):
     chosen = BumpSettings(optimizer=[name], **given_settings)
-    return partial(descend, candidate(name, chosen), steps=chosen.steps, device="cpu")
+    return partial(descend, make_adapter(name, chosen), steps=chosen.steps, device="cpu")
 
 
 def highest(velocities, lr, distance, steps):
@@ -131,7 +194,7 @@ def test_agrees_with_the_recurrence_on_paper_for_random_settings(lr, decay, dist
     rule = adams_mean(decay) if is_adam else heavy_ball(decay)
     next(rule)
     chosen = {"beta1": decay} if is_adam else {"momentum": decay}
-    ours = threshold("adam" if is_adam else "momentum", lr=lr, distance=distance, steps=300, **chosen)
+    ours = bump.threshold("adam" if is_adam else "momentum", lr=lr, distance=distance, steps=300, **chosen)
     expected = highest(rule, lr, distance, 300)
     if ours["margin"] > 1e-9 and ours["h_max"] is not None:
         assert ours["h_max"] == pytest.approx(expected, abs=1e-12)
@@ -153,7 +216,7 @@ def test_the_classical_oscillation():
     ],
 )
 def test_no_threshold_has_a_reason(name, given_settings, words):
-    found = threshold(name, **given_settings)
+    found = bump.threshold(name, **given_settings)
     assert (found["h_max"], found["bracket"]) == (None, None)
     assert words in found["reason"]
 
@@ -166,9 +229,9 @@ def test_a_tie_shows_as_a_margin_of_nothing():
 
 def test_passed_and_left_for_good_agree_for_momentum_and_adam_and_not_always():
     for name in ("gd", "momentum", "adam"):
-        found = threshold(name, steps=100)
+        found = bump.threshold(name, steps=100)
         assert found["left_for_good"] == found["h_max"]
-    slow = threshold("gd", lr=0.05, distance=1.02, steps=21)  # passes the crest at the last step, so it has not left
+    slow = bump.threshold("gd", lr=0.05, distance=1.02, steps=21)  # passes at the last step
     assert slow["h_max"] == pytest.approx(0.03)
     assert slow["left_for_good"] == pytest.approx(0.015)
 
@@ -222,5 +285,5 @@ def test_an_optimizer_that_contradicts_the_envelope_is_noticed():
 
 
 def test_a_scan_in_steps_of_a_ten_thousandth_reports_either_neighbour():
-    assert scanned(0.4101842951299659, 1e-4) == {"step": 1e-4, "last_escape": 0.4101, "first_failure": 0.4102}
-    assert scanned(0.25, 0.25) == {"step": 0.25, "last_escape": 0.25, "first_failure": 0.5}
+    assert scan_report(0.4101842951299659, 1e-4) == {"step": 1e-4, "last_escape": 0.4101, "first_failure": 0.4102}
+    assert scan_report(0.25, 0.25) == {"step": 0.25, "last_escape": 0.25, "first_failure": 0.5}

@@ -109,10 +109,10 @@ def test_letters_that_an_encoding_lacks_are_escaped(bs6207, trained, tmp_path, e
 
 
 WIDE = Table(
-    ("optimizer", "h_max", "at step", "holds for"),
+    ("optimizer", "h_max", "at step", "valid for"),
     [
-        {"optimizer": "adam", "h_max": "0.4101842951299659", "at step": 6, "holds for": "ever, proof"},
-        {"optimizer": "torch.optim:AdamW", "h_max": "—", "at step": 1000, "holds for": "1000 steps [bold]"},
+        {"optimizer": "adam", "h_max": "0.4101842951299659", "at step": 6, "valid for": "all steps (proved)"},
+        {"optimizer": "torch.optim:AdamW", "h_max": "—", "at step": 1000, "valid for": "1000 steps [bold]"},
     ],
 )
 

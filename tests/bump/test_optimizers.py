@@ -9,10 +9,10 @@ import pytest
 from conftest import Watched
 
 from bs6207.bump import experiment
-from bs6207.bump.adapter import descend
-from bs6207.bump.candidates import Probe, candidate
-from bs6207.bump.hyperparameters import parse_set, read_value
-from bs6207.bump.settings import BumpSettings
+from bs6207.bump.adapter import descend, read_value
+from bs6207.bump.optimizers import Probe, make_adapter
+from bs6207.bump.search import study
+from bs6207.bump.settings import BumpSettings, parse_set
 from bs6207.errors import SettingsError
 from bs6207.runs.files import to_csv
 from bs6207.runs.progress import map_serially
@@ -101,8 +101,8 @@ def mine(main, tmp_path):
 
 
 @pytest.fixture
-def walker(mine, monkeypatch):
-    """`walker(line)`: the only optimizer of `bump --optimizer LINE`, once the line has been checked."""
+def adapter(mine, monkeypatch):
+    """`adapter(line)`: the only optimizer of `bump --optimizer LINE`, once the line has been checked."""
     read = []
 
     def end_at_once(settings, progress, map_tasks):
@@ -115,7 +115,7 @@ def walker(mine, monkeypatch):
         done = mine("bump", "--optimizer", *line.split())
         assert done.returncode == 0, done.stderr
         (name,) = read[-1].names
-        return candidate(name, read[-1])
+        return make_adapter(name, read[-1])
 
     return get
 
@@ -235,8 +235,8 @@ def test_set_refuses_what_it_cannot_read(texts, words):
         ("Rmsprop_Centered", "rmsprop-centered"),
     ],
 )
-def test_what_is_given_is_used_and_shown(walker, given, same):
-    one, other = map(walker, (given, same))
+def test_what_is_given_is_used_and_shown(adapter, given, same):
+    one, other = map(adapter, (given, same))
     assert descend(one, Probe(), 60, "cpu") == pytest.approx(descend(other, Probe(), 60, "cpu"), abs=1e-12)
     assert {key: one.has.get(key, 0.0) for key in other.has} == other.has
 
@@ -299,7 +299,7 @@ def test_a_run_tells_what_its_optimizers_have():
     settings = BumpSettings(optimizer=mine, lr=0.5, weight_decay=0.01, steps=20)
     result = experiment.run(settings, Watched(), map_serially)
     assert "mine:Halves has lr 0.25." in result.remarks
-    assert "mine:Halves: it was given lr 0.5 and has 0.25." in result.remarks
+    assert "mine:Halves: given lr 0.5, it has 0.25." in result.remarks
     assert "--lr 0.5 does not reach mine:NoRate: no such keyword." in result.remarks
     assert "--weight-decay 0.01 does not reach mine:Halves and mine:NoRate: no such keyword." in result.remarks
     assert to_csv(result.tables["hyperparameters"]).splitlines() == [
@@ -310,8 +310,8 @@ def test_a_run_tells_what_its_optimizers_have():
     ]
 
 
-def test_the_record_of_keywords_of_set_is_read_again(main, tmp_path, walker):
-    assert walker("mine:Step --set learning_rate=0.2").has["lr"] == 0.2
+def test_the_record_of_keywords_of_set_is_read_again(main, tmp_path, adapter):
+    assert adapter("mine:Step --set learning_rate=0.2").has["lr"] == 0.2
     assert main("bump", "--config", "outputs/bump/config.toml", "--out", "again").returncode == 0
 
 
@@ -319,16 +319,15 @@ def test_the_record_of_keywords_of_set_is_read_again(main, tmp_path, walker):
 def test_a_diagram_is_of_what_is_set(optimizer):
     axes = {"sweep": ["lr=0.2:0.3:2", "distance=1:1.2:2"], "steps": 40, "optimizer": [optimizer]}
     both = (BumpSettings(set=["betas=(0.5,0.9)"], **axes), BumpSettings(beta1=0.5, beta2=0.9, **axes))
-    one, other = (
-        experiment.tile(candidate(optimizer, settings), settings, slice(0, 2), Watched()).h_max for settings in both
-    )
+    tasks = [experiment.Task("diagram", optimizer, settings, (0, 2)) for settings in both]
+    one, other = (experiment.run_task(task, Watched()).h_max for task in tasks)
     assert one.tolist() == other.tolist()
 
 
 def test_proofs_are_of_what_is_set_and_none_is_claimed_for_other_keywords():
     def found(name, **given):
         settings = BumpSettings(optimizer=[name], steps=400, **given)
-        return experiment.study(candidate(name, settings), settings).metrics
+        return study(make_adapter(name, settings), settings).metrics
 
     assert found("adam", set=["betas=(0.5,0.9)"])["certificate"] == found("adam", beta1=0.5, beta2=0.9)["certificate"]
     nesterov = found("gd", set=["momentum=0.9", "nesterov=true"])

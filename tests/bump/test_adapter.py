@@ -1,4 +1,4 @@
-"""Walks of every optimizer in the table, of classes written here to be difficult, and of a whole foreign package."""
+"""Descents of every optimizer in the table, of classes written here to be difficult, and of a whole foreign package."""
 
 import math
 import sys
@@ -7,9 +7,9 @@ import warnings
 import pytest
 import torch
 
-from bs6207.bump.adapter import Handling, descend
-from bs6207.bump.candidates import candidate
+from bs6207.bump.adapter import Convention, descend
 from bs6207.bump.landscape import Triangle
+from bs6207.bump.optimizers import make_adapter
 from bs6207.bump.settings import BumpSettings, is_foreign
 from bs6207.errors import SettingsError
 from bs6207.training.optimizers import OPTIMIZERS
@@ -170,6 +170,13 @@ class Hessian(Plain):
     def change(self, grad):
         return torch.autograd.grad(grad, self.x)[0]
 
+def paint(colour):
+    pass
+
+class Careless(Plain):
+    def __init__(self, params, lr):
+        paint()
+
 class Needy(Plain):
     def __init__(self, params, lr, total_steps):
         super().__init__(params, lr)
@@ -196,7 +203,7 @@ def difficult(tmp_path, monkeypatch):
 
 
 def found(name, extra=None, **given):
-    return candidate(
+    return make_adapter(
         name, BumpSettings(optimizer=[name], **given, set=[f"{key}={value!r}" for key, value in (extra or {}).items()])
     )
 
@@ -213,11 +220,11 @@ def test_every_optimizer_of_the_table_walks(name):
 
 
 def test_special_handling_is_found_by_trying():
-    special = {name: found(name).handling for name in OPTIMIZERS if found(name).handling != Handling()}
+    special = {name: found(name).convention for name in OPTIMIZERS if found(name).convention != Convention()}
     assert special == {
-        "muon": Handling(shape=(1, 1)),
-        "sparse-adam": Handling(sparse=True),
-        "lbfgs": Handling(closure=True),
+        "muon": Convention(shape=(1, 1)),
+        "sparse-adam": Convention(sparse=True),
+        "lbfgs": Convention(closure=True),
     }
 
 
@@ -234,27 +241,27 @@ def test_torchs_own_adam_by_its_import_path_is_adam():
 
 
 @pytest.mark.parametrize(
-    ("name", "handling"),
+    ("name", "convention"),
     [
-        ("Plain", Handling()),
-        ("Outer.Inner", Handling()),
-        ("Counter", Handling()),
-        ("Train", Handling()),
-        ("function", Handling()),
-        ("Open", Handling()),
-        ("Closure", Handling(closure=True)),
-        ("Vector", Handling(shape=(1,))),
-        ("Matrix", Handling(shape=(1, 1))),
-        ("Sparse", Handling(sparse=True)),
-        ("Groups", Handling(parameters="groups")),
-        ("Named", Handling(parameters="named")),
+        ("Plain", Convention()),
+        ("Outer.Inner", Convention()),
+        ("Counter", Convention()),
+        ("Train", Convention()),
+        ("function", Convention()),
+        ("Open", Convention()),
+        ("Closure", Convention(closure=True)),
+        ("Vector", Convention(shape=(1,))),
+        ("Matrix", Convention(shape=(1, 1))),
+        ("Sparse", Convention(sparse=True)),
+        ("Groups", Convention(parameters="groups")),
+        ("Named", Convention(parameters="named")),
     ],
 )
-def test_a_difficult_class_that_is_gradient_descent_walks_as_gd(difficult, name, handling):
-    walker = found(f"difficult:{name}")
-    assert (walker.handling, walker.precision, walker.looks_elsewhere) == (handling, "float64", False)
-    assert walker.hyperparameters == {"lr": 0.3}
-    assert descend(walker, ENDLESS, 50, "cpu") == walk("gd")
+def test_a_difficult_class_that_is_gradient_descent_walks_as_gd(difficult, name, convention):
+    adapter = found(f"difficult:{name}")
+    assert (adapter.convention, adapter.precision, adapter.looks_elsewhere) == (convention, "float64", False)
+    assert adapter.hyperparameters == {"lr": 0.3}
+    assert descend(adapter, ENDLESS, 50, "cpu") == walk("gd")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +269,7 @@ def test_a_difficult_class_that_is_gradient_descent_walks_as_gd(difficult, name,
 )
 def test_coarse_numbers_inside_are_told(difficult, name, precision):
     assert found(f"difficult:{name}").precision == precision
-    assert found("difficult:SingleOnly").handling.dtype == torch.float32
+    assert found("difficult:SingleOnly").convention.dtype == torch.float32
 
 
 def test_an_optimizer_that_looks_ahead_is_told(difficult):
@@ -332,7 +339,7 @@ def test_settings_reach_a_foreign_class_where_it_takes_them(difficult):
         (
             "difficult:shelf",
             {},
-            "difficult:shelf cannot walk: it makes a list, which has no step(); name an optimizer",
+            "difficult:shelf cannot be used: it makes a list, which has no step(); name an optimizer",
         ),
         ("difficult:", {}, "'difficult:' names no class; write package.module:Class"),
         (":Adam", {}, "':Adam' names no class; write package.module:Class"),
@@ -342,17 +349,22 @@ def test_settings_reach_a_foreign_class_where_it_takes_them(difficult):
         ("adam", {"amsgrd": 1}, "adam takes no 'amsgrd'; did you mean amsgrad?"),
         ("difficult:NoRate", {"lr": 1}, "difficult:NoRate takes no 'lr'; it takes none"),
         ("gd", {"nestrov": 1}, "gd takes no 'nestrov'; did you mean nesterov?"),
-        ("difficult:Broken", {}, "difficult:Broken cannot walk: the moon is not full"),
-        ("difficult:BrokenSilently", {}, "difficult:BrokenSilently cannot walk: RuntimeError"),
-        ("difficult:Model", {}, "difficult:Model cannot walk: it needs the whole model, not its parameters"),
+        ("difficult:Broken", {}, "difficult:Broken cannot be used: the moon is not full"),
+        ("difficult:BrokenSilently", {}, "difficult:BrokenSilently cannot be used: RuntimeError"),
+        ("difficult:Model", {}, "difficult:Model cannot be used: it needs the whole model, not its parameters"),
         (
             "difficult:Hessian",
             {},
-            "difficult:Hessian cannot walk: it differentiates the gradient (a Hessian), "
+            "difficult:Hessian cannot be used: it differentiates the gradient (a Hessian), "
             "and here each slope is a plain number",
         ),
-        ("difficult:Needy", {}, "difficult:Needy cannot walk: it needs 'total_steps'; add --set NAME=VALUE"),
-        ("sparse-adam", {"eps": 0.0}, "sparse-adam cannot walk: Invalid epsilon value: 0.0"),
+        (
+            "difficult:Careless",
+            {},
+            "difficult:Careless cannot be used: paint() missing 1 required positional argument: 'colour'",
+        ),
+        ("difficult:Needy", {}, "difficult:Needy cannot be used: it needs 'total_steps'; add --set NAME=VALUE"),
+        ("sparse-adam", {"eps": 0.0}, "sparse-adam cannot be used: Invalid epsilon value: 0.0"),
     ],
 )
 def test_what_cannot_walk_is_told_in_one_sentence(difficult, name, extra, sentence):

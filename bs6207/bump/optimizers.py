@@ -1,0 +1,413 @@
+"""Optimizers as people name them: found, built with the given hyperparameters, and tried before a descent.
+
+Each flag and each keyword of --set is used or refused, and no hyperparameter is given twice. A hyperparameter has the
+name of its flag here; a constructor may spell it in another way (`SPELLINGS`).
+"""
+
+import ast
+import hashlib
+import inspect
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
+
+from bs6207.bump.adapter import (
+    Adapter,
+    Convention,
+    KeywordError,
+    MakeOptimizer,
+    Presentation,
+    allowed_types,
+    constructor_keywords,
+    descend,
+    isolated,
+    last_line,
+    load,
+    read_value,
+)
+from bs6207.bump.landscape import START, Valley
+from bs6207.bump.settings import BETAS, FIELDS, BumpSettings, imported, is_foreign, require_allowed
+from bs6207.errors import SettingsError, suggest
+from bs6207.training.optimizers import LR, OPTIMIZERS
+
+SPELLINGS = {  # of a hyperparameter, the first that a constructor takes; `betas` holds both
+    "lr": ("lr", "learning_rate", "step_size", "stepsize"),
+    "momentum": ("momentum", "beta"),
+    "beta1": ("beta1", "beta_1", "b1", "betas"),
+    "beta2": ("beta2", "beta_2", "b2", "betas"),
+    "eps": ("eps", "epsilon"),
+    "weight_decay": ("weight_decay", "wd"),
+}
+UNKNOWN_KEYWORD = "keyword_that_nobody_takes"
+NOT_HYPERPARAMETERS = ("params", "param_names", "use_muon")  # entries of a parameter group
+CLASS = re.compile(r"[^\s:]+:[A-Za-z_][\w.]*")  # package.module:Class
+PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
+CONVENTIONS = [
+    Convention(dtype, parameters, sparse, closure, shape)
+    for dtype, parameters, (sparse, closure), shape in product(
+        (torch.float64, torch.float32),
+        get_args(Presentation),
+        ((False, False), (True, False), (False, True)),
+        ((), (1,), (1, 1)),
+    )
+]
+OF_MODELS = ("parameters", "named_parameters", "modules", "named_modules")
+NEEDS_MODEL = "it needs the whole model, not its parameters"
+REASONS = {  # part of an error of torch's, which has no type of its own, and what it means here
+    "does not require grad and does not have a grad_fn": "it differentiates the gradient (a Hessian), and here each "
+    "slope is a plain number",
+    "process group": "it needs several processes",
+    "leaf Variable that requires grad": "its steps are to be differentiable, and here nothing differentiates them",
+}
+
+
+class Construction(NamedTuple):
+    """How an optimizer is built.
+
+    Attributes:
+        make: parameters -> optimizer.
+        passed: its keywords.
+        takes: all keywords that its constructor names.
+        target: the constructor itself, where it takes others too.
+    """
+
+    make: MakeOptimizer
+    passed: dict[str, Any]
+    takes: Mapping[str, inspect.Parameter]
+    target: Callable[..., Any] | None = None
+
+
+class Probe(Valley):
+    """A valley in which no slope is a round number, and which records where its slope was evaluated.
+
+    Slopes lie between -1 and 1, so no optimizer that works on a bump diverges here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(bottom=math.sqrt(2), width=1.0, steepest=1.0)
+        self.seen: list[float] = []
+
+    def slope(self, x: float) -> float:
+        self.seen.append(x)
+        return super().slope(x)
+
+
+class Coarsest(TorchFunctionMode):
+    """Sees every tensor that Python code passes to torch or gets from it, and stores the coarsest floating dtype.
+
+    State alone is not enough: Muon stores its momentum in float64 and orthogonalizes in bfloat16. Tensors of whole
+    numbers are exact in any dtype and do not count, or torch's float32 step counters would. It misses what torch never
+    shows to Python: rounding inside a kernel or a scripted function, and integers that stand for fractions (8-bit
+    optimizers). It reports, although harmless, a coarse number without influence, such as an `eps` tensor.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtype = torch.float64
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in tensors([*args, *(kwargs or {}).values(), result]):
+            if (
+                tensor.is_floating_point()
+                and tensor.layout is torch.strided  # the values of a sparse one come by as a dense one
+                and torch.finfo(tensor.dtype).eps > torch.finfo(self.dtype).eps
+                and tensor.double().frac().any()
+            ):
+                self.dtype = tensor.dtype
+        return result
+
+
+def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among `values`, and in the lists and tuples among them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors(value)
+
+
+def make_adapter(name: str, settings: BumpSettings) -> Adapter:
+    """The optimizer called `name`, with the first calling convention under which it moves.
+
+    Args:
+        name: an entry of `OPTIMIZERS`, or `package.module:Class` for anything that Python can import.
+        settings: the seed, hyperparameters in fields of their own, and the keywords of `set`. A foreign class gets a
+            step size, and those hyperparameters that are not None, where its constructor takes them.
+
+    Raises:
+        SettingsError: it cannot be imported, does not take a keyword or takes another type there, gets something twice,
+            or works under no convention.
+    """
+    construction = (construct_foreign if is_foreign(name) else construct_known)(name, settings)
+    adapter: Adapter | None = None
+    failures: list[tuple[int, bool, BaseException]] = []
+    for convention in CONVENTIONS:
+        probe, tried = Probe(), Adapter(name, construction.make, construction.passed, settings.seed, convention)
+        try:
+            with Coarsest() as coarsest:
+                path = descend(tried, probe, PROBE_STEPS, "cpu")
+            tried = read_back(tried, construction, settings)
+        except SettingsError:
+            raise
+        except (Exception, SystemExit) as failure:
+            failures.append((len(probe.seen), explain(failure) != last_line(failure), failure))
+            continue
+        is_moved = any(x != START for x in path)
+        if is_moved or adapter is None:
+            precision = str(coarsest.dtype).removeprefix("torch.")
+            adapter = replace(tried, precision=precision, looks_elsewhere=not set(probe.seen) <= set(path))
+        if is_moved:
+            break
+    if adapter is None:
+        if is_foreign(name):
+            require_constructible(name, construction.passed)
+        *_, clearest = max(failures, key=lambda entry: entry[:2])  # it came farthest, or as far and is understood
+        raise SettingsError(f"{name} cannot be used: {explain(clearest)}") from clearest
+    return adapter
+
+
+def explain(failure: BaseException) -> str:
+    """Why an optimizer cannot be used, in half a sentence: the meaning of its error if it is known, or the error."""
+    if isinstance(failure, AttributeError) and isinstance(failure.obj, list) and failure.name in OF_MODELS:
+        return NEEDS_MODEL
+    message = last_line(failure)
+    return next((meaning for part, meaning in REASONS.items() if part in message), message)
+
+
+def require_constructible(name: str, passed: Mapping[str, Any]) -> None:
+    """Raises a SettingsError about a class that is made of a model or of another optimizer, or lacks an argument."""
+    first, *others = inspect.signature(load(name)).parameters.values()
+    if first.name == "model":
+        raise SettingsError(f"{name} cannot be used: {NEEDS_MODEL}")
+    if "optim" in first.name:
+        raise SettingsError(
+            f"{name} is made of another optimizer; write a function into a file, def make(params, lr): "
+            f"return {name.rpartition(':')[2]}(torch.optim.SGD(params, lr)), and give its name, as in mine.py:make"
+        )
+    named = [one for one in others if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    if missing := [one.name for one in named if one.default is one.empty and one.name not in passed]:
+        way = "NAME=VALUE"
+        if len(missing) == 1 and "optim" in missing[0]:
+            way = f"{missing[0]}=package.module:Class, as in --set {missing[0]}=torch.optim:SGD"
+        raise SettingsError(f"{name} cannot be used: it needs {' and '.join(map(repr, missing))}; add --set {way}")
+
+
+def read_back(adapter: Adapter, construction: Construction, settings: BumpSettings) -> Adapter:
+    """An adapter that works, with the hyperparameters it got and those that the optimizer then has.
+
+    Raises:
+        SettingsError: it takes any keyword and has no use for one that is given.
+    """
+    x = torch.zeros(adapter.convention.shape, dtype=adapter.convention.dtype, requires_grad=True)
+    with isolated(adapter.name):
+        optimizer = construction.make(adapter.convention.present(x))
+        unused = unused_keywords(construction, optimizer, adapter.convention.present(x))
+    check_keywords(adapter.name, unused & {*settings.given, *settings.keywords}, construction.takes)
+    given = by_flag(
+        {key: plain(value) for key, value in construction.passed.items() if key not in unused}, construction.takes
+    )
+    groups = getattr(optimizer, "param_groups", None)
+    group = groups[0] if isinstance(groups, list) and groups else None
+    values = group.items() if isinstance(group, dict) else ()
+    has = by_flag({key: plain(value) for key, value in values if key not in NOT_HYPERPARAMETERS}, construction.takes)
+    is_on = {key: value for key, value in has.items() if key in given or value not in (None, False, 0)}
+    return replace(adapter, given=given, has=given | is_on)
+
+
+def unused_keywords(construction: Construction, optimizer: Optimizer, parameters: list[Any]) -> set[str]:
+    """The keywords that end in a **kwargs and are not mentioned in any code that could look there for them."""
+    loose = construction.passed.keys() - construction.takes.keys()
+    if not loose or construction.target is None:
+        return set()
+    with suppress(Exception, SystemExit):
+        construction.target(parameters, **construction.passed, **{UNKNOWN_KEYWORD: 0})
+        classes = [base for base in type(optimizer).__mro__ if base not in (Optimizer, object)]
+        mentioned = [string_constants(code) for code in (construction.target, *classes)]
+        return set() if None in mentioned else loose - set[str]().union(*filter(None, mentioned))
+    return set()  # the final receiver of the keywords refuses those it does not know
+
+
+@cache
+def string_constants(code: Callable[..., Any]) -> frozenset[str] | None:
+    """Every string in the source of a class or function, with which it could look up a keyword; None without source."""
+    try:
+        nodes = ast.walk(ast.parse(dedent(inspect.getsource(code))))
+    except (OSError, TypeError, SyntaxError):
+        return None
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it; anything but numbers, strings, lists and dicts becomes the name of its class."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def require_optimizers(settings: BumpSettings) -> None:
+    """Check that all optimizers of `settings` work, and that every hyperparameter given or swept reaches them.
+
+    Raises:
+        SettingsError: one does not, or a hyperparameter has no effect.
+    """
+    with at_fault("--optimizer"):
+        adapters = [make_adapter(name, settings) for name in settings.names]
+    for name in settings.given:
+        if not any(name in adapter.given for adapter in adapters):
+            raise SettingsError(f"--{name.replace('_', '-')}: none of {', '.join(settings.names)} has it")
+    for axis, end, name in (
+        (axis, axis.values[at], name) for axis in settings.axes for at in (0, -1) for name in settings.names
+    ):
+        with at_fault("--sweep"):
+            adapter = make_adapter(name, settings.model_copy(update={axis.name: end}))
+        if axis.name in FIELDS and axis.name not in adapter.given:
+            raise SettingsError(f"--sweep: {name} has no {axis.name}")
+
+
+@contextmanager
+def at_fault(flag: str) -> Iterator[None]:
+    """Put the flag at fault before the sentence about it; an optimizer is not at fault for its --set."""
+    try:
+        yield
+    except SettingsError as failure:
+        if flag == "--optimizer" and isinstance(failure, KeywordError):
+            raise
+        raise SettingsError(f"{flag}: {failure}") from failure
+
+
+def source_checksum(settings: BumpSettings) -> str:
+    """A checksum of the Python files beside every optimizer of the user's own: results are of that code only."""
+    digest = hashlib.sha256()
+    for name in filter(is_foreign, settings.names):
+        file = inspect.getsourcefile(load(name))
+        for source in sorted(Path(file).parent.glob("*.py")) if file else ():
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def construct_known(name: str, settings: BumpSettings) -> Construction:
+    """An entry of `OPTIMIZERS` with its keywords."""
+    entry, flags, texts = OPTIMIZERS[name], settings.given, settings.keywords
+    own = entry.defaults
+    takes = constructor_keywords(getattr(torch.optim, entry.kind))[0] | {
+        field: inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
+        for field, value in own.items()
+    }
+    check_keywords(name, texts, takes)
+    require_once(name, flags.keys() & own.keys(), texts, takes)
+    if fixed := texts.keys() & entry.fixed.keys():
+        raise SettingsError(f"{name} sets {min(fixed)} by itself; leave it out, or name another optimizer")
+    extra = {keyword: read_value(keyword, text, takes[keyword]) for keyword, text in texts.items()}
+    if "betas" in extra and "beta1" in own:
+        if len(extra["betas"]) != len(BETAS):
+            raise KeywordError(f"--set betas must be two numbers, as in betas=(0.9,0.99), not {texts['betas']!r}")
+        extra |= zip(BETAS, extra.pop("betas"), strict=True)
+    for key in extra.keys() & own.keys():
+        try:
+            require_allowed(key, extra[key])
+        except ValueError as failure:
+            raise KeywordError(f"--set {failure}") from None
+    passed = own | {key: value for key, value in flags.items() if key in own} | extra
+    return Construction(lambda parameters: entry(parameters, **passed), passed, takes)
+
+
+def construct_foreign(name: str, settings: BumpSettings) -> Construction:
+    """An imported class, or a function that makes optimizers, with its keywords."""
+    target, flags, texts = load(name), settings.given, settings.keywords
+    takes, takes_anything = constructor_keywords(target)
+    if not takes_anything:
+        check_keywords(name, texts, takes)
+    require_once(name, flags, texts, takes)
+
+    passed: dict[str, Any] = {}
+    for key, value in ({"lr": LR} | flags).items():
+        keyword = spelling(key, takes) or ("lr" if key == "lr" and takes_anything else None)
+        if keyword == "betas":
+            default = takes["betas"].default
+            betas = [*passed.get("betas", default if isinstance(default, tuple | list) else (0.9, 0.999))]
+            betas[BETAS.index(key)] = value
+            passed["betas"] = tuple(betas)
+        elif keyword is not None:
+            passed[keyword] = value
+    for keyword, text in texts.items():
+        value, parameter = read_value(keyword, text, takes.get(keyword)), takes.get(keyword)
+        is_class = CLASS.fullmatch(text) or "optim" in keyword.lower()  # as in a base_optimizer
+        is_name = isinstance(value, str) and str not in allowed_types(parameter)
+        passed[keyword] = load(imported(text)) if is_class and is_name else value
+
+    def make(parameters: list[Any]) -> Optimizer:
+        optimizer = target(parameters, **passed)
+        if not hasattr(optimizer, "step"):
+            raise TypeError(f"it makes a {type(optimizer).__name__}, which has no step(); name an optimizer")
+        return optimizer
+
+    return Construction(make, passed, takes, target if takes_anything else None)
+
+
+def check_keywords(name: str, given: Iterable[str], taken: Collection[str]) -> None:
+    """Raises a SettingsError about the first keyword that optimizer `name` does not take."""
+    for keyword in given:
+        if keyword not in taken:
+            other = next((spelling(field, taken) for field, ways in SPELLINGS.items() if keyword in ways), None)
+            hint = f"did you mean {other}?" if other else suggest(keyword, taken) if taken else "it takes none"
+            raise SettingsError(f"{name} takes no {keyword!r}; {hint}")
+
+
+def require_once(name: str, flags: Iterable[str], keywords: Iterable[str], takes: Collection[str]) -> None:
+    """Raises a SettingsError about the first hyperparameter of optimizer `name` that is given twice.
+
+    Args:
+        flags: the hyperparameters given by flags or by --sweep, and `keywords`, those of --set.
+        takes: the keywords of the constructor.
+    """
+    given = set(flags)
+    for keyword in keywords:
+        for field in fields_of(keyword, takes):
+            if field in given:
+                raise KeywordError(f"--set {keyword} gives {name} its {field} a second time; give it once")
+            given.add(field)
+
+
+def spelling(field: str, takes: Collection[str]) -> str | None:
+    """The keyword by which a constructor takes a hyperparameter; None if it takes it by none."""
+    return next((keyword for keyword in SPELLINGS.get(field, (field,)) if keyword in takes), None)
+
+
+def fields_of(keyword: str, takes: Collection[str]) -> list[str]:
+    """The hyperparameters that a keyword of a constructor holds."""
+    fields = [field for field in FIELDS if spelling(field, takes) == keyword]
+    return list(BETAS) if keyword == "betas" else fields
+
+
+def by_flag(values: Mapping[str, Any], takes: Collection[str]) -> dict[str, Any]:
+    """Keywords and their values, those that hold a hyperparameter under the name of its flag too.
+
+    A pair of betas becomes beta1 and beta2 only.
+    """
+    shown: dict[str, Any] = {}
+    for keyword, value in values.items():
+        fields = fields_of(keyword, takes)
+        is_pair = keyword == "betas" and isinstance(value, list) and len(value) >= len(BETAS)
+        shown |= dict(zip(fields, value, strict=False)) if is_pair else dict.fromkeys(fields, value)
+        if not fields or not (is_pair and len(value) == len(BETAS)):
+            shown[keyword] = value
+    return shown
