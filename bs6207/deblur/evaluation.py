@@ -191,7 +191,7 @@ def train_referees(settings: DeblurSettings, progress: TaskProgress) -> Referees
     """Both judges, on images and blur of their own."""
     parts = parts_of(settings)
     prepare(settings.seed)
-    heldout = train_heldout_disc(parts.apart.pixels, settings.sigma_range, settings.seed)
+    heldout = train_heldout_disc(parts.apart.pixels, settings.sigma, settings.seed)
     progress.step("the held-out disc", "referees")
     pixels, labels = parts.whole.pixels, parts.whole.labels
     if labels is None or len(np.unique(labels)) < 2:
@@ -230,7 +230,7 @@ class Judged(Checkpointable):
 
 def curve_sigmas(settings: DeblurSettings) -> list[float]:
     """Blurs at which PSNR is drawn, evenly from none to beyond the widest trained or tested."""
-    widest = max(settings.sigma_range[1], *settings.test_sigmas, 1.0)
+    widest = max(settings.sigma[1], *settings.test_sigmas, 1.0)
     return [round(sigma, 3) for sigma in np.linspace(0, BEYOND * widest, CURVE_POINTS).tolist()]
 
 
@@ -293,7 +293,7 @@ def go_beyond(judged: Judged, net: nn.Module, sharp: Images, settings: DeblurSet
         return to_float(to_uint8(restored_by(net, blurred, device)))
 
     for condition, what in CONDITIONS.items():
-        truth, blurred = what.pair(sharp, settings.noise, TEST_NOISE, settings.sigma_range[1])
+        truth, blurred = what.pair(sharp, settings.noise, TEST_NOISE, settings.sigma[1])
         made = scored(blurred)
         judged.conditions[condition] = psnr_per_image(truth, made)
         judged.examples[condition] = to_uint8(np.stack([part[:EXAMPLES] for part in (truth, blurred, made)]))

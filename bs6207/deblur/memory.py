@@ -124,7 +124,7 @@ def step_bytes(sizes: Sizes, settings: DeblurSettings) -> int:
     device = choose_device(settings.device)
     batch = min(settings.batch_size, sizes.learn)
     network = UNET[choose_precision(settings.precision, device)] if device.type == "cpu" else 0
-    radius = int(CUT * settings.sigma_range[1] + 0.5) + 1
+    radius = int(CUT * settings.sigma[1] + 0.5) + 1
     matrices = 4 * batch * (sizes.height**2 + sizes.width**2)
     longest = max(sizes.height, sizes.width)
     kept = folds.cache_parameters()["maxsize"] if longest <= KEPT_UP_TO else 1

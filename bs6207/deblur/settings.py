@@ -1,8 +1,9 @@
 """What `bs6207 deblur` can be told."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.runs.axes import SweptSettings
@@ -17,23 +18,42 @@ STRONG = 40.0  # times the disc weight, at the far end of the frontier
 WIDEST_SIGMA = 10.0  # beyond it nothing of a 28-pixel image is left to restore
 
 
-def check_sigma(text: str) -> str:
-    """Accepts `LOW:HIGH` or one number."""
-    try:
-        low, high = read_range(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither LOW:HIGH nor a number, as in 0.5:3 or 1.5") from None
-    if not 0 <= low <= high <= WIDEST_SIGMA:
-        raise ValueError(f"{text!r} must lie within 0 to {WIDEST_SIGMA:g} pixels, and rise, as in 0.5:3 or 1.5")
-    if not high:
-        raise ValueError(f"{text!r} leaves nothing to restore; give a blur, as in 0.5:3 or 1.5")
-    return text
+class SigmaRange(NamedTuple):
+    """The narrowest and the widest blur, in pixels; written LOW:HIGH, or as one number where they are equal."""
 
+    low: float
+    high: float
 
-def read_range(text: str) -> tuple[float, float]:
-    """Both ends of `LOW:HIGH`; one number is both."""
-    low, colon, high = text.partition(":")
-    return float(low), float(high if colon else low)
+    def __str__(self) -> str:
+        low, high = (str(sigma).removesuffix(".0") for sigma in self)
+        return low if low == high else f"{low}:{high}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `LOW:HIGH` or one number.
+
+        Raises:
+            ValueError: it is neither, or out of range.
+        """
+        first, colon, second = text.partition(":")
+        try:
+            low, high = float(first), float(second if colon else first)
+        except ValueError:
+            raise ValueError(f"{text!r} is neither LOW:HIGH nor a number, as in 0.5:3 or 1.5") from None
+        if not 0 <= low <= high <= WIDEST_SIGMA:
+            raise ValueError(f"{text!r} must lie within 0 to {WIDEST_SIGMA:g} pixels, and rise, as in 0.5:3 or 1.5")
+        if not high:
+            raise ValueError(f"{text!r} leaves nothing to restore; give a blur, as in 0.5:3 or 1.5")
+        return cls(low, high)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read from text, written as text."""
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, read: value if isinstance(value, cls) else cls.parse(read(value)),
+            core_schema.str_schema(),
+            serialization=core_schema.to_string_ser_schema(when_used="always"),
+        )
 
 
 class DeblurSettings(SweptSettings):
@@ -89,8 +109,8 @@ class DeblurSettings(SweptSettings):
         "bce", "How disc_net's score is turned into a loss, for itself and for the restorer.", panel=DISC
     )
 
-    sigma: Annotated[str, AfterValidator(check_sigma)] = setting(
-        "0.2:4",
+    sigma: SigmaRange = setting(
+        SigmaRange(0.2, 4.0),
         "Blur to train on, in pixels: a range, drawn anew for every image with one in twenty left clear; or one number "
         "for a specialist.",
         panel=BLUR,
@@ -110,11 +130,6 @@ class DeblurSettings(SweptSettings):
     test_images: int = setting(
         1000, "Test images to score, a fixed random choice; fewer where they are large.", panel=BLUR, ge=10, le=100_000
     )
-
-    @property
-    def sigma_range(self) -> tuple[float, float]:
-        """The narrowest and the widest blur to train on."""
-        return read_range(self.sigma)
 
     @property
     def stages(self) -> dict[str, int]:

@@ -143,7 +143,7 @@ def on_cpu(net: nn.Module) -> State:
 def followed(parts: Parts, settings: DeblurSettings) -> tuple[Images, Images]:
     """Validation images, clear and under the blur in the middle of the range."""
     sharp = parts.validation[:FOLLOWED_IMAGES].unit_pixels
-    return sharp, blur_for_test(sharp, sum(settings.sigma_range) / 2, settings.noise, VALIDATION_NOISE)
+    return sharp, blur_for_test(sharp, sum(settings.sigma) / 2, settings.noise, VALIDATION_NOISE)
 
 
 def validator(

@@ -48,7 +48,7 @@ def remarks(metrics: Mapping[str, Any], settings: DeblurSettings) -> list[str]:
 
 def training_of(settings: DeblurSettings) -> str:
     """What the networks know of the blur."""
-    low, high = settings.sigma_range
+    low, high = settings.sigma
     return f"blind and trained on sigma {low:g} to {high:g}" if low < high else f"trained on sigma {low:g} alone"
 
 
@@ -350,7 +350,7 @@ def weights(states: Mapping[str, State], line: Line, parts: Parts, settings: Deb
         "arch": settings.arch,
         "channels": parts.learn.image_shape[0],
         "image_shape": list(parts.learn.image_shape),
-        "sigma": list(settings.sigma_range),
+        "sigma": list(settings.sigma),
         "noise": settings.noise,
         "clarity": line.clarity,
     }
@@ -370,7 +370,7 @@ def drawings(
     grids = {sigma: grid(parts, first, best_rival(metrics["restorers"], str(sigma)), sigma) for sigma in two}
     return {
         "restorations": partial(figures.restorations, grids, tables["scores"], TYPICAL),
-        "psnr_over_sigma": partial(figures.psnr_over_sigma, tables["curve"], tables["scores"], settings.sigma_range),
+        "psnr_over_sigma": partial(figures.psnr_over_sigma, tables["curve"], tables["scores"], settings.sigma),
         "perception": partial(figures.perception, tables["scores"], tables.get("frontier"), first[CLEAR].scores),
         "disc_scores": partial(figures.disc_scores, tables["images"], two),
         "conditions": partial(

@@ -184,7 +184,7 @@ def train(
 
 def draw_photograph(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:
     """Clear images as a camera out of focus would store them, everything drawn anew for each."""
-    low, high = settings.sigma_range
+    low, high = settings.sigma
     one, other, chance, noise, more = torch.rand(5, len(sharp), generator=generator)
     # rarer at the ends, where a blur is harmless or beyond help
     sigma = low + (high - low) * ((one + other) / 2) ** TOWARDS_SHARP

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.settings import DeblurSettings, SigmaRange
 from bs6207.deblur.summary import (
     clarity_sentences,
     disc_sentences,
@@ -61,7 +61,7 @@ def test_a_change_that_rounds_to_nothing_has_no_minus():
     ("sigma", "told"), [("0.2:4", "blind and trained on sigma 0.2 to 4"), ("2", "trained on sigma 2 alone")]
 )
 def test_a_rival_that_is_ahead_is_named_and_no_other(sigma, told):
-    metrics, settings = made(), SETTINGS.model_copy(update={"sigma": sigma})
+    metrics, settings = made(), SETTINGS.model_copy(update={"sigma": SigmaRange.parse(sigma)})
     assert not [*rival_sentences(metrics["restorers"], settings)]
     metrics["restorers"]["tv"]["1.0"]["psnr"] = 30.5
     assert [*rival_sentences(metrics["restorers"], settings)] == [
@@ -121,7 +121,10 @@ def test_the_frontier_and_the_reason_of_the_clarity_are_told():
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [(SETTINGS, "sigma 0.2 to 4;"), (SETTINGS.model_copy(update={"sigma": "1.5", "seeds": 3}), "medians of 3 seeds")],
+    [
+        (SETTINGS, "sigma 0.2 to 4;"),
+        (SETTINGS.model_copy(update={"sigma": SigmaRange(1.5, 1.5), "seeds": 3}), "medians of 3 seeds"),
+    ],
 )
 def test_the_remarks_say_on_what_and_by_what(settings, said):
     text = " ".join(remarks(made(), settings))

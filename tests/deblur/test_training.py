@@ -8,7 +8,7 @@ from torch import nn
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.settings import DeblurSettings, SigmaRange
 from bs6207.deblur.training import (
     DISC_LOSSES,
     Watch,
@@ -20,6 +20,7 @@ from bs6207.deblur.training import (
     weighed_by_blur,
 )
 from bs6207.errors import DivergenceError
+from bs6207.runs.axes import axes, points
 
 DIGITS = torch.from_numpy(embedded_digits().train.pixels[:160])
 FEW = DIGITS[:48]
@@ -52,9 +53,26 @@ def test_the_stages_add_up_to_epochs_and_none_is_empty(epochs):
     assert min(stages.values()) >= 1
 
 
-@pytest.mark.parametrize(("text", "expected"), [("0.5:3", (0.5, 3)), ("1.5", (1.5, 1.5)), ("0:3", (0, 3))])
-def test_sigma_is_a_range_or_a_number(text, expected):
-    assert DeblurSettings(sigma=text).sigma_range == expected
+@pytest.mark.parametrize(
+    ("text", "expected", "written"),
+    [
+        ("0.5:3.0", (0.5, 3), "0.5:3"),
+        ("1.5", (1.5, 1.5), "1.5"),
+        ("0:3", (0, 3), "0:3"),
+        ("0.1:0.1", (0.1, 0.1), "0.1"),
+    ],
+)
+def test_sigma_is_read_once_from_a_range_or_a_number_and_recorded_as_one(text, expected, written):
+    settings = DeblurSettings(sigma=text)
+    assert settings.sigma == expected
+    assert settings.model_dump()["sigma"] == written
+    assert DeblurSettings(**settings.model_dump()).sigma == expected
+
+
+def test_a_sweep_over_sigma_keeps_what_was_written():
+    settings = DeblurSettings(sweep=["sigma=1.5,0.5:3.0"])
+    assert axes(settings) == {"sigma": ["1.5", "0.5:3.0"]}
+    assert [one.sigma for one in points(settings).values()] == [(1.5, 1.5), (0.5, 3)]
 
 
 def spread_of_a_point(settings, count=2000):
@@ -117,7 +135,7 @@ def test_what_lies_beyond_black_costs_nothing_and_can_come_back():
 def test_disc_net_tells_clear_from_blurred_with_every_loss(loss):
     torch.manual_seed(0)
     disc_net = DiscNet()
-    settings = SETTINGS.model_copy(update={"sigma": "2:3", "disc_loss": loss})
+    settings = SETTINGS.model_copy(update={"sigma": SigmaRange(2.0, 3.0), "disc_loss": loss})
     list(train_disc_net(disc_net, DIGITS, 5, 0, settings))
     sharp = DIGITS / 255
     blurred = torch.from_numpy(blur_for_test(sharp.numpy(), 2.5, 0.0, 0))
