@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from bs6207.deblur.classical import RIVALS
+from bs6207.deblur.classical import BASELINES
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, panels
 from bs6207.runs.result import Row, Table
 
@@ -33,14 +33,14 @@ COLOURS = {
     "autoencoder": PALETTE[2],
     "l1": PALETTE[0],
     "l1_disc": PALETTE[1],
-    **dict(zip(RIVALS, (PALETTE[5], PALETTE[4], PALETTE[3], PALETTE[6]), strict=True)),
+    **dict(zip(BASELINES, (PALETTE[5], PALETTE[4], PALETTE[3], PALETTE[6]), strict=True)),
 }
 MARKERS = {
     "identity": "s",
     "autoencoder": "D",
     "l1": "o",
     "l1_disc": "^",
-    **dict(zip(RIVALS, ("v", "P", "X", "*"), strict=True)),
+    **dict(zip(BASELINES, ("v", "P", "X", "*"), strict=True)),
 }
 BLIND = ("l1", "l1_disc", "autoencoder")
 HARM = "#f7e3d9"  # behind bars that say an image had better been left alone
@@ -54,7 +54,7 @@ HALO = [withStroke(linewidth=2, foreground="white")]
 
 def called(name: str) -> str:
     """What a restorer is called; whoever is told the kernel is said to be."""
-    return f"{NAMES[name]}, told the kernel" if name in RIVALS else NAMES.get(name, name)
+    return f"{NAMES[name]}, told the kernel" if name in BASELINES else NAMES.get(name, name)
 
 
 def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typical: int) -> Figure:
@@ -143,7 +143,7 @@ def psnr_over_sigma(curve: Table, scores: Table, trained: tuple[float, float]) -
     )
     for name in ("identity", *BLIND):
         draw_line(axes, curve.rows, name, f"{MARKERS[name]}-", linewidth=1.6, markersize=4)
-    for name in RIVALS:
+    for name in BASELINES:
         draw_line(axes, scores.rows, name, f"{MARKERS[name]}:", linewidth=0.8, markersize=6, markerfacecolor="white")
     axes.set(xlabel=f"{SIGMA} of the blur (pixels)", ylabel="PSNR (dB)")
     figure.legend(loc="outside right center", fontsize=8)
@@ -210,7 +210,7 @@ def draw_restorers(axes: Axes, rows: Sequence[Row], key: str) -> None:
     """A point for every restorer; none where the PSNR is infinite, of what is perfect already."""
     for row in (row for row in rows if np.isfinite(row["psnr"])):
         name = row["restorer"]
-        face = "white" if name in RIVALS else COLOURS[name]
+        face = "white" if name in BASELINES else COLOURS[name]
         axes.plot(row["psnr"], row[key], MARKERS[name], color=COLOURS[name], markerfacecolor=face, label=called(name))
     axes.margins(0.14)
 

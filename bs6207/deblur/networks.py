@@ -1,16 +1,21 @@
-"""The restorers, a residual U-Net and the plain autoencoder beside it, and disc_net, which judges clearness."""
+"""The restorers, a residual U-Net and a plain autoencoder, and disc_net, the discriminator of clear against blurred."""
 
 import math
+from collections.abc import Mapping
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 WIDTH = 32  # channels at half resolution, where most of the work is done
-FINE_BLOCKS, MERGE_BLOCKS = 1, 4  # there, before the coarse features are found and after
+FINE_BLOCKS, MERGE_BLOCKS = 1, 4  # there, before the coarse features are computed and after
 COARSE_WIDTH, COARSE_BLOCKS = 64, 2  # at a quarter, where a convolution sees twice as far
 STRIDE = 4  # what the two halvings divide the sides by
-BOTTLENECK = 64  # numbers between the autoencoder's halves
+BOTTLENECK = 64  # dimensions between the autoencoder's halves
+
+State: TypeAlias = Mapping[str, Tensor]  # the weights of a network by name
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class ResidualBlock(nn.Module):
@@ -106,12 +111,6 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(padded))[..., :height, :width].float()
 
 
-def new_restorer(arch: str, image_shape: tuple[int, int, int]) -> nn.Module:
-    """An untrained restorer, `unet` or `autoencoder`, for images [C, H, W], faster with channels last."""
-    network = UNet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 class DiscNet(nn.Module):
     """Scores whether an image of any size is clear: above 0 for clear, below for blurred."""
 
@@ -128,3 +127,21 @@ class DiscNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Scores, [N]: the mean over patches (Isola et al. 2017, arXiv:1611.07004)."""
         return self.layers(images).float().mean(dim=(1, 2, 3))
+
+
+def new_restorer(arch: str, image_shape: tuple[int, int, int]) -> nn.Module:
+    """An untrained restorer, `unet` or `autoencoder`, for images [C, H, W]."""
+    return channels_last(UNet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape))
+
+
+def load_weights(network: Network, state: State, device: torch.device) -> Network:
+    network.load_state_dict(state)
+    return channels_last(network.to(device))
+
+
+def channels_last(network: Network) -> Network:
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster
+
+
+def cpu_state(network: nn.Module) -> State:
+    return {name: tensor.cpu() for name, tensor in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What `bs6207 deblur` can be told."""
+"""Settings of `bs6207 deblur` and `bs6207 restore`."""
 
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -57,7 +57,7 @@ class SigmaRange(NamedTuple):
 
 
 class DeblurSettings(SweptSettings):
-    """Settings of the deblur experiment."""
+    """Settings of `bs6207 deblur`."""
 
     data: DataName = setting("auto", DATA_HELP)
     seeds: int = setting(1, "Restorers of each kind, with seeds counting up from --seed.", ge=1, le=100)
@@ -85,7 +85,7 @@ class DeblurSettings(SweptSettings):
     lr: float = setting(0.003, "Peak learning rate; the last stage uses a fifth of it.", panel=TRAINING, gt=0, le=10)
     train_images: int | None = setting(
         None,
-        "Learn from the first so many training images only; a tenth of them is for the held-out disc.",
+        "Train on the first so many training images only; a tenth of them is for the held-out discriminator.",
         panel=TRAINING,
         ge=100,
         le=10_000_000,
@@ -96,17 +96,19 @@ class DeblurSettings(SweptSettings):
 
     disc_weight: float = setting(
         0.0005,
-        "Weight of disc_net's verdict beside L1 in the last stage; it weighs more on images from which the blur took "
-        "more.",
+        "Weight of the adversarial loss, from disc_net's score, beside L1 in the last stage; it counts more for images "
+        "from which the blur removed more.",
         panel=DISC,
         ge=0,
         le=1000,
     )
     disc: Literal["frozen", "joint"] = setting(
-        "joint", "In the last stage disc_net stays as it is, or learns on from what is restored.", panel=DISC
+        "joint",
+        "In the last stage disc_net is frozen, or trained jointly with the restorer.",
+        panel=DISC,
     )
     disc_loss: Literal["bce", "lsgan", "hinge"] = setting(
-        "bce", "How disc_net's score is turned into a loss, for itself and for the restorer.", panel=DISC
+        "bce", "The loss of disc_net's score, for itself and for the restorer.", panel=DISC
     )
 
     sigma: SigmaRange = setting(
@@ -138,8 +140,17 @@ class DeblurSettings(SweptSettings):
         return {"l1": self.epochs - 2 * tenth, "disc_net": tenth, "l1_disc": tenth}
 
     @property
+    def all_seeds(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+    @property
+    def beside(self) -> list[str]:
+        """Architectures trained with L1 for comparison, of the first seed only."""
+        return ["autoencoder"] if self.arch == "unet" else []
+
+    @property
     def ends(self) -> dict[str, float]:
-        """The restorers that training ends with, and the disc weight of each; `l1`, with none, is the control."""
+        """The restorers of the last stage, and the disc weight of each; `l1`, with none, is the control."""
         ends = {"l1": 0.0, "l1_disc": self.disc_weight}
         return ends | {"strong": STRONG * self.disc_weight} if self.frontier else ends
 
@@ -150,7 +161,7 @@ class DeblurSettings(SweptSettings):
 
 
 class RestoreSettings(Options):
-    """What `bs6207 restore` can be told."""
+    """Settings of `bs6207 restore`."""
 
     images: list[Annotated[str, AfterValidator(at_home), PathSetting()]] = setting(
         [], "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM.", panel="Pictures", positional=True, metavar="IMAGE"
@@ -180,7 +191,6 @@ class RestoreSettings(Options):
 
     @model_validator(mode="after")
     def has_something_to_do(self) -> Self:
-        """Refuses a line that asks for nothing."""
         if not self.images and not self.onnx:
             raise ValueError("there is no picture to restore; give at least one, or --onnx FILE")
         return self

@@ -6,12 +6,12 @@ import pytest
 
 from bs6207.deblur.settings import DeblurSettings, SigmaRange
 from bs6207.deblur.summary import (
+    baseline_sentences,
     clarity_sentences,
     disc_sentences,
+    evaluator_sentences,
     harm_sentences,
-    judge_sentences,
     remarks,
-    rival_sentences,
 )
 
 SETTINGS = DeblurSettings(test_sigmas=[2.0, 1.0])
@@ -60,11 +60,11 @@ def test_a_change_that_rounds_to_nothing_has_no_minus():
 @pytest.mark.parametrize(
     ("sigma", "told"), [("0.2:4", "blind and trained on sigma 0.2 to 4"), ("2", "trained on sigma 2 alone")]
 )
-def test_a_rival_that_is_ahead_is_named_and_no_other(sigma, told):
+def test_a_baseline_that_is_ahead_is_named_and_no_other(sigma, told):
     metrics, settings = made(), SETTINGS.model_copy(update={"sigma": SigmaRange.parse(sigma)})
-    assert not [*rival_sentences(metrics["restorers"], settings)]
+    assert not [*baseline_sentences(metrics["restorers"], settings)]
     metrics["restorers"]["tv"]["1.0"]["psnr"] = 30.5
-    assert [*rival_sentences(metrics["restorers"], settings)] == [
+    assert [*baseline_sentences(metrics["restorers"], settings)] == [
         f"At sigma 1 TV, told the kernel, is 0.50 dB ahead of L1, {told}."
     ]
 
@@ -81,10 +81,10 @@ def test_harm_is_told_of_every_restorer_that_does_it_wherever_it_does():
 
 
 @pytest.mark.parametrize(("accuracy", "two_sample", "told"), [(0.98, 0.8, ""), (None, 0.8, "Fréch"), (1, None, "few")])
-def test_a_missing_judge_is_told(accuracy, two_sample, told):
+def test_a_missing_evaluator_is_reported(accuracy, two_sample, told):
     metrics = made(clear={"1.0": {"digit_accuracy": accuracy, "heldout_clear": 1.0}})
     metrics["restorers"]["l1"]["1.0"]["two_sample"] = two_sample
-    assert bool(told) == bool(sentences := [*judge_sentences(metrics)])
+    assert bool(told) == bool(sentences := [*evaluator_sentences(metrics)])
     assert told in " ".join(sentences)
     assert ("two-sample" in next(iter(disc_sentences(metrics, SETTINGS)))) == (two_sample is not None)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bs6207.deblur import figures
-from bs6207.deblur.classical import RIVALS
+from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.evaluation import CONDITIONS
 from bs6207.deblur.figures import NAMES
 from bs6207.figures import render, texts
@@ -159,13 +159,13 @@ def test_curves_and_rivals_are_the_rows_of_their_tables():
     curve, scores = curve_of(), scores_of()
     figure = figures.psnr_over_sigma(curve, scores, (0.2, 4.0))
     points = points_of(figure.axes[0])
-    for table, names in ((curve, ("identity", "l1", "l1_disc", "autoencoder")), (scores, RIVALS)):
+    for table, names in ((curve, ("identity", "l1", "l1_disc", "autoencoder")), (scores, BASELINES)):
         for name in names:
             rows = [(row["sigma"], row["psnr"]) for row in table.rows if row["restorer"] == name]
             assert points[figures.called(name)] == rows
     assert len(points) == 8
     assert [label for label in points if "told the kernel" in label] == [
-        f"{NAMES[name]}, told the kernel" for name in RIVALS
+        f"{NAMES[name]}, told the kernel" for name in BASELINES
     ]
 
 

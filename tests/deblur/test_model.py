@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 import bs6207
 from bs6207.data.sources import embedded_digits
-from bs6207.deblur import restore as tiling
+from bs6207.deblur import model as tiling
 from bs6207.deblur.model import load
 from bs6207.deblur.networks import STRIDE
 from bs6207.errors import FolderError
