@@ -183,7 +183,6 @@ class Evaluators(Checkpointable):
 
 
 def train_evaluators(split: Split, settings: DeblurSettings, progress: TaskProgress) -> Evaluators:
-    """Train both on images and blur of their own."""
     heldout = train_heldout_disc(split.heldout.pixels, settings.sigma, settings.seed)
     progress.step("the held-out disc", "evaluators")
     pixels, labels = split.train_full.pixels, split.train_full.labels

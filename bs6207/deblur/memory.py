@@ -60,22 +60,13 @@ class Sizes(NamedTuple):
 
 
 def require_memory(split: Split, settings: DeblurSettings, name: str) -> None:
-    """Check that a run fits into memory.
-
-    Raises:
-        DataError: it does not; the message says what would.
-    """
+    """Check that a run fits into memory, or raise DataError that says what would."""
     sizes = sizes_of(split)
     run = f"deblur on {name}, images of {sizes.width} x {sizes.height} pixels,"
     require_room(run, taken(sizes, settings), settings.jobs or 1, less(sizes, settings))
 
 
 def need(data: DataSet, settings: DeblurSettings) -> Need:
-    """What a run on a data set needs.
-
-    Raises:
-        DataError: the images are too few or too small.
-    """
     return taken(sizes_of(split_data(data, settings)), settings)
 
 
