@@ -54,7 +54,7 @@ HALO = [withStroke(linewidth=2, foreground="white")]
 
 
 def label_of(name: str) -> str:
-    return f"{NAMES[name]}, told the kernel" if name in BASELINES else NAMES.get(name, name)
+    return f"{NAMES[name]} (true kernel)" if name in BASELINES else NAMES.get(name, name)
 
 
 def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typical: int) -> Figure:

@@ -94,14 +94,16 @@ class Restored:
         if self.rows:
             sentences.append(
                 "sigma, in pixels, is the Gaussian blur that leads from the result back to the picture: what the "
-                "restorer took away. The re-blur PSNR is how close it leads, measured by the range of pixels, and the "
-                "re-blur SNR by the picture's own contrast; both are of visible pixels, away from the borders. None of "
-                "them says that the result is what was there before the blur."
+                "restorer removed. The re-blur PSNR is how close it leads, relative to the range of pixels, and the "
+                "re-blur SNR relative to the picture's contrast; both are of visible pixels, away from the borders. "
+                "Clarity is the weight of the discriminator, from 0, L1 alone, to 1. No number proves that the result "
+                "is the scene before the blur."
             )
         if self.onnx:
             sentences.append(
-                f"{self.onnx['written']}: clarity {self.onnx['clarity']:g}, any height and width, at most "
-                f"{self.onnx['largest_difference']:.1e} from torch."
+                f"{self.onnx['written']}: the network at --clarity {self.onnx['clarity']:g} (0 is L1 alone, 1 the "
+                f"strongest discriminator), any height and width, at most {self.onnx['largest_difference']:.1e} from "
+                "torch."
             )
         return sentences
 
@@ -265,16 +267,16 @@ def doubts(reblur: Reblur, trained: tuple[float, float]) -> list[str]:
         trained: the narrowest and the widest blur that the restorer was trained on, in pixels.
     """
     if reblur.change is None:
-        return ["no visible pixel lies where it is judged, away from the borders, so nothing is said about the result"]
+        return ["no visible pixel lies away from the borders, so the result is not evaluated"]
     changed = f"{255 * reblur.change:.1f} of 255 levels, root mean square"
     if reblur.sigma is None or reblur.psnr is None or reblur.snr is None:
-        sentence = "where it is judged the picture has one colour, which no blur changes, so there is none to find"
+        sentence = "away from the borders the picture has one colour, which no blur changes, so there is none to find"
         spoilt = f"; the restorer changed it all the same, by {changed}; do not trust it"
         return [sentence + spoilt * (reblur.change > ONE_STEP)]
     narrowest, widest = trained
     sentences = []
     if reblur.sigma > WIDER * widest:
-        where = " (it was sought up to there)" if reblur.sigma > AT_THE_END * BEYOND * widest else ""
+        where = " (the end of the search)" if reblur.sigma > AT_THE_END * BEYOND * widest else ""
         sentences.append(
             f"sigma {reblur.sigma:.2f}{where} is more blur than the restorer was trained on, up to {widest:g}"
         )
@@ -286,12 +288,12 @@ def doubts(reblur: Reblur, trained: tuple[float, float]) -> list[str]:
         )
     elif reblur.sigma < SHARP:
         sentences.append(
-            f"the restorer changed the picture hardly at all ({changed}): sigma {reblur.sigma:.2f} says how little it "
-            "did, and not how blurred the picture is"
+            f"the restorer hardly changed the picture ({changed}): sigma {reblur.sigma:.2f} measures that change, not "
+            "the blur of the picture"
         )
     elif reblur.sigma < NARROWER * narrowest:
         sentences.append(
-            f"sigma {reblur.sigma:.2f}, the blur that the restorer took away, is less blur than it was trained on, "
+            f"sigma {reblur.sigma:.2f}, the blur that the restorer removed, is less blur than it was trained on, "
             f"from {narrowest:g}"
         )
     return sentences

@@ -217,13 +217,15 @@ def remarks(metrics: Mapping[str, Any], settings: DeblurSettings) -> list[str]:
     clear = next(iter(metrics["clear"].values()))  # the same at every sigma
     seeds = "one seed" if settings.seeds == 1 else f"medians of {settings.seeds} seeds"
     return [
-        f"Scores on {data['scored']} test images of {legible(data['name'])}, {seeds}, after learning from "
-        f"{data['train']}. L1 and L1 + disc are {training_of(settings)}; classical methods are told the true kernel "
-        f"and tuned for it. The blur is scipy's, noise {settings.noise:g}, 8 bits.",
-        "L1 is the control: as many steps as L1 + disc, without disc_net. Sharpness 1 is as sharp as the truth. "
-        "`held-out` is the share taken for clear by a disc that trained nobody "
-        f"({clear['heldout_clear']:.2f} of clear images); `two-sample` is how often a new network tells restored "
-        "from clear images, 0.5 being chance.",
+        f"Scores on {data['scored']} test images of {legible(data['name'])}, {seeds}; {data['train']} training images. "
+        "The blur is scipy's, with noise of standard deviation "
+        f"{settings.noise:g}, rounded to 8 bits. `L1 + disc` is a restorer trained with L1 and the adversarial loss of "
+        "a discriminator, disc_net; `L1` is the control, trained for as many steps without it. Both are "
+        f"{training_of(settings)}; the classical baselines use the true kernel and are tuned for it.",
+        "`sharpness` is the strength of the edges relative to the truth, 1 being as sharp. `held-out` is the share of "
+        "images that the held-out discriminator, which trained no restorer, classifies as clear "
+        f"({clear['heldout_clear']:.2f} of clear images). `two-sample` is the test accuracy of a new network trained "
+        "to tell restored from clear images, 0.5 being chance.",
         *disc_sentences(metrics, settings),
         *baseline_sentences(metrics["restorers"], settings),
         *harm_sentences(metrics),
@@ -234,14 +236,14 @@ def remarks(metrics: Mapping[str, Any], settings: DeblurSettings) -> list[str]:
 
 def training_of(settings: DeblurSettings) -> str:
     low, high = settings.sigma
-    return f"blind and trained on sigma {low:g} to {high:g}" if low < high else f"trained on sigma {low:g} alone"
+    return f"blind, trained on sigma {low:g} to {high:g}" if low < high else f"trained on sigma {low:g} only"
 
 
 def disc_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> Iterator[str]:
     for sigma in sorted(settings.test_sigmas):
         without, with_disc = (metrics["restorers"][name][str(sigma)] for name in ("l1", "l1_disc"))
-        changes = [*changes_of(without, with_disc)] or ["nothing that is measured: both are as the truth"]
-        yield f"At sigma {sigma:g} disc_net changes {', '.join(changes)}."
+        changes = [*changes_of(without, with_disc)] or ["no score: both equal the truth"]
+        yield f"Sigma {sigma:g}: disc_net changes {', '.join(changes)}."
 
 
 def changes_of(without: Row, with_disc: Row) -> Iterator[str]:
@@ -265,8 +267,8 @@ def baseline_sentences(restorers: Restorers, settings: DeblurSettings) -> Iterat
         best = best_baseline(restorers, sigma)
         if 0 < (ahead := restorers[best][sigma]["psnr"] - l1["psnr"]) < math.inf:
             yield (
-                f"At sigma {float(sigma):g} {NAMES[best]}, told the kernel, is {ahead:.2f} dB ahead of L1, "
-                f"{training_of(settings)}."
+                f"Sigma {float(sigma):g}: {NAMES[best]} with the true kernel has a PSNR {ahead:.2f} dB above that of "
+                f"L1, {training_of(settings)}."
             )
 
 
@@ -274,29 +276,29 @@ def harm_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
     """Where a restored image is worse than the blurred one, and by how much."""
     restorers = metrics["restorers"]
     tested = {
-        f"At sigma {float(sigma):g}": {name: by_sigma[sigma]["psnr"] for name, by_sigma in restorers.items()}
+        f"Sigma {float(sigma):g}": {name: by_sigma[sigma]["psnr"] for name, by_sigma in restorers.items()}
         for sigma in restorers[IDENTITY]
     }
-    beyond = {f'Under "{row["caption"]}"': row["psnr"] for row in metrics["conditions"].values()}
+    beyond = {f'Condition "{row["caption"]}"': row["psnr"] for row in metrics["conditions"].values()}
     for where, psnr in (tested | beyond).items():
         harm = {name: psnr[name] - psnr[IDENTITY] for name in LEARNED if name in psnr}
         losses = [
             f"{NAMES[name]} {gain:+.1f} dB, to {psnr[name]:.1f}" for name, gain in harm.items() if -math.inf < gain < 0
         ]
         if losses:
-            yield f"{where} restoring does harm, against leaving the images as they are: {'; '.join(losses)} dB."
+            yield f"{where}: restored images have a lower PSNR than the blurred ones: {'; '.join(losses)} dB."
 
 
 def evaluator_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
     if next(iter(metrics["clear"].values()))["digit_accuracy"] is None:
         yield (
-            "The images have no labels of two classes or more, so there is no classifier: no accuracy on restored "
+            "The images have no labels of two classes or more, so there is no classifier, no accuracy on restored "
             "images and no Fréchet distance."
         )
     if next(iter(metrics["restorers"]["l1"].values()))["two_sample"] is None:
         yield (
-            f"The {metrics['data']['validation']} validation images are too few for a network to learn the two-sample "
-            "test from, so there is none."
+            f"The {metrics['data']['validation']} validation images are too few to train the network of `two-sample`, "
+            "so it is left out."
         )
     data = metrics["data"]
     if data["only_in_test"] and next(iter(metrics["clear"].values()))["digit_accuracy"] is not None:
@@ -308,7 +310,10 @@ def evaluator_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 def clarity_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> Iterator[str]:
     if not settings.disc_weight:
-        yield "With a disc weight of 0, L1 + disc is L1 again."
+        yield "With --disc-weight 0, L1 + disc equals L1."
+    if settings.frontier or settings.arch == "unet":
+        strongest = f"L1 + {STRONG:g} times the adversarial loss" if settings.frontier else "L1 + disc"
+        yield f"Clarity is the weight, 0 to 1, of an interpolation from the network of L1 to that of {strongest}."
     if settings.frontier:
         control, *_, strong = metrics["frontier"]
         moves = [
@@ -318,20 +323,19 @@ def clarity_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> I
         ]
         if moves:
             yield (
-                f"On the frontier, from clarity 0, L1, to 1, {STRONG:g} times the disc weight, {' and '.join(moves)}, "
-                "means over the blurs; frontier.csv and perception.png have the way."
+                f"From clarity 0 to 1 {' and '.join(moves)}, means over the blurs; see frontier.csv and perception.png."
             )
-    if settings.arch == "unet":  # the other is of no use to bs6207 restore
+    if settings.arch == "unet":  # bs6207 restore takes no other
         clarity = metrics["clarity"]
         score = next(row["heldout_score"] for row in clarity["validation"] if row["weight"] == clarity["chosen"])
         why = (
-            "the least at which the held-out disc takes restored validation images for as clear as clear ones"
+            "the least at which the held-out discriminator scores restored validation images as high as clear ones"
             if score >= clarity["clear_score"]
-            else "the clearest to the held-out disc, which finds clear validation images clearer still"
+            else "that of the highest score of the held-out discriminator, which scores clear ones higher still"
         )
         yield (
-            f"bs6207 restore takes clarity {clarity['chosen']:g} unless told otherwise: {why} (mean score {score:.2f}, "
-            f"of clear ones {clarity['clear_score']:.2f})."
+            f"bs6207 restore uses clarity {clarity['chosen']:g} by default: {why} (mean score {score:.2f}, of clear "
+            f"ones {clarity['clear_score']:.2f})."
         )
 
 

@@ -114,7 +114,7 @@ def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, sha
         assert restorers[name]["1.5"]["psnr"] > restorers["identity"]["1.5"]["psnr"]
         assert restorers[name]["1.5"]["digit_accuracy"] is None
         assert restorers[name]["1.5"]["two_sample"] is None
-    for told in ("no labels", "too few for a network to learn the two-sample test"):
+    for told in ("no labels", "too few to train the network of `two-sample`"):
         assert any(told in remark for remark in result.remarks)
 
 

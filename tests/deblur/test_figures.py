@@ -165,7 +165,7 @@ def test_curves_and_rivals_are_the_rows_of_their_tables():
             assert points[figures.called(name)] == rows
     assert len(points) == 8
     assert [label for label in points if "told the kernel" in label] == [
-        f"{NAMES[name]}, told the kernel" for name in BASELINES
+        f"{NAMES[name]} (true kernel)" for name in BASELINES
     ]
 
 
