@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import Interrupted, Shelf
+from conftest import Interrupted, Shelf, Watched
 from torch import nn
 
 from bs6207.data.sources import embedded_digits
@@ -217,3 +217,16 @@ def test_restored_images_stay_in_range():
     restored = restore(wild, torch.rand(3, 1, 4, 4))
     assert restored.min() >= 0
     assert restored.max() <= 1
+
+
+def test_steps_are_counted_by_the_stage_and_not_by_words_in_its_name():
+    class Counted(Watched):
+        def step(self, doing, kind="", seconds=None):
+            kinds.append(kind)
+
+    kinds = []
+    for is_last in (False, True):
+        stage = Stage("l1, wide", 1, 0.002, is_last=is_last, progress=Counted())
+        (row,) = train_restorer(UNet(), FEW, stage, SETTINGS)
+        assert row["stage"] == ("l1, wide, last stage" if is_last else "l1, wide")
+    assert kinds == ["l1, wide", "last stage"]
