@@ -190,9 +190,6 @@ def tune(baseline: Baseline, sharp: Images, sigma: float, noise: float) -> float
 
     The PSNR has one maximum: a climb from the middle of the grid whose stride halves at the top, short from the start,
     because many iterations take long.
-
-    Args:
-        sharp: [N, C, H, W] in [0, 1].
     """
     blurred = blur_for_test(sharp, sigma, noise, TUNING_SEED)
 

@@ -220,21 +220,6 @@ class Evaluation(Checkpointable):
     examples: dict[str, Pixels] = field(default_factory=dict)
 
 
-def evaluate_images(
-    name: str,
-    restored: Mapping[float, Pixels],
-    evaluators: Evaluators,
-    disc: State,
-    split: Split,
-    settings: DeblurSettings,
-    progress: TaskProgress,
-) -> Evaluation:
-    """Score restored test images, by sigma."""
-    evaluation = evaluate(split, restored, evaluators, disc, settings)
-    progress.step(f"{name} evaluated", "evaluation")
-    return evaluation
-
-
 def evaluate_restorer(
     name: str,
     state: State,
@@ -256,7 +241,7 @@ def evaluate_restorer(
         return restore_images(restorer, blur_for_test(images, sigma, settings.noise, noise_seed), device)
 
     by_sigma = {sigma: to_uint8(restored(sharp, sigma, TEST_NOISE)) for sigma in settings.test_sigmas}
-    evaluation = evaluate_images(name, by_sigma, evaluators, disc, split, settings, progress)
+    evaluation = evaluate(name, by_sigma, evaluators, disc, split, settings, progress)
     if seed == settings.seed:
         evaluate_conditions(evaluation, restorer, sharp, settings, device)
     progress.step(f"{name} under conditions that the training does not cover", "conditions")
@@ -272,9 +257,15 @@ def evaluate_restorer(
 
 
 def evaluate(
-    split: Split, images: Mapping[float, Pixels], evaluators: Evaluators, disc: State, settings: DeblurSettings
+    name: str,
+    images: Mapping[float, Pixels],
+    evaluators: Evaluators,
+    disc: State,
+    split: Split,
+    settings: DeblurSettings,
+    progress: TaskProgress,
 ) -> Evaluation:
-    """Every score of restored test images, by sigma."""
+    """Score restored test images, by sigma."""
     evaluation = Evaluation(restored=dict(images))
     sharp, labels = split.test.unit_pixels, split.test.labels
     disc_net = load_weights(DiscNet(split.test.image_shape[0]), disc, CPU)
@@ -300,6 +291,7 @@ def evaluate(
             features = evaluators.classifier.features(restored)
             scores["digit_accuracy"] = evaluators.classifier.accuracy(restored, labels)
             scores["frechet"] = frechet_distance(features, evaluators.clear_features)
+    progress.step(f"{name} evaluated", "evaluation")
     return evaluation
 
 
@@ -356,7 +348,7 @@ def interpolate(
     settings: DeblurSettings,
     progress: TaskProgress,
 ) -> Interpolation:
-    """Interpolate weights, choose among them by the held-out disc, and score them if there is a frontier."""
+    """Interpolate between the weights of two restorers, choose one by the held-out disc, score all for a frontier."""
     device, heldout = choose_device(settings.device), evaluators.heldout
     validation, sharp = split.followed, split.test.unit_pixels
     blurred_test, blurred_validation = (

@@ -27,7 +27,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.images import to_float, to_uint8
 from bs6207.deblur.blur import blur_for_test
-from bs6207.deblur.networks import Network, State, channels_last, load_weights
+from bs6207.deblur.networks import Network, Residual, State, channels_last, load_weights
 from bs6207.runs.result import Checkpointable
 from bs6207.training.devices import multiplies_in_bfloat16
 from bs6207.training.epochs import warm_up_then_decay
@@ -46,15 +46,9 @@ def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions with BatchNorm, added to their input (He et al. 2016, arXiv:1512.03385)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(convolution(channels, channels), nn.ReLU(), convolution(channels, channels))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return functional.relu(maps + self.body(maps))
+def residual_block(channels: int) -> nn.Module:
+    body = Residual(convolution(channels, channels), nn.ReLU(), convolution(channels, channels))
+    return nn.Sequential(body, nn.ReLU())
 
 
 class Trunk(nn.Module):
@@ -66,10 +60,10 @@ class Trunk(nn.Module):
             nn.PixelUnshuffle(2),  # no pixel is lost, and a quarter of the places to convolve at
             convolution(4 * channels, WIDTH),
             nn.ReLU(),
-            ResidualBlock(WIDTH),
+            residual_block(WIDTH),
             convolution(WIDTH, 2 * WIDTH, stride=2),
             nn.ReLU(),
-            ResidualBlock(2 * WIDTH),
+            residual_block(2 * WIDTH),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from bs6207.deblur.evaluation import (
     CLEAR,
     FRONTIER_POINTS,
     IDENTITY,
-    evaluate_images,
+    evaluate,
     evaluate_restorer,
     interpolate,
     train_evaluators,
@@ -116,7 +116,7 @@ def evaluation_tasks(
             for (name, seed), state in states.items()
         }
         | {
-            (name, first): (first, partial(evaluate_images, name, restored, evaluators, discs[first]))
+            (name, first): (first, partial(evaluate, name, restored, evaluators, discs[first]))
             for name, restored in images.items()
         }
     )

@@ -151,7 +151,7 @@ def draw_line(axes: Axes, rows: Sequence[Row], name: str, look: str, **more: Any
 
 
 PERCEPTION = {  # a score, its label and scale, and whether higher is better
-    "heldout_clear": ("share taken for clear\nby the held-out disc", "linear", True),
+    "heldout_clear": ("share classified as clear\nby the held-out disc", "linear", True),
     "frechet": ("Fréchet distance\n(better upwards)", "log", False),
 }
 
@@ -218,7 +218,7 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
     All histograms have the same height; the number is the share right of 0, that is classified as clear.
     """
     names = ("clear", "identity", "l1", "l1_disc")
-    discs = {"disc_net": "disc_net, which trained L1 + disc", "heldout": "held-out disc, which trained nobody"}
+    discs = {"disc_net": "disc_net, which trained L1 + disc", "heldout": "held-out disc, which trained no restorer"}
     figure, axes = panels(len(sigmas), len(discs), (3.9, 1.9), sharex="col", sharey=True)
     for column, (key, title) in enumerate(discs.items()):
         drawn = [row[key] for row in images.rows if row["sigma"] in sigmas and row["restorer"] in names]
@@ -240,7 +240,7 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
                 axis.set_ylabel(f"{SIGMA} = {sigma:g} pixels")
         axes[0, column].set_title(title)
         axes[0, column].text(1.01, 1.02, "> 0", size=8, color=MUTED, transform=axes[0, column].transAxes)
-        axes[-1, column].set_xlabel("score; right of 0 is taken for clear")
+        axes[-1, column].set_xlabel("score; right of 0 is clear")
     return figure
 
 

@@ -47,7 +47,7 @@ SMALLER = 0.8  # side of the next smaller image to be offered
 class Sizes(NamedTuple):
     """How many images there are to train on, to validate and to test on, and their size in pixels."""
 
-    learn: int
+    train: int
     validation: int
     test: int
     channels: int
@@ -76,7 +76,7 @@ def sizes_of(split: Split) -> Sizes:
 
 def less(sizes: Sizes, settings: DeblurSettings) -> Iterator[tuple[str, Need]]:
     """Smaller settings and images, in words, and what they need."""
-    batch = min(settings.batch_size, sizes.learn)
+    batch = min(settings.batch_size, sizes.train)
     while (batch := batch // 2) >= 1:
         yield f"--batch-size {batch}", taken(sizes, settings.model_copy(update={"batch_size": batch}))
     while min(sizes.height, sizes.width) * SMALLER >= SMALLEST_SIDE:
@@ -87,7 +87,7 @@ def less(sizes: Sizes, settings: DeblurSettings) -> Iterator[tuple[str, Need]]:
 def taken(sizes: Sizes, settings: DeblurSettings) -> Need:
     """What a run on images of these sizes needs."""
     values = sizes.channels * sizes.pixels
-    data = COPIES * (sizes.learn + sizes.validation + sizes.test) * values + LEAST
+    data = COPIES * (sizes.train + sizes.validation + sizes.test) * values + LEAST
     followed = min(FOLLOWED_IMAGES, sizes.validation)
     sigmas, seeds = len(settings.test_sigmas), settings.seeds
     restored = (2 * seeds + len(BASELINES) + 3) * sigmas * sizes.test * values
@@ -98,13 +98,13 @@ def taken(sizes: Sizes, settings: DeblurSettings) -> Need:
     step = step_bytes(sizes, settings)
     training = data + validation + step
     autoencoder = data + validation + max(step, AUTOENCODER * weights)
-    evaluators = data + EVALUATOR * training_batch(sizes, sizes.learn) * sizes.pixels + SCORED * followed * values
+    evaluators = data + EVALUATOR * training_batch(sizes, sizes.train) * sizes.pixels + SCORED * followed * values
     evaluation = data + SCORED * max(sizes.test, len(FONTS) * len(ascii_letters)) * values + evaluating
     if sizes.validation >= 2 * FEWEST_SAMPLES:
         samples = min(2 * TWO_SAMPLES, sizes.validation)
         evaluation += EVALUATOR * training_batch(sizes, samples) * sizes.pixels + HELD * samples * values
     interpolation = data + validation + evaluating + HELD * sigmas * (sizes.test + followed) * values
-    most = max(sizes.test, min(TUNING_IMAGES, sizes.learn)) * values
+    most = max(sizes.test, min(TUNING_IMAGES, sizes.train)) * values
     baseline = data + BASELINE * most + BASELINE_AT_ONCE * min(AT_ONCE * sizes.pixels, most)
 
     restorer = autoencoder if settings.arch == "autoencoder" else training
@@ -118,7 +118,7 @@ def taken(sizes: Sizes, settings: DeblurSettings) -> Need:
 def step_bytes(sizes: Sizes, settings: DeblurSettings) -> int:
     """What a training step needs, its blur included; for the networks nothing where they are on a GPU."""
     device = choose_device(settings.device)
-    batch = min(settings.batch_size, sizes.learn)
+    batch = min(settings.batch_size, sizes.train)
     network = UNET[choose_precision(settings.precision, device)] if device.type == "cpu" else 0
     radius = int(CUT * settings.sigma.high + 0.5) + 1
     matrices = 4 * batch * (sizes.height**2 + sizes.width**2)

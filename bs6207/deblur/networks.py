@@ -18,32 +18,30 @@ State: TypeAlias = Mapping[str, Tensor]  # the weights of a network by name
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions whose result is added to their input (He et al. 2016, arXiv:1512.03385)."""
+class Residual(nn.Module):
+    """Adds the output of its layers to their input (He et al. 2016, arXiv:1512.03385)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, *layers: nn.Module):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
-        )
+        self.body = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape, [N, channels, H, W]."""
         return features + self.body(features)
 
 
 def residual_blocks(channels: int, count: int) -> nn.Sequential:
-    """Several of them, one after the other."""
-    return nn.Sequential(*[ResidualBlock(channels) for _ in range(count)])
+    def convolution() -> nn.Module:
+        return nn.Conv2d(channels, channels, 3, padding=1)
+
+    return nn.Sequential(*[Residual(convolution(), nn.ReLU(), convolution()) for _ in range(count)])
 
 
 class UNet(nn.Module):
-    """Blurred image in, restored image out: the network predicts what the blur took away.
+    """Predicts what the blur removed.
 
-    Convolutional throughout, so it takes images of any size. Space-to-depth on the way in and depth-to-space at the
-    exit keep full-resolution convolutions out; the way up from the coarse features is a resize and a convolution,
-    because transposed convolutions leave a checkerboard (Odena et al. 2016, doi:10.23915/distill.00003). The last
-    layer starts at zero, so training starts from "do nothing".
+    Convolutional, so it takes images of any size. Space-to-depth and depth-to-space avoid full-resolution convolutions;
+    upsampling is a resize and a convolution, because transposed convolutions leave a checkerboard (Odena et al. 2016,
+    doi:10.23915/distill.00003). The last layer starts at zero, so training starts from the identity.
     """
 
     def __init__(self, channels: int = 1):
@@ -69,10 +67,7 @@ class UNet(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Blurred image in, restored image out, all of it through a bottleneck: for images of one size only.
-
-    What does not fit through is drawn from memory, so it invents where the U-Net keeps what it was given.
-    """
+    """Restores images of one size only, through a bottleneck: it invents where the U-Net keeps the input."""
 
     def __init__(self, image_shape: tuple[int, int, int]):
         super().__init__()

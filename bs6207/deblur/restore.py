@@ -117,12 +117,7 @@ class Restored:
 
 
 def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progress) -> Restored:
-    """Restore every picture into `folder`; one that fails does not affect the others.
-
-    Raises:
-        SettingsError: a package for --onnx is missing.
-        FolderError: there is no model, or the ONNX file differs from it.
-    """
+    """Restore every picture into `folder`; one that fails does not affect the others."""
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if settings.onnx and missing:
         raise SettingsError(f"--onnx needs {', '.join(missing)}; pip install 'bs6207[onnx]'")
@@ -146,19 +141,16 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
 
 
 def restore_file(model: Model, name: str, clarity: float, most_pixels: int, folder: Path, write: Write) -> Row:
-    """Restore one picture into `folder`, and evaluate it.
-
-    Raises:
-        DataError: it cannot be read.
-        FolderError: the result cannot be written.
-    """
+    """Restore one picture into `folder`, and evaluate it without the truth."""
     if not is_text(name):
         raise DataError(f"{name!r} is not UTF-8; rename the file")
     picture = pictures.read(Path(name), most_pixels, ", or allow more with --max-pixels")
     restored = restore_picture(model, picture, clarity)
     written = write(folder / f"{Path(name).stem}.png", pictures.png(restored))
     channels, height, width = picture.pixels.shape
-    reblur = reblur_of(picture, restored, BEYOND * model.sigma[1])
+    visible = np.ones((height, width), bool) if picture.alpha is None else picture.alpha > 0
+    before, after = (unit(middle(image.pixels)) for image in (picture, restored))
+    reblur = find_reblur(before, after, middle(visible[None])[0], BEYOND * model.sigma[1])
     return {
         "file": name,
         "written": str(written),
@@ -214,11 +206,6 @@ class Reblur(NamedTuple):
     snr: float | None
     change: float | None
     pixels: int
-
-
-def reblur_of(picture: Picture, restored: Picture, widest: float) -> Reblur:
-    visible = np.ones(picture.pixels.shape[1:], bool) if picture.alpha is None else picture.alpha > 0
-    return find_reblur(unit(middle(picture.pixels)), unit(middle(restored.pixels)), middle(visible[None])[0], widest)
 
 
 def find_reblur(
@@ -307,7 +294,6 @@ class WholeImage(nn.Module):
         self.network, self.reach = network, reach
 
     def forward(self, blurred: Tensor) -> Tensor:
-        """Restored images, [N, C, H, W]."""
         reach, (height, width) = self.reach, blurred.shape[-2:]
         sides = (reach, reach + -width % STRIDE, reach, reach + -height % STRIDE)
         restored = self.network(pad(blurred, sides, mode="replicate"))

@@ -51,7 +51,7 @@ class Listener:
     def warn(self, sentence):
         self.notes.append(sentence)
 
-    expect = step = tell = record = lambda self, words: None
+    expect = step = status = record = lambda self, words: None
 
 
 def restore(folder, *images, write=write_new, listener=None, **settings):

@@ -1,4 +1,4 @@
-"""What the numbers of the deblur experiment are said to mean."""
+"""The remarks of the deblur experiment."""
 
 import math
 
