@@ -38,12 +38,12 @@ RUNS = {  # the trained fixtures: one short run of every story, which all tests 
 EVERY_STEP = {"bs6207.cli.progress": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
 HURRY = {  # evaluators that train for a few steps, and few images to tune on: their scores are tested elsewhere
     "bs6207.deblur.evaluators": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 10, "CLASSIFIER_STEPS": [30, 30]},
-    "bs6207.deblur.study": {"TUNING_IMAGES": 20, "FOLLOWED_IMAGES": 60},
-    "bs6207.deblur.evaluation": {"FOLLOWED_IMAGES": 60},
+    "bs6207.deblur.blur": {"FOLLOWED_IMAGES": 60},
+    "bs6207.deblur.classical": {"TUNING_IMAGES": 20},
 }
 
 # Tests that share what is slow to start or to train; a group goes to one worker, the longest first.
-GROUPS = ("processes", "deblur", "browser", "cluster", "latent", "referees", "onnx")
+GROUPS = ("processes", "deblur", "browser", "cluster", "latent", "evaluators", "onnx")
 
 READ_AT_START = ("PYTHON", "LC_", "MPL")  # environment variables that Python or matplotlib reads as it is imported
 

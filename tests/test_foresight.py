@@ -74,7 +74,7 @@ def test_more_and_larger_images_larger_batches_and_more_processes_take_more():
         return latent.taken(sizes, LatentSettings(**MNIST, **given)).of(jobs)
 
     sizes = deblur.Sizes(1000, 100, 200, 1, 100, 100)
-    assert growing(of_deblur, sizes, learn=2000, test=2000, channels=3, height=200, width=200)
+    assert growing(of_deblur, sizes, train=2000, test=2000, channels=3, height=200, width=200)
     assert of_deblur(sizes) < of_deblur(sizes, jobs=2) < of_deblur(sizes, jobs=2, batch_size=256)
     sizes = latent.Sizes(1000, 1300, 10, 1, 100, 100)
     assert growing(of_latent, sizes, learn=2000, all=2600, classes=900, channels=3, height=200, width=200)

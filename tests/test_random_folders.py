@@ -19,13 +19,14 @@ from matplotlib import rcParams
 from PIL import Image
 
 from bs6207 import figures
-from bs6207.deblur.classical import RIVALS
+from bs6207.deblur.classical import BASELINES
 
 FOLDERS, SHARES = 300, 20
 FEW = {  # whatever only takes time
     **HURRY,
-    "bs6207.deblur.evaluation": {"FOLLOWED_IMAGES": 20, "FRONTIER_POINTS": 3, "CURVE_POINTS": 3},
-    "bs6207.deblur.study": {"TUNING_IMAGES": 2, "FOLLOWED_IMAGES": 20},
+    "bs6207.deblur.evaluation": {"FRONTIER_POINTS": 3, "CURVE_POINTS": 3},
+    "bs6207.deblur.blur": {"FOLLOWED_IMAGES": 20},
+    "bs6207.deblur.classical": {"TUNING_IMAGES": 2},
     "bs6207.latent.clusterers": {"STARTS": 2, "ROUNDS": 20},
     "bs6207.latent.contrastive": {"MOST_PASSES": 3},
 }
@@ -176,8 +177,8 @@ def hurried(main, monkeypatch):
     for module, values in FEW.items():
         for name, value in values.items():
             monkeypatch.setattr(f"{module}.{name}", value)
-    for name, rival in RIVALS.items():
-        monkeypatch.setitem(RIVALS, name, replace(rival, strengths=rival.strengths[:45:5]))
+    for name, baseline in BASELINES.items():
+        monkeypatch.setitem(BASELINES, name, replace(baseline, grid=baseline.grid[:45:5]))
     monkeypatch.setitem(rcParams, "figure.dpi", 40)
     drawn = figures.drawn
 

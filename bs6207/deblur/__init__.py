@@ -18,7 +18,7 @@ def load(folder: str | Path) -> "Model":
         clarity 0 is L1 alone, 1 the strongest discriminator that the run trained with.
 
     Raises:
-        bs6207.errors.FolderError: there is none in the folder, its file is not whole, or it takes one size only.
+        bs6207.errors.FolderError: the folder holds none, its file is damaged, or it takes images of one size only.
     """
     from bs6207.deblur import model
 

@@ -1,11 +1,14 @@
-"""Blur: as many libraries do it to train with, one of them to test with, and the noise of a camera for both.
+"""The images of the experiment: the split of the data set, and degradation by blur, noise and rounding to 8 bits.
 
-"A Gaussian of sigma 2" is no specification: libraries cut the kernel at different widths, approximate it, and continue
-the image beyond its border in different ways. A network that only met one of them learns that one. So training draws
-all of that anew for every image, in torch, while the test images are blurred by scipy in double precision.
+"A Gaussian of sigma 2" is no specification: libraries cut the kernel at different widths, approximate it, and pad the
+image in different ways. A network trained on one of them learns that one. So training draws all of that anew for every
+image, in torch, while the test images are blurred by scipy in double precision.
 """
 
+import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,16 +16,86 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from bs6207.data.images import DataSet, ImageSet, shuffled, to_float, to_uint8
+from bs6207.data.sources import loaded
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.errors import DataError
+from bs6207.training.metrics.restoration import Images
+
+FOLLOWED_IMAGES = 250  # validation images that show the progress of a training and choose the clarity
+MOST_PIXELS = 8_000_000  # of all test images: of larger images fewer are scored, but
+FEWEST_TESTED = 50
+HELDOUT_SHARE = 10  # one in so many training images is for the held-out discriminator only
+TYPICAL = 5  # test images that are drawn as they come, and the fewest there may be
+FEWEST_VALIDATED = 2
+FEWEST_IMAGES = 20  # for training
+SMALLEST_SIDE = 7  # pixels, the windows of SSIM
+TEST_NOISE, VALIDATION_NOISE = 6207, 6208  # seeds of the noise on test and validation images, whatever --seed says
+
 CUT = 4.0  # sigmas at which scipy and scikit-image cut the kernel
 NARROWEST_CUT = 1.0  # sigmas; torchvision and OpenCV cut wherever the caller's kernel size says
 CUT_SHARE, BOXES_SHARE = 0.1, 0.2  # of the kernels cut elsewhere, and of those made of three boxes, as Pillow's
 PADDINGS = ("constant", "edge", "symmetric", "reflect")  # numpy's names; zeros are drawn more often than the others
 ZEROS_SHARE = 0.55
-KEPT_UP_TO = 128  # pixels along an axis up to which `folds` are kept for the next batch: 9 MB for each radius
+CACHED_SIDE = 128  # pixels along an axis up to which `folds` are cached for the next batch: 9 MB for each radius
+
+Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set as this experiment splits it.
+
+    Attributes:
+        train: for the restorers and disc_net.
+        heldout: training images that those never see, for the held-out discriminator.
+        train_full: both, for the classifier, which does not evaluate sharpness.
+    """
+
+    train: ImageSet
+    heldout: ImageSet
+    train_full: ImageSet
+    validation: ImageSet
+    test: ImageSet
+
+    @property
+    def followed(self) -> Images:
+        """A few validation images."""
+        return self.validation[:FOLLOWED_IMAGES].unit_pixels
+
+    def validation_pair(self, settings: DeblurSettings) -> tuple[Images, Images]:
+        """The followed images, sharp and under the blur in the middle of the range."""
+        return self.followed, blur_for_test(self.followed, sum(settings.sigma) / 2, settings.noise, VALIDATION_NOISE)
+
+
+def split_data(data: DataSet, settings: DeblurSettings) -> Split:
+    """Split a data set; test images are a fixed random choice, as the first of MNIST's are the easier ones.
+
+    Raises:
+        DataError: the images are too few or too small.
+    """
+    images = data.train_subset(settings.train_images)
+    if min(images.image_shape[1:]) < SMALLEST_SIDE:
+        raise DataError(f"{data.name} has images of less than {SMALLEST_SIDE} pixels a side; give larger ones")
+    if len(images) < FEWEST_IMAGES:
+        raise DataError(f"{data.name} has {len(images)} training images; deblur needs {FEWEST_IMAGES}, so give more")
+    if len(data.validation) < FEWEST_VALIDATED or len(data.test) < TYPICAL:
+        raise DataError(
+            f"{data.name} has {len(data.validation)} validation and {len(data.test)} test images; deblur needs "
+            f"{FEWEST_VALIDATED} and {TYPICAL}, so give more"
+        )
+    heldout = len(images) // HELDOUT_SHARE
+    tested = min(settings.test_images, max(FEWEST_TESTED, MOST_PIXELS // math.prod(images.image_shape)))
+    return Split(images[heldout:], images[:heldout], images, data.validation, shuffled(data.test)[:tested])
+
+
+def load_split(settings: DeblurSettings) -> Split:
+    """The images for these settings, read once in a process."""
+    return split_data(loaded(settings.data), settings)
 
 
 def draw_blur(sharp: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
-    """Gaussian blur of every image by its own sigma, its own kernel and its own continuation beyond the border.
+    """Gaussian blur of every image by its own sigma, its own kernel and its own padding.
 
     Args:
         sharp: [N, C, H, W].
@@ -78,42 +151,38 @@ def axis_matrix(kernels: Tensor, padding: Tensor, size: int) -> Tensor:
         padding: [N], places in `PADDINGS`.
     """
     count, width = kernels.shape
-    make = folds if size <= KEPT_UP_TO else folds.__wrapped__
+    make = folds if size <= CACHED_SIDE else folds.__wrapped__
     every = kernels @ make(size, width // 2).to(kernels)
     return every[padding, torch.arange(count, device=kernels.device)].view(count, size, size)
 
 
 @lru_cache(maxsize=8)
 def folds(size: int, radius: int) -> Tensor:
-    """Where the weights of a kernel fall when it reaches beyond the border, [paddings, 2 * radius + 1, size * size].
-
-    1 where tap k of the kernel at pixel i reads pixel j.
-    """
-    found = np.zeros((len(PADDINGS), 2 * radius + 1, size, size), np.float32)
+    """1 where tap k of a kernel at pixel i reads pixel j, [paddings, 2 * radius + 1, size * size]."""
+    reads = np.zeros((len(PADDINGS), 2 * radius + 1, size, size), np.float32)
     for place, padding in enumerate(PADDINGS):
         beyond = {"constant_values": -1} if padding == "constant" else {}
         line = np.pad(np.arange(size), radius, padding, **beyond)  # type: ignore[call-overload]
-        read = np.lib.stride_tricks.sliding_window_view(line, 2 * radius + 1)  # [size, 2 * radius + 1]
-        pixel, tap = np.nonzero(read >= 0)
-        np.add.at(found[place], (tap, pixel, read[pixel, tap]), 1)
-    return torch.from_numpy(found.reshape(len(PADDINGS), 2 * radius + 1, size * size))
+        source = np.lib.stride_tricks.sliding_window_view(line, 2 * radius + 1)  # [size, 2 * radius + 1]
+        pixel, tap = np.nonzero(source >= 0)
+        np.add.at(reads[place], (tap, pixel, source[pixel, tap]), 1)
+    return torch.from_numpy(reads.reshape(len(PADDINGS), 2 * radius + 1, size * size))
 
 
-def photograph(images: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
-    """What a camera would store of `images`: Gaussian noise of its own standard deviation, [N], then 8 bits."""
+def degrade(images: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
+    """Add Gaussian noise of a standard deviation per image, [N], and round to 8 bits."""
     grain = torch.randn(images.shape, generator=generator).to(images.device)
     noisy = images + noise.to(images.device).view(-1, 1, 1, 1) * grain
     return torch.round(noisy.clamp(0, 1) * 255) / 255
 
 
-def blur_for_test(sharp: NDArray[np.float32], sigma: float, noise: float, seed: int) -> NDArray[np.float32]:
-    """Blurred, noisy, 8-bit test images, [N, C, H, W] in [0, 1]; the same seed gives the same noise."""
-    return stored(
-        gaussian_filter(sharp.astype(np.float64), (0, 0, sigma, sigma), mode="constant", truncate=CUT), noise, seed
-    )
-
-
-def stored(exact: NDArray[np.float64], noise: float, seed: int) -> NDArray[np.float32]:
-    """What `photograph` does, in double precision and with noise that is the same for good."""
+def degrade_for_test(exact: NDArray[np.float64], noise: float, seed: int) -> Images:
+    """`degrade` in double precision, with noise that is the same for the same seed."""
     noisy = exact + noise * np.random.RandomState(seed).standard_normal(exact.shape)
-    return (np.round(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32)
+    return to_float(to_uint8(noisy))
+
+
+def blur_for_test(sharp: Images, sigma: float, noise: float, seed: int) -> Images:
+    """Images under scipy's Gaussian blur, degraded, [N, C, H, W] in [0, 1]."""
+    exact = gaussian_filter(sharp.astype(np.float64), (0, 0, sigma, sigma), mode="constant", truncate=CUT)
+    return degrade_for_test(exact, noise, seed)

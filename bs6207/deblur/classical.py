@@ -1,7 +1,7 @@
-"""Restorers that learn nothing and are told the true kernel: what a blind network is to be measured against.
+"""Classical baselines: deconvolution with the true kernel, which a blind network does not know.
 
-Every one has a single strength, tuned on training images. Each is given what is known of the images: zeros beyond the
-border where the method can use it, and pixels in [0, 1].
+Each has one hyperparameter, tuned on training images, and uses what is known of the images: zeros beyond the border
+where the method allows it, and pixels in [0, 1].
 """
 
 from collections.abc import Callable
@@ -16,64 +16,66 @@ from skimage.filters import unsharp_mask
 from skimage.restoration import wiener as wiener_hunt
 from torch import Tensor
 
-from bs6207.deblur.blur import CUT, blur_for_test
+from bs6207.data.images import to_uint8
+from bs6207.deblur.blur import CUT, TEST_NOISE, Pixels, Split, blur_for_test
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.runs.progress import TaskProgress
+from bs6207.runs.result import Checkpointable
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 
+TUNING_IMAGES = 100  # training images
 TUNING_SEED = 6208  # of the noise to tune under; the test images have other noise
-
 UNSHARP_RADIUS = 0.75  # of sigma; better than all of it for every sigma on MNIST, by 0.1 dB at 3 and 0.3 dB at 1
-
-LUCY_FLOOR = 0.01  # added to what is compared: the noise of dark pixels is not as small as Poisson's
-
+LUCY_FLOOR = 0.01  # added to both images of the ratio: the noise of dark pixels is not as small as Poisson's
 TV_ITERATIONS = 200
 TV_STEP = 0.01  # pixel values; how far TV may move a pixel in one iteration
 TV_RELAXATION = 1.8
 AT_ONCE = 50  # images; of 28 x 28 pixels, so many stay in a core's cache from one iteration to the next
 
 
-def unsharp(blurred: Images, sigma: float, strength: float) -> Images:
-    """Unsharp masking; the strength is the amount of detail added."""
-    sharpened = unsharp_mask(planes(blurred), UNSHARP_RADIUS * sigma, strength, channel_axis=0)
+def unsharp(blurred: Images, sigma: float, amount: float) -> Images:
+    """Unsharp masking."""
+    sharpened = unsharp_mask(planes(blurred), UNSHARP_RADIUS * sigma, amount, channel_axis=0)
     return as_images(sharpened, blurred)
 
 
-def wiener(blurred: Images, sigma: float, strength: float) -> Images:
-    """Wiener-Hunt deconvolution; the strength is the balance between smoothness and the blurred image.
+def wiener(blurred: Images, sigma: float, balance: float) -> Images:
+    """Wiener-Hunt deconvolution with a balance between smoothness and the blurred image.
 
     The filter takes images as periodic; a ramp down to zero, as wide as the kernel, keeps opposite borders apart.
     """
-    margin = radius(sigma)
+    margin = int(CUT * sigma + 0.5)  # as scipy rounds it
     kernel = np.zeros((2 * margin + 1, 2 * margin + 1))
     kernel[margin, margin] = 1
     kernel = gaussian_filter(kernel, sigma, mode="constant", truncate=CUT)
     padded = np.pad(planes(blurred), ((0, 0), (margin, margin), (margin, margin)), mode="linear_ramp")
-    restored = np.stack([wiener_hunt(plane, kernel, strength, clip=False) for plane in padded])
+    restored = np.stack([wiener_hunt(plane, kernel, balance, clip=False) for plane in padded])
     height, width = blurred.shape[2:]
     return as_images(restored[:, margin : margin + height, margin : margin + width], blurred)
 
 
-def richardson_lucy(blurred: Images, sigma: float, strength: float) -> Images:
-    """Richardson-Lucy deconvolution; the strength is the number of iterations.
+def richardson_lucy(blurred: Images, sigma: float, iterations: float) -> Images:
+    """Richardson-Lucy deconvolution.
 
-    Not skimage's, which stays 3 dB behind at sigma 3: it does not divide by the share of a pixel's light that falls
-    inside the border, and an iteration takes it ten times as long. A floor allows for noise that is not Poisson's
+    Not skimage's, which is 3 dB worse at sigma 3: it does not divide by the share of a pixel's light that falls inside
+    the border, and each iteration takes ten times as long. A floor allows for noise that is not Poisson's
     (Snyder et al. 1993, doi:10.1364/JOSAA.10.001014), and no pixel may become brighter than white.
     """
     rows, columns = (torch.from_numpy(blur_matrix(size, sigma)).float() for size in blurred.shape[2:])
     inside = rows.sum(0)[:, None] * columns.sum(0)
-    finished = []
-    for seen in torch.from_numpy(planes(blurred)).split(AT_ONCE):
-        restored = torch.full_like(seen, 0.5)
-        for _ in range(round(strength)):
-            ratio = (seen + LUCY_FLOOR) / (rows @ restored @ columns.T + LUCY_FLOOR)
+    batches = []
+    for observed in torch.from_numpy(planes(blurred)).split(AT_ONCE):
+        restored = torch.full_like(observed, 0.5)
+        for _ in range(round(iterations)):
+            ratio = (observed + LUCY_FLOOR) / (rows @ restored @ columns.T + LUCY_FLOOR)
             correction = rows.T @ ratio @ columns / inside
             restored = (restored * correction).clamp_(max=1)
-        finished.append(restored)
-    return as_images(torch.cat(finished).numpy(), blurred)
+        batches.append(restored)
+    return as_images(torch.cat(batches).numpy(), blurred)
 
 
-def tv(blurred: Images, sigma: float, strength: float) -> Images:
-    """Total-variation deconvolution: the least of |A x - y|^2 / 2 + strength * TV(x) over all x in [0, 1].
+def tv(blurred: Images, sigma: float, weight: float) -> Images:
+    """Total-variation deconvolution: the minimum of |A x - y|^2 / 2 + weight * TV(x) over all x in [0, 1].
 
     A is the blur of `blur_for_test`, borders included. TV is isotropic (Rudin, Osher and Fatemi 1992,
     doi:10.1016/0167-2789(92)90242-F). After `TV_ITERATIONS` the PSNR is within 0.02 dB of convergence on MNIST with
@@ -81,30 +83,28 @@ def tv(blurred: Images, sigma: float, strength: float) -> Images:
     """
     rows, columns = (np.linalg.eigh(blur_matrix(size, sigma)) for size in blurred.shape[2:])
     spectrum = rows.eigenvalues[:, None] * columns.eigenvalues
-    # The larger the step along |A x - y|^2, the smaller the strength: the step along TV is then the same for all.
-    step = TV_STEP / strength
+    step = TV_STEP / weight  # along |A x - y|^2: the step along TV is then the same for every weight
     shrink = 1 / (1 + step * spectrum**2)
     pull = (
         rows.eigenvectors
         @ (step * spectrum * shrink * (rows.eigenvectors.T @ planes(blurred).astype(np.float64) @ columns.eigenvectors))
         @ columns.eigenvectors.T
     )
-    factors = (rows.eigenvectors, columns.eigenvectors, shrink)
-    across, along, kept = (torch.from_numpy(factor).float() for factor in factors)
-    finished = [smoothest(part, across, along, kept) for part in torch.from_numpy(pull).float().split(AT_ONCE)]
-    return as_images(torch.cat(finished).numpy(), blurred)
+    down, across, factor = (torch.from_numpy(one).float() for one in (rows.eigenvectors, columns.eigenvectors, shrink))
+    batches = [minimize_tv(batch, down, across, factor) for batch in torch.from_numpy(pull).float().split(AT_ONCE)]
+    return as_images(torch.cat(batches).numpy(), blurred)
 
 
-def smoothest(pull: Tensor, rows: Tensor, columns: Tensor, shrink: Tensor, iterations: int = TV_ITERATIONS) -> Tensor:
+def minimize_tv(pull: Tensor, rows: Tensor, columns: Tensor, shrink: Tensor, iterations: int = TV_ITERATIONS) -> Tensor:
     """The iterations of `tv`: primal-dual, over-relaxed (Condat 2013, doi:10.1007/s10957-012-0245-9, algorithm 3.2).
 
-    Both dual variables are scaled by the step, which leaves the strength in `shrink` and `pull` only. Their own steps,
+    Both dual variables are scaled by the step, which leaves the weight in `shrink` and `pull` only. Their own steps,
     1/16 and 1/2, times the squared norms 8 of the differences and 1 of the identity, add up to the 1 that is allowed.
 
     Args:
-        pull: [N, H, W], where the blurred images draw every step.
+        pull: [N, H, W], the constant term of a step, from the blurred images.
         rows, columns: [H, H] and [W, W], the eigenvectors of A.
-        shrink: [H, W], what a step leaves of every eigenvector.
+        shrink: [H, W], the factor of a step for every eigenvector.
     """
     restored = pull.clone()
     slope_dual, range_dual = pull.new_zeros((2, *pull.shape)), torch.zeros_like(pull)
@@ -146,11 +146,6 @@ def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
     return gaussian_filter(np.eye(size), (sigma, 0), mode="constant", truncate=CUT)
 
 
-def radius(sigma: float) -> int:
-    """How far a kernel reaches, in pixels, as scipy rounds it."""
-    return int(CUT * sigma + 0.5)
-
-
 def planes(images: Images) -> Images:
     """Every channel as an image of its own, [N * C, H, W]."""
     return images.reshape(-1, *images.shape[2:])
@@ -162,56 +157,72 @@ def as_images(restored: NDArray, blurred: Images) -> Images:
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """A classical restorer.
 
     Attributes:
-        restore: of (blurred [N, C, H, W] in [0, 1], sigma in pixels, strength); gives [N, C, H, W] in [0, 1].
-        dial: what its strength is.
-        strengths: what to choose from, ascending.
+        restore: of (blurred [N, C, H, W] in [0, 1], sigma in pixels, hyperparameter); gives [N, C, H, W] in [0, 1].
+        hyperparameter: its name.
+        grid: the values to choose from, ascending.
     """
 
     restore: Callable[[Images, float, float], Images]
-    dial: str
-    strengths: tuple[float, ...]
+    hyperparameter: str
+    grid: tuple[float, ...]
 
 
-def spread(low: float, high: float, count: int) -> tuple[float, ...]:
-    """So many strengths at equal ratios."""
-    return tuple(float(f"{strength:.3g}") for strength in np.geomspace(low, high, count))
+def geometric(low: float, high: float, count: int) -> tuple[float, ...]:
+    return tuple(float(f"{value:.3g}") for value in np.geomspace(low, high, count))
 
 
-RIVALS = {  # the best strength lies inside for sigma 0.5 to 4 and noise 0 to 0.05, on MNIST,
-    "unsharp": Rival(unsharp, "amount", spread(0.01, 100, 81)),
-    "wiener": Rival(wiener, "balance", spread(1e-8, 10, 91)),
-    "richardson_lucy": Rival(  # but for these without noise: more would be a little better, and take minutes
-        richardson_lucy, "iterations", tuple(sorted({float(round(count)) for count in spread(1, 10_000, 61)}))
+BASELINES = {  # the best value lies inside the grid for sigma 0.5 to 4 and noise 0 to 0.05, on MNIST,
+    "unsharp": Baseline(unsharp, "amount", geometric(0.01, 100, 81)),
+    "wiener": Baseline(wiener, "balance", geometric(1e-8, 10, 91)),
+    "richardson_lucy": Baseline(  # but for these without noise: more would be a little better, and take minutes
+        richardson_lucy, "iterations", tuple(sorted({float(round(count)) for count in geometric(1, 10_000, 61)}))
     ),
-    "tv": Rival(tv, "strength", spread(1e-8, 1, 81)),
+    "tv": Baseline(tv, "strength", geometric(1e-8, 1, 81)),
 }
 
 
-def tune(rival: Rival, sharp: Images, sigma: float, noise: float) -> float:
-    """The strength with the highest mean PSNR on training images blurred as the test images are.
+def tune(baseline: Baseline, sharp: Images, sigma: float, noise: float) -> float:
+    """The hyperparameter with the highest mean PSNR on training images blurred as the test images are.
 
-    The PSNR rises to one summit and falls: a climb from the middle of the strengths whose stride halves at the top,
-    short from the start, because many iterations take long.
-
-    Args:
-        sharp: [N, C, H, W] in [0, 1].
+    The PSNR has one maximum: a climb from the middle of the grid whose stride halves at the top, short from the start,
+    because many iterations take long.
     """
     blurred = blur_for_test(sharp, sigma, noise, TUNING_SEED)
 
     @cache
     def score(place: int) -> float:
-        return psnr_per_image(sharp, rival.restore(blurred, sigma, rival.strengths[place]))
+        return psnr_per_image(sharp, baseline.restore(blurred, sigma, baseline.grid[place]))
 
-    count = len(rival.strengths)
+    count = len(baseline.grid)
     best, stride = count // 2, count // 8
     while stride:
-        around = [place for place in (best, best - stride, best + stride) if 0 <= place < count]
-        higher = max(around, key=score)
+        neighbours = [place for place in (best, best - stride, best + stride) if 0 <= place < count]
+        higher = max(neighbours, key=score)
         if higher == best:
             stride //= 2
         best = higher
-    return rival.strengths[best]
+    return baseline.grid[best]
+
+
+@dataclass(frozen=True)
+class TunedBaseline(Checkpointable):
+    """The hyperparameter tuned on training images, and the test images restored with it."""
+
+    hyperparameter: float
+    restored: Pixels
+
+
+def tune_and_restore(
+    name: str, sigma: float, split: Split, settings: DeblurSettings, progress: TaskProgress
+) -> TunedBaseline:
+    """Tune a baseline for one blur, and restore the test images."""
+    baseline = BASELINES[name]
+    value = tune(baseline, split.train[:TUNING_IMAGES].unit_pixels, sigma, settings.noise)
+    blurred = blur_for_test(split.test.unit_pixels, sigma, settings.noise, TEST_NOISE)
+    restored = to_uint8(baseline.restore(blurred, sigma, value))
+    progress.step(f"{name} at sigma {sigma:g}", name)
+    return TunedBaseline(value, restored)

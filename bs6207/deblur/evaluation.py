@@ -1,7 +1,7 @@
-"""The pieces of the deblur experiment that judge: restorers, what rivals have made, and what lies between restorers."""
+"""Evaluation of restorers: scores on the test images, conditions that the training does not cover, interpolation."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import ascii_letters
 
@@ -16,8 +16,16 @@ from skimage.morphology import disk
 from torch import nn
 
 from bs6207.data.images import to_float, to_uint8
-from bs6207.deblur.blur import blur_for_test, stored
+from bs6207.deblur.blur import (
+    TEST_NOISE,
+    VALIDATION_NOISE,
+    Pixels,
+    Split,
+    blur_for_test,
+    degrade_for_test,
+)
 from bs6207.deblur.evaluators import (
+    CPU,
     Classifier,
     HeldOutDisc,
     plausibility,
@@ -25,22 +33,13 @@ from bs6207.deblur.evaluators import (
     train_heldout_disc,
     two_sample_accuracy,
 )
-from bs6207.deblur.model import State, interpolated
-from bs6207.deblur.networks import DiscNet
-from bs6207.deblur.parts import (
-    FOLLOWED_IMAGES,
-    TEST_NOISE,
-    VALIDATION_NOISE,
-    Parts,
-    Pixels,
-    parts_of,
-)
+from bs6207.deblur.model import interpolated
+from bs6207.deblur.networks import DiscNet, State, load_weights, new_restorer
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.study import disc_net_of, network, restored_by
-from bs6207.deblur.training import scores_of
+from bs6207.deblur.training import restore_images, scores_of
 from bs6207.runs.progress import TaskProgress
 from bs6207.runs.result import Checkpointable, Row
-from bs6207.training.devices import choose_device, prepare
+from bs6207.training.devices import choose_device
 from bs6207.training.metrics.distributions import frechet_distance
 from bs6207.training.metrics.restoration import Images, l1, psnr_of_each, psnr_per_image, sharpness, ssim
 
@@ -57,14 +56,14 @@ LARGE = 200  # pixels, the font size before a letter is shrunk
 
 
 def motion(sharp: Exact, widest: float) -> Exact:
-    """Every image moved along a straight line of its own direction."""
+    """Every image moves along a straight line of its own direction."""
     angles = np.random.RandomState(MOTION_SEED).uniform(0, 180, len(sharp))
     pairs = zip(sharp, angles, strict=True)
     return np.stack([convolve(image, motion_kernel(angle)[None], mode="constant") for image, angle in pairs])
 
 
 def motion_kernel(angle: float) -> Exact:
-    """A line of `MOTION_LENGTH` pixels through the middle, so many degrees from the horizontal; its sum is 1."""
+    """A line of `MOTION_LENGTH` pixels through the middle, `angle` degrees from the horizontal; its sum is 1."""
     line = np.zeros((MOTION_LENGTH + 2, MOTION_LENGTH + 2))  # room at the ends, where rotation interpolates
     line[MOTION_LENGTH // 2 + 1, 1:-1] = 1
     turned = rotate(line, angle, reshape=False, order=1)
@@ -72,9 +71,9 @@ def motion_kernel(angle: float) -> Exact:
 
 
 def defocus(sharp: Exact, widest: float) -> Exact:
-    """Every point spread evenly over a disc."""
-    disc = disk(DEFOCUS_RADIUS, dtype=np.float64)
-    return convolve(sharp, (disc / disc.sum())[None, None], mode="constant")
+    """Every point spreads evenly over a disk."""
+    kernel = disk(DEFOCUS_RADIUS, dtype=np.float64)
+    return convolve(sharp, (kernel / kernel.sum())[None, None], mode="constant")
 
 
 def pillow(sharp: Exact, widest: float) -> Exact:
@@ -91,11 +90,7 @@ def gaussian_of(sharp: Exact, sigma: float) -> Exact:
 
 
 def letters(shape: tuple[int, ...]) -> Exact:
-    """The 52 letters in every font, white on black, each as large as a digit, [104, C, H, W] in [0, 1].
-
-    Args:
-        shape: [..., C, H, W] of the images they replace.
-    """
+    """The 52 letters in every font, white on black, each as large as a digit, [104, C, H, W] in [0, 1] of `shape`."""
     channels, height, width = shape[-3:]
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     drawn = [draw(letter, str(folder / font), height, width) for font in FONTS for letter in ascii_letters]
@@ -115,12 +110,12 @@ def draw(letter: str, font: str, height: int, width: int) -> Exact:
 
 @dataclass(frozen=True)
 class Condition:
-    """Something the training does not show.
+    """A blur, or images, that the training does not cover.
 
     Attributes:
-        caption: what it is, in one line.
+        caption: one line.
         blur: of (images in [0, 1], the widest sigma of the training); gives the exact blurred images.
-        replace: the images to take instead, for a shape [N, C, H, W]; None where the test images are blurred.
+        replace: gives images of a shape [N, C, H, W] in place of the test images; None where those are blurred.
     """
 
     caption: str
@@ -128,15 +123,15 @@ class Condition:
     replace: Callable[[tuple[int, ...]], Exact] | None = None
 
     def pair(self, sharp: Images, noise: float, seed: int, widest: float) -> tuple[Images, Images]:
-        """The truth and what is to be restored, both [M, C, H, W] in [0, 1]; noise and 8 bits as in `blur_for_test`.
+        """The truth and the degraded images, both [M, C, H, W] in [0, 1]; M is N unless other images replace them.
 
         Args:
-            sharp: clear test images, [N, C, H, W] in [0, 1]; M is N, unless other images take their place.
+            sharp: clear test images, [N, C, H, W] in [0, 1].
             noise: standard deviation.
             widest: the widest sigma of the training, in pixels.
         """
         truth = self.replace(sharp.shape) if self.replace else sharp.astype(np.float64)
-        return truth.astype(np.float32), stored(self.blur(truth, widest), noise, seed)
+        return truth.astype(np.float32), degrade_for_test(self.blur(truth, widest), noise, seed)
 
 
 CONDITIONS = {
@@ -162,24 +157,24 @@ CONDITIONS = {
         lambda sharp, widest: gaussian_of(sharp, WIDER * widest),
     ),
 }
-TWO_SAMPLES = 2000  # validation images a side, at most, that the two-sample test learns from, and
+TWO_SAMPLES = 2000  # validation images a side, at most, that the two-sample test trains on, and
 FEWEST_SAMPLES = 50  # at least: of fewer a network learns nothing, and chance is what perfect restoration scores too
-EXAMPLES = 4  # images that are shown of every condition
-FOLLOWED_EXAMPLES = 6  # test images kept at every weight, for the page;
+EXAMPLES = 4  # images of every condition in the figure
+FOLLOWED_EXAMPLES = 6  # test images restored at every weight, for the page;
 MOST_EXAMPLE_PIXELS = 20_000  # fewer where they are large, but one at least
-CURVE_POINTS, BEYOND = 11, 1.25  # blurs at which PSNR is drawn, from none to so many times the widest trained
+CURVE_POINTS, BEYOND = 11, 1.25  # blurs of the PSNR curve, from none to so many times the widest trained
 FRONTIER_POINTS = 11
 IDENTITY = "identity"  # the restorer that does nothing
-CLEAR = "clear"  # the test images as they should be: what each score can reach
+CLEAR = "clear"  # the sharp test images: what each score can reach
 
 
 @dataclass(frozen=True)
-class Referees(Checkpointable):
-    """Judges that took no part in training.
+class Evaluators(Checkpointable):
+    """Networks that took no part in training a restorer.
 
     Attributes:
         classifier: None where the images have no labels to learn.
-        clear_features: what it makes of clear validation images, [N, D], to measure the Fréchet distance from.
+        clear_features: its features of clear validation images, [N, D], for the Fréchet distance.
     """
 
     heldout: HeldOutDisc
@@ -187,169 +182,154 @@ class Referees(Checkpointable):
     clear_features: NDArray[np.float32] | None = None
 
 
-def train_referees(settings: DeblurSettings, progress: TaskProgress) -> Referees:
-    """Both judges, on images and blur of their own."""
-    parts = parts_of(settings)
-    prepare(settings.seed)
-    heldout = train_heldout_disc(parts.apart.pixels, settings.sigma_range, settings.seed)
-    progress.step("the held-out disc", "referees")
-    pixels, labels = parts.whole.pixels, parts.whole.labels
+def train_evaluators(split: Split, settings: DeblurSettings, progress: TaskProgress) -> Evaluators:
+    heldout = train_heldout_disc(split.heldout.pixels, settings.sigma, settings.seed)
+    progress.step("the held-out disc", "evaluators")
+    pixels, labels = split.train_full.pixels, split.train_full.labels
     if labels is None or len(np.unique(labels)) < 2:
-        progress.step("no classifier", "referees")
-        return Referees(heldout)
+        progress.step("no classifier", "evaluators")
+        return Evaluators(heldout)
     classifier = train_classifier(pixels, labels, int(labels.max()) + 1, settings.seed)
-    progress.step("the classifier", "referees")
-    return Referees(heldout, classifier, classifier.features(parts.validation.unit_pixels))
+    progress.step("the classifier", "evaluators")
+    return Evaluators(heldout, classifier, classifier.features(split.validation.unit_pixels))
 
 
 @dataclass(frozen=True)
-class Judged(Checkpointable):
-    """A restorer's scores on the test images.
+class Evaluation(Checkpointable):
+    """The scores of a restorer on the test images.
 
     Attributes:
-        scores: by sigma; see `judge`.
-        restored: by sigma, what it made of the test images.
+        scores: by sigma; see `evaluate`.
+        restored: by sigma.
         psnr: by sigma, of each test image, [N].
-        disc, heldout: by sigma, what disc_net and the held-out disc score each image, [N]; above 0 is clear.
-        conditions: by name, PSNR under blur, or of images, that training does not show.
+        disc, heldout: by sigma, the scores of disc_net and of the held-out disc, [N]; above 0 is clear.
+        conditions: PSNR by the name of the condition.
         curve: PSNR at `curve_sigmas`.
         examples: by condition, the first images: the truth, blurred, restored, [3, EXAMPLES, C, H, W].
 
-    The last three are found for the first seed only, and not for rivals.
+    The last three are of trained restorers and of the first seed only.
     """
 
-    scores: dict[float, dict[str, float | None]]
-    restored: dict[float, Pixels]
-    psnr: dict[float, NDArray[np.float64]]
-    disc: dict[float, NDArray[np.float32]]
-    heldout: dict[float, NDArray[np.float32]]
-    conditions: dict[str, float]
-    curve: list[float]
-    examples: dict[str, Pixels]
+    scores: dict[float, dict[str, float | None]] = field(default_factory=dict)
+    restored: dict[float, Pixels] = field(default_factory=dict)
+    psnr: dict[float, NDArray[np.float64]] = field(default_factory=dict)
+    disc: dict[float, NDArray[np.float32]] = field(default_factory=dict)
+    heldout: dict[float, NDArray[np.float32]] = field(default_factory=dict)
+    conditions: dict[str, float] = field(default_factory=dict)
+    curve: list[float] = field(default_factory=list)
+    examples: dict[str, Pixels] = field(default_factory=dict)
 
 
-def curve_sigmas(settings: DeblurSettings) -> list[float]:
-    """Blurs at which PSNR is drawn, evenly from none to beyond the widest trained or tested."""
-    widest = max(settings.sigma_range[1], *settings.test_sigmas, 1.0)
-    return [round(sigma, 3) for sigma in np.linspace(0, BEYOND * widest, CURVE_POINTS).tolist()]
-
-
-def judge_images(
-    settings: DeblurSettings,
-    name: str,
-    found: Mapping[float, Pixels],
-    referees: Referees,
-    disc: State,
-    progress: TaskProgress,
-) -> Judged:
-    """Score what somebody has made of the test images."""
-    parts = parts_of(settings)
-    prepare(settings.seed)
-    judged = judge(parts, found, referees, disc_net_of(parts, disc, torch.device("cpu")), settings)
-    progress.step(f"{name} judged", "judged")
-    return judged
-
-
-def judge_restorer(
-    settings: DeblurSettings,
+def evaluate_restorer(
     name: str,
     state: State,
-    referees: Referees,
+    evaluators: Evaluators,
     disc: State,
     seed: int,
+    split: Split,
+    settings: DeblurSettings,
     progress: TaskProgress,
-) -> Judged:
+) -> Evaluation:
     """Score a trained restorer, or with the name `identity` the blurred images as they are."""
-    parts, device = parts_of(settings), choose_device(settings.device)
-    prepare(seed)
+    device, sharp = choose_device(settings.device), split.test.unit_pixels
     arch = name if name == "autoencoder" else settings.arch
-    net = nn.Identity() if name == IDENTITY else network(arch, parts, state, device)
-    sharp = parts.test.unit_pixels
+    restorer: nn.Module = nn.Identity()
+    if name != IDENTITY:
+        restorer = load_weights(new_restorer(arch, split.train.image_shape), state, device)
 
     def restored(images: Images, sigma: float, noise_seed: int) -> Images:
-        return restored_by(net, blur_for_test(images, sigma, settings.noise, noise_seed), device)
+        return restore_images(restorer, blur_for_test(images, sigma, settings.noise, noise_seed), device)
 
-    found = {sigma: to_uint8(restored(sharp, sigma, TEST_NOISE)) for sigma in settings.test_sigmas}
-    judged = judge(parts, found, referees, disc_net_of(parts, disc, torch.device("cpu")), settings)
-    progress.step(f"{name} judged", "judged")
+    by_sigma = {sigma: to_uint8(restored(sharp, sigma, TEST_NOISE)) for sigma in settings.test_sigmas}
+    evaluation = evaluate(name, by_sigma, evaluators, disc, split, settings, progress)
     if seed == settings.seed:
-        go_beyond(judged, net, sharp, settings, device)
-    progress.step(f"{name} where it was not trained", "beyond")
-    samples = parts.validation[: 2 * TWO_SAMPLES].unit_pixels
-    clear, others = samples[::2], samples[1::2]  # of different originals, as the test wants
-    asked = name != IDENTITY and len(others) >= FEWEST_SAMPLES  # blurred images are told apart at sight
-    for sigma in settings.test_sigmas if asked else ():
-        judged.scores[sigma]["two_sample"] = two_sample_accuracy(
-            clear, restored(others, sigma, VALIDATION_NOISE), sharp, to_float(judged.restored[sigma]), seed
-        )
+        evaluate_conditions(evaluation, restorer, sharp, settings, device)
+    progress.step(f"{name} under conditions that the training does not cover", "conditions")
+    samples = split.validation[: 2 * TWO_SAMPLES].unit_pixels
+    clear, others = samples[::2], samples[1::2]  # of different originals: the test assumes independent samples
+    if name != IDENTITY and len(others) >= FEWEST_SAMPLES:  # of blurred images the answer is known
+        for sigma in settings.test_sigmas:
+            evaluation.scores[sigma]["two_sample"] = two_sample_accuracy(
+                clear, restored(others, sigma, VALIDATION_NOISE), sharp, to_float(by_sigma[sigma]), seed
+            )
     progress.step(f"{name} against clear images", "two-sample")
-    return judged
+    return evaluation
 
 
-def go_beyond(judged: Judged, net: nn.Module, sharp: Images, settings: DeblurSettings, device: torch.device) -> None:
-    """Score a restorer where it was not trained, and over all blurs."""
-
-    def scored(blurred: Images) -> Images:
-        return to_float(to_uint8(restored_by(net, blurred, device)))
-
-    for condition, what in CONDITIONS.items():
-        truth, blurred = what.pair(sharp, settings.noise, TEST_NOISE, settings.sigma_range[1])
-        made = scored(blurred)
-        judged.conditions[condition] = psnr_per_image(truth, made)
-        judged.examples[condition] = to_uint8(np.stack([part[:EXAMPLES] for part in (truth, blurred, made)]))
-    judged.curve.extend(
-        psnr_per_image(sharp, scored(blur_for_test(sharp, sigma, settings.noise, TEST_NOISE)))
-        for sigma in curve_sigmas(settings)
-    )
-
-
-def judge(
-    parts: Parts, found: Mapping[float, Pixels], referees: Referees, disc_net: DiscNet, settings: DeblurSettings
-) -> Judged:
-    """Every score of what a restorer made of the test images, by sigma."""
-    judged = Judged({}, dict(found), {}, {}, {}, {}, [], {})
-    sharp, labels = parts.test.unit_pixels, parts.test.labels
-    for sigma, pixels in found.items():
+def evaluate(
+    name: str,
+    images: Mapping[float, Pixels],
+    evaluators: Evaluators,
+    disc: State,
+    split: Split,
+    settings: DeblurSettings,
+    progress: TaskProgress,
+) -> Evaluation:
+    """Score restored test images, by sigma."""
+    evaluation = Evaluation(restored=dict(images))
+    sharp, labels = split.test.unit_pixels, split.test.labels
+    disc_net = load_weights(DiscNet(split.test.image_shape[0]), disc, CPU)
+    for sigma, pixels in images.items():
         restored = to_float(pixels)
         blurred = blur_for_test(sharp, sigma, settings.noise, TEST_NOISE)
-        judged.psnr[sigma] = psnr_of_each(sharp, restored)
-        judged.disc[sigma] = scores_of(disc_net, torch.from_numpy(restored)).numpy()
-        judged.heldout[sigma] = referees.heldout.scores(restored)
-        judged.scores[sigma] = {
-            "psnr": float(judged.psnr[sigma].mean()),
+        evaluation.psnr[sigma] = psnr_of_each(sharp, restored)
+        evaluation.disc[sigma] = scores_of(disc_net, torch.from_numpy(restored)).numpy()
+        evaluation.heldout[sigma] = evaluators.heldout.scores(restored)
+        evaluation.scores[sigma] = scores = {
+            "psnr": float(evaluation.psnr[sigma].mean()),
             "ssim": ssim(sharp, restored),
             "l1": l1(sharp, restored),
             "sharpness": sharpness(sharp, restored),
-            "heldout_clear": share_clear(judged.heldout[sigma]),
-            "disc_clear": share_clear(judged.disc[sigma]),
+            "heldout_clear": float(np.mean(evaluation.heldout[sigma] > 0)),
+            "disc_clear": float(np.mean(evaluation.disc[sigma] > 0)),
             "plausibility": plausibility(restored, blurred, sigma),
             "digit_accuracy": None,
             "frechet": None,
             "two_sample": None,
         }
-        if referees.classifier is not None and referees.clear_features is not None and labels is not None:
-            features = referees.classifier.features(restored)
-            judged.scores[sigma]["digit_accuracy"] = referees.classifier.accuracy(restored, labels)
-            judged.scores[sigma]["frechet"] = frechet_distance(features, referees.clear_features)
-    return judged
+        if evaluators.classifier is not None and evaluators.clear_features is not None and labels is not None:
+            features = evaluators.classifier.features(restored)
+            scores["digit_accuracy"] = evaluators.classifier.accuracy(restored, labels)
+            scores["frechet"] = frechet_distance(features, evaluators.clear_features)
+    progress.step(f"{name} evaluated", "evaluation")
+    return evaluation
 
 
-def share_clear(scores: NDArray[np.float32]) -> float:
-    """Share of images that a disc takes for clear."""
-    return float(np.mean(scores > 0))
+def evaluate_conditions(
+    evaluation: Evaluation, restorer: nn.Module, sharp: Images, settings: DeblurSettings, device: torch.device
+) -> None:
+    """Add the PSNR under conditions that the training does not cover, and over all blurs."""
+
+    def restored(blurred: Images) -> Images:
+        return to_float(to_uint8(restore_images(restorer, blurred, device)))
+
+    for name, condition in CONDITIONS.items():
+        truth, blurred = condition.pair(sharp, settings.noise, TEST_NOISE, settings.sigma.high)
+        images = restored(blurred)
+        evaluation.conditions[name] = psnr_per_image(truth, images)
+        evaluation.examples[name] = to_uint8(np.stack([side[:EXAMPLES] for side in (truth, blurred, images)]))
+    for sigma in curve_sigmas(settings):
+        images = restored(blur_for_test(sharp, sigma, settings.noise, TEST_NOISE))
+        evaluation.curve.append(psnr_per_image(sharp, images))
+
+
+def curve_sigmas(settings: DeblurSettings) -> list[float]:
+    """Blurs of the PSNR curve, evenly from none to beyond the widest trained or tested."""
+    widest = max(settings.sigma.high, *settings.test_sigmas, 1.0)
+    return [round(sigma, 3) for sigma in np.linspace(0, BEYOND * widest, CURVE_POINTS).tolist()]
 
 
 @dataclass(frozen=True)
-class Line(Checkpointable):
-    """Restorers on the way from the control to the clearest one.
+class Interpolation(Checkpointable):
+    """Restorers between the control and the one with the strongest discriminator.
 
     Attributes:
-        choices: for every weight tried on validation images, PSNR and the mean score of the held-out disc.
+        choices: by weight, PSNR and the mean score of the held-out disc on validation images.
         clarity: the weight chosen by them.
         clear_score: the held-out disc's mean score of clear validation images.
-        frontier: scores on the test images by weight and sigma; empty if none was asked for.
-        blurred: by sigma, the first few test images as the restorers are given them, [sigmas, images, C, H, W].
-        restored: what becomes of them, [weights, sigmas, images, C, H, W].
+        frontier: scores on the test images by weight and sigma; empty without --frontier.
+        blurred: by sigma, the first few test images, [sigmas, images, C, H, W].
+        restored: by weight and sigma, [weights, sigmas, images, C, H, W].
     """
 
     choices: list[Row]
@@ -360,14 +340,18 @@ class Line(Checkpointable):
     restored: Pixels
 
 
-def trace(
-    settings: DeblurSettings, control: State, clearest: State, referees: Referees, progress: TaskProgress
-) -> Line:
-    """Interpolate weights, choose among them by the held-out disc, and score them if a frontier is wanted."""
-    parts, device = parts_of(settings), choose_device(settings.device)
-    prepare(settings.seed)
-    validation, sharp = parts.validation[:FOLLOWED_IMAGES].unit_pixels, parts.test.unit_pixels
-    given, tried = (
+def interpolate(
+    control: State,
+    clearest: State,
+    evaluators: Evaluators,
+    split: Split,
+    settings: DeblurSettings,
+    progress: TaskProgress,
+) -> Interpolation:
+    """Interpolate between the weights of two restorers, choose one by the held-out disc, score all for a frontier."""
+    device, heldout = choose_device(settings.device), evaluators.heldout
+    validation, sharp = split.followed, split.test.unit_pixels
+    blurred_test, blurred_validation = (
         [blur_for_test(images, sigma, settings.noise, noise_seed) for sigma in settings.test_sigmas]
         for images, noise_seed in ((sharp, TEST_NOISE), (validation, VALIDATION_NOISE))
     )
@@ -376,39 +360,39 @@ def trace(
     frontier: list[Row] = []
     examples: list[Pixels] = []
     for weight in [point / (FRONTIER_POINTS - 1) for point in range(FRONTIER_POINTS)]:
-        net = network(settings.arch, parts, interpolated(control, clearest, weight), device)
-        restored = [restored_by(net, blurred, device) for blurred in tried]
+        new = new_restorer(settings.arch, split.train.image_shape)
+        restorer = load_weights(new, interpolated(control, clearest, weight), device)
+        restored = [restore_images(restorer, blurred, device) for blurred in blurred_validation]
         choices.append(
             {
                 "weight": weight,
                 "psnr": float(np.mean([psnr_per_image(validation, images) for images in restored])),
-                "heldout_score": float(np.mean([referees.heldout.scores(images) for images in restored])),
+                "heldout_score": float(np.mean([heldout.scores(images) for images in restored])),
             }
         )
-        examples.append(np.stack([to_uint8(restored_by(net, blurred[:few], device)) for blurred in given]))
-        for sigma, blurred in zip(settings.test_sigmas, given, strict=True) if settings.frontier else ():
-            shown = to_float(to_uint8(restored_by(net, blurred, device)))
+        examples.append(
+            np.stack([to_uint8(restore_images(restorer, blurred[:few], device)) for blurred in blurred_test])
+        )
+        for sigma, blurred in zip(settings.test_sigmas, blurred_test, strict=True) if settings.frontier else ():
+            images = to_float(to_uint8(restore_images(restorer, blurred, device)))
             frontier.append(
                 {
                     "weight": weight,
                     "sigma": sigma,
-                    "psnr": psnr_per_image(sharp, shown),
-                    "l1": l1(sharp, shown),
-                    "heldout_clear": referees.heldout.clearness(shown),
-                    "sharpness": sharpness(sharp, shown),
+                    "psnr": psnr_per_image(sharp, images),
+                    "l1": l1(sharp, images),
+                    "heldout_clear": heldout.clearness(images),
+                    "sharpness": sharpness(sharp, images),
                 }
             )
-        progress.step(f"{weight:.0%} of the way to the clearest restorer", "line")
-    clear_score = float(referees.heldout.scores(validation).mean())
-    blurred_few = np.stack([to_uint8(blurred[:few]) for blurred in given])
-    return Line(choices, choose(choices, clear_score), clear_score, frontier, blurred_few, np.stack(examples))
+        progress.step(f"interpolation at {weight:.0%}", "interpolation")
+    clear_score = float(heldout.scores(validation).mean())
+    blurred_few = np.stack([to_uint8(blurred[:few]) for blurred in blurred_test])
+    clarity = choose_clarity(choices, clear_score)
+    return Interpolation(choices, clarity, clear_score, frontier, blurred_few, np.stack(examples))
 
 
-def choose(choices: list[Row], clear: float) -> float:
-    """The least weight that looks as clear to the held-out disc as clear images do, or else the clearest.
-
-    Args:
-        clear: its mean score of clear validation images.
-    """
-    enough = [row["weight"] for row in choices if row["heldout_score"] >= clear]
+def choose_clarity(choices: list[Row], clear_score: float) -> float:
+    """The least weight at which the held-out disc's mean score reaches that of clear images, or else the best."""
+    enough = [row["weight"] for row in choices if row["heldout_score"] >= clear_score]
     return enough[0] if enough else max(choices, key=lambda row: row["heldout_score"])["weight"]

@@ -1,4 +1,4 @@
-"""Pictures of restorations and of their scores; the numbers on them are rows of the tables written beside them."""
+"""Figures of restorations and scores; the numbers on them are rows of the tables written beside them."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from bs6207.deblur.classical import RIVALS
+from bs6207.data.images import to_float
+from bs6207.deblur.classical import BASELINES
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, panels
 from bs6207.runs.result import Row, Table
 
-NAMES = {  # what the restorers are called where people read
+NAMES = {  # the restorers, for people
     "identity": "blurred",
     "unsharp": "unsharp mask",
     "wiener": "Wiener",
@@ -33,14 +34,14 @@ COLOURS = {
     "autoencoder": PALETTE[2],
     "l1": PALETTE[0],
     "l1_disc": PALETTE[1],
-    **dict(zip(RIVALS, (PALETTE[5], PALETTE[4], PALETTE[3], PALETTE[6]), strict=True)),
+    **dict(zip(BASELINES, (PALETTE[5], PALETTE[4], PALETTE[3], PALETTE[6]), strict=True)),
 }
 MARKERS = {
     "identity": "s",
     "autoencoder": "D",
     "l1": "o",
     "l1_disc": "^",
-    **dict(zip(RIVALS, ("v", "P", "X", "*"), strict=True)),
+    **dict(zip(BASELINES, ("v", "P", "X", "*"), strict=True)),
 }
 BLIND = ("l1", "l1_disc", "autoencoder")
 HARM = "#f7e3d9"  # behind bars that say an image had better been left alone
@@ -52,39 +53,36 @@ CUT = 0.8  # how far bars may reach to the left, in lengths of the longest to th
 HALO = [withStroke(linewidth=2, foreground="white")]
 
 
-def called(name: str) -> str:
-    """What a restorer is called; whoever is told the kernel is said to be."""
-    return f"{NAMES[name]}, told the kernel" if name in RIVALS else NAMES.get(name, name)
+def label_of(name: str) -> str:
+    return f"{NAMES[name]} (true kernel)" if name in BASELINES else NAMES.get(name, name)
 
 
 def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typical: int) -> Figure:
-    """What was blurred and what restorers make of it, the errors of the last two below, one block per blur.
+    """Clear, blurred and restored images, and the errors of the last two restorers below, one block per blur.
 
     Args:
-        grids: by sigma and restorer; `clear` is the truth, the last two are those whose errors are shown.
-        typical: how many of the images come from all of them; the others are the worst cases of L1.
+        grids: by sigma and restorer; `clear` is the truth.
+        typical: how many images come first; the others are the worst cases of L1.
     """
-    reached = {(row["restorer"], row["sigma"]): row for row in scores.rows}
-    blocks = {sigma: rows_of(grid, sigma, reached) for sigma, grid in grids.items()}
+    row_of = {(row["restorer"], row["sigma"]): row for row in scores.rows}
+    blocks = {sigma: labelled_rows(grid, sigma, row_of) for sigma, grid in grids.items()}
     images = next(iter(grids.values()))["clear"]
     groups = [len(part) for part in (images[:typical], images[typical:]) if len(part)]
     height = TILE * tallness(images)
     rows = len(next(iter(blocks.values())))
     figure = Figure(figsize=(len(grids) * (1.3 + len(images) * TILE) + 0.6, rows * (height + 0.045) + 0.25))
     figure.set_layout_engine("constrained", w_pad=0.05, h_pad=0.015, wspace=0.01, hspace=0.0)
-    worst = max(float(strip.max()) for lines in blocks.values() for _, strip in lines[-2:])
-    scale = Normalize(0, worst or 1)
+    scale = Normalize(0, max(float(errors.max()) for lines in blocks.values() for _, errors in lines[-2:]) or 1)
     gridded = figure.add_gridspec(rows, len(groups) * len(grids) + 1, width_ratios=[*groups * len(grids), 0.25])
     axes = np.array(
         [[figure.add_subplot(gridded[row, place]) for place in range(gridded.ncols - 1)] for row in range(rows)]
     )
     for block, (sigma, lines) in enumerate(blocks.items()):
         places = axes[:, block * len(groups) : (block + 1) * len(groups)]
-        for line, (label, made) in zip(places, lines, strict=True):
-            parts = [part for part in (made[:typical], made[typical:]) if len(part)]
-            for axis, part in zip(line, parts, strict=True):
-                is_error = made.ndim == 3
-                show(axis, strip_of(part), *((ERRORS, scale) if is_error else ("gray", Normalize(0, 1))))
+        for line, (label, row) in zip(places, lines, strict=True):
+            look = (ERRORS, scale) if row.ndim == 3 else ("gray", Normalize(0, 1))
+            for axis, part in zip(line, (row[:typical], row[typical:]), strict=False):  # without worst cases, one
+                show(axis, strip_of(part), *look)
             line[0].set_ylabel(label, rotation=0, ha="right", va="center", size=7)
         heads = (f"{SIGMA} = {sigma:g} pixels, first test images", "worst of L1")
         for axis, head in zip(places[0], heads, strict=False):  # without worst cases, no head for them
@@ -96,18 +94,17 @@ def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typ
     return figure
 
 
-def rows_of(grid: Mapping[str, Images], sigma: float, reached: Mapping[Any, Row]) -> list[tuple[str, NDArray[Any]]]:
+def labelled_rows(
+    grid: Mapping[str, Images], sigma: float, row_of: Mapping[tuple[str, float], Row]
+) -> list[tuple[str, NDArray[Any]]]:
     """Labels and rows of a block: images [N, C, H, W], and errors, the mean over channels, [N, H, W]."""
-    made = [name for name in grid if name != "clear"]
-    rows: list[tuple[str, NDArray[Any]]] = [("clear", grid["clear"])]
-    rows += [(f"{NAMES[name]}\n{reached[name, sigma]['psnr']:.1f} dB", grid[name]) for name in made]
-    return rows + [
-        (
-            f"|{NAMES[name]} \N{MINUS SIGN} clear|\nmean {reached[name, sigma]['l1']:.4f}",
-            np.abs(grid[name] - grid["clear"]).mean(axis=1),
-        )
-        for name in made[-2:]
-    ]
+    clear, *names = grid
+    rows: list[tuple[str, NDArray[Any]]] = [(clear, grid[clear])]
+    rows += [(f"{NAMES[name]}\n{row_of[name, sigma]['psnr']:.1f} dB", grid[name]) for name in names]
+    for name in names[-2:]:
+        label = f"|{NAMES[name]} \N{MINUS SIGN} clear|\nmean {row_of[name, sigma]['l1']:.4f}"
+        rows.append((label, np.abs(grid[name] - grid[clear]).mean(axis=1)))
+    return rows
 
 
 def strip_of(images: NDArray[Any]) -> NDArray[Any]:
@@ -132,18 +129,14 @@ def show(axes: Axes, strip: NDArray[Any], colours: str, scale: Normalize) -> Non
 
 
 def psnr_over_sigma(curve: Table, scores: Table, trained: tuple[float, float]) -> Figure:
-    """PSNR over the blur, the range trained on shaded, and the rivals, who are told the kernel, where they were scored.
-
-    Args:
-        trained: the least and the most sigma of the training, in pixels.
-    """
+    """PSNR over the blur; the range of the training is shaded."""
     figure, ((axes,),) = panels(1, 1, (7.0, 3.8))
     axes.axvspan(
         *trained, facecolor=GROUND, edgecolor=MUTED, linewidth=0.5, alpha=0.6, zorder=0, label="range of the training"
     )
     for name in ("identity", *BLIND):
         draw_line(axes, curve.rows, name, f"{MARKERS[name]}-", linewidth=1.6, markersize=4)
-    for name in RIVALS:
+    for name in BASELINES:
         draw_line(axes, scores.rows, name, f"{MARKERS[name]}:", linewidth=0.8, markersize=6, markerfacecolor="white")
     axes.set(xlabel=f"{SIGMA} of the blur (pixels)", ylabel="PSNR (dB)")
     figure.legend(loc="outside right center", fontsize=8)
@@ -151,14 +144,14 @@ def psnr_over_sigma(curve: Table, scores: Table, trained: tuple[float, float]) -
 
 
 def draw_line(axes: Axes, rows: Sequence[Row], name: str, look: str, **more: Any) -> None:
-    """PSNR over sigma of one restorer, if it is there; an infinite one, of what is perfect already, is left out."""
+    """PSNR over sigma of one restorer, where it is finite."""
     points = sorted((row["sigma"], row["psnr"]) for row in rows if row["restorer"] == name and np.isfinite(row["psnr"]))
     if points:
-        axes.plot(*zip(*points, strict=True), look, color=COLOURS[name], label=called(name), **more)
+        axes.plot(*zip(*points, strict=True), look, color=COLOURS[name], label=label_of(name), **more)
 
 
-JUDGES = {  # what stands for perception: its name, its axis, and whether more of it is better
-    "heldout_clear": ("share taken for clear\nby the held-out disc", "linear", True),
+PERCEPTION = {  # a score, its label and scale, and whether higher is better
+    "heldout_clear": ("share classified as clear\nby the held-out disc", "linear", True),
     "frechet": ("Fréchet distance\n(better upwards)", "log", False),
 }
 
@@ -166,36 +159,28 @@ JUDGES = {  # what stands for perception: its name, its axis, and whether more o
 def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]) -> Figure:
     """The plane of perception and distortion (Blau and Michaeli 2018, arXiv:1711.06077), a column per blur.
 
-    The further up and to the right the better; the broken line is what clear images reach.
-
-    Args:
-        frontier: restorers on the way from L1 to the clearest, by weight (the clarity) and sigma; a close-up of them is
-            the last row.
-        clear: scores of clear images, by sigma.
+    Up and to the right is better; the broken line is the score of clear images, `clear`, by sigma. The last row is a
+    close-up of the interpolated restorers of the frontier, by weight (the clarity) and sigma.
     """
     sigmas = sorted({row["sigma"] for row in scores.rows})
-    judges = [key for key in JUDGES if all(row[key] is not None for row in scores.rows)]
-    rows = len(judges) + (frontier is not None)
-    figure, axes = panels(rows, len(sigmas), (max(2.1, 4.2 / len(sigmas)), 2.2))
+    keys = [key for key in PERCEPTION if all(row[key] is not None for row in scores.rows)]
+    rows = len(keys) + (frontier is not None)
+    figure, axes = panels(rows, len(sigmas), (max(2.1, 4.2 / len(sigmas)), 2.2), sharey="row")
     figure.set_figwidth(figure.get_figwidth() + 2.4)  # for the legend
-    for line in axes:
-        for place in line[1:]:
-            place.sharey(line[0])
-            place.tick_params(labelleft=False)
-    for line, key in zip(axes, judges, strict=False):  # below them, the close-up
-        label, scale, more_is_better = JUDGES[key]
+    for line, key in zip(axes, keys, strict=False):  # below them, the close-up
+        label, scale, higher_is_better = PERCEPTION[key]
         for place, sigma in zip(line, sigmas, strict=True):
             place.set_yscale(scale)
             place.axhline(clear[sigma][key], color=INK, linewidth=0.8, linestyle="--", label="clear images")
             draw_restorers(place, [row for row in scores.rows if row["sigma"] == sigma], key)
-        if not more_is_better:
+        if not higher_is_better:
             line[0].invert_yaxis()
         line[0].set_ylabel(label)
     if frontier is not None:
         for place, sigma in zip(axes[-1], sigmas, strict=True):
             draw_frontier(place, [row for row in frontier.rows if row["sigma"] == sigma])
-            ours = [row for row in scores.rows if row["sigma"] == sigma and row["restorer"] in ("l1", "l1_disc")]
-            draw_restorers(place, ours, "heldout_clear")
+            ends = [row for row in scores.rows if row["sigma"] == sigma and row["restorer"] in ("l1", "l1_disc")]
+            draw_restorers(place, ends, "heldout_clear")
         axes[-1, 0].set_ylabel("the same share, close up,\nby clarity from 0 to 1")
     for place, sigma in zip(axes[0], sigmas, strict=True):
         place.set_title(f"{SIGMA} = {sigma:g} pixels")
@@ -207,41 +192,33 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
 
 
 def draw_restorers(axes: Axes, rows: Sequence[Row], key: str) -> None:
-    """A point for every restorer; none where the PSNR is infinite, of what is perfect already."""
+    """A point for every restorer of finite PSNR."""
     for row in (row for row in rows if np.isfinite(row["psnr"])):
         name = row["restorer"]
-        face = "white" if name in RIVALS else COLOURS[name]
-        axes.plot(row["psnr"], row[key], MARKERS[name], color=COLOURS[name], markerfacecolor=face, label=called(name))
+        face = "white" if name in BASELINES else COLOURS[name]
+        axes.plot(row["psnr"], row[key], MARKERS[name], color=COLOURS[name], markerfacecolor=face, label=label_of(name))
     axes.margins(0.14)
 
 
 def draw_frontier(axes: Axes, rows: Sequence[Row]) -> None:
-    """A line through the restorers on the way, with the clarity of a few."""
-    points = [(row["psnr"], row["heldout_clear"]) for row in rows if np.isfinite(row["psnr"])]
-    if not points:
-        return
-    axes.plot(*zip(*points, strict=True), ".-", color=MUTED, linewidth=0.9, markersize=4, label="by clarity")
-    for row in rows:
-        if row["weight"] in MARKED and np.isfinite(row["psnr"]):
-            place = (row["psnr"], row["heldout_clear"])
-            axes.annotate(
-                f"{row['weight']:g}",
-                place,
-                (-4, -11),
-                textcoords="offset points",
-                size=7,
-                ha="right",
-                path_effects=HALO,
-            )
+    """A line through the interpolated restorers, with the clarity of a few."""
+    points = {row["weight"]: (row["psnr"], row["heldout_clear"]) for row in rows if np.isfinite(row["psnr"])}
+    if points:
+        axes.plot(
+            *zip(*points.values(), strict=True), ".-", color=MUTED, linewidth=0.9, markersize=4, label="by clarity"
+        )
+    look: Any = {"textcoords": "offset points", "size": 7, "ha": "right", "path_effects": HALO}
+    for weight in (weight for weight in MARKED if weight in points):
+        axes.annotate(f"{weight:g}", points[weight], (-4, -11), **look)
 
 
 def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
-    """How the disc that trained a restorer scores its images, and how one that trained nobody does.
+    """Scores of disc_net, which trained L1 + disc, and of the held-out discriminator, which trained no restorer.
 
-    Every histogram is as high as every other; its number is the share right of 0, that is taken for clear.
+    All histograms have the same height; the number is the share right of 0, that is classified as clear.
     """
     names = ("clear", "identity", "l1", "l1_disc")
-    discs = {"disc_net": "disc_net, which trained L1 + disc", "heldout": "held-out disc, which trained nobody"}
+    discs = {"disc_net": "disc_net, which trained L1 + disc", "heldout": "held-out disc, which trained no restorer"}
     figure, axes = panels(len(sigmas), len(discs), (3.9, 1.9), sharex="col", sharey=True)
     for column, (key, title) in enumerate(discs.items()):
         drawn = [row[key] for row in images.rows if row["sigma"] in sigmas and row["restorer"] in names]
@@ -249,17 +226,12 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
         for axis, sigma in zip(axes[:, column], sigmas, strict=True):
             axis.axvline(0, color=INK, linewidth=0.8, linestyle="--")
             for level, name in enumerate(reversed(names)):
-                found = [row[key] for row in images.rows if row["sigma"] == sigma and row["restorer"] == name]
-                counts, _ = np.histogram(found, edges)
+                scores = [row[key] for row in images.rows if row["sigma"] == sigma and row["restorer"] == name]
+                counts, _ = np.histogram(scores, edges)
                 axis.stairs(level + 0.85 * counts / counts.max(), edges, baseline=level, fill=True, color=COLOURS[name])
                 axis.axhline(level, color=MUTED, linewidth=0.5)
-                axis.text(
-                    1.01,
-                    level + 0.3,
-                    f"{np.mean(np.array(found) > 0):.0%}",
-                    size=8,
-                    transform=axis.get_yaxis_transform(),
-                )
+                share = f"{np.mean(np.array(scores) > 0):.0%}"
+                axis.text(1.01, level + 0.3, share, size=8, transform=axis.get_yaxis_transform())
             axis.set(ylim=(0, len(names)), yticks=np.arange(len(names)) + 0.35)
             axis.set_yticklabels([NAMES.get(name, name) for name in reversed(names)])
             axis.tick_params(axis="y", length=0)
@@ -268,14 +240,14 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
                 axis.set_ylabel(f"{SIGMA} = {sigma:g} pixels")
         axes[0, column].set_title(title)
         axes[0, column].text(1.01, 1.02, "> 0", size=8, color=MUTED, transform=axes[0, column].transAxes)
-        axes[-1, column].set_xlabel("score; right of 0 is taken for clear")
+        axes[-1, column].set_xlabel("score; right of 0 is clear")
     return figure
 
 
 def conditions(
     conditions: Table, examples: Mapping[str, Mapping[str, NDArray[np.uint8]]], captions: Mapping[str, str]
 ) -> Figure:
-    """What restoring gains under blur, and on images, that training does not show; with examples.
+    """Gain of restoring under conditions that the training does not cover, with examples.
 
     Args:
         examples: by restorer and condition, [3, N, C, H, W]: the truth, blurred, restored.
@@ -294,8 +266,8 @@ def conditions(
         for place in range(shown):
             axis = figure.add_subplot(grid[line, 1 + place])
             truth, blurred = next(iter(examples.values()))[condition][:2, place]
-            made = [by_condition[condition][2, place] for by_condition in examples.values()]
-            show(axis, strip_of(np.stack([truth, blurred, *made]) / np.float32(255)), "gray", Normalize(0, 1))
+            restored = [by_condition[condition][2, place] for by_condition in examples.values()]
+            show(axis, strip_of(to_float(np.stack([truth, blurred, *restored]))), "gray", Normalize(0, 1))
             if line == 0:
                 for column, head in enumerate(heads):
                     axis.text((column + 0.5) / len(heads), 1.05, head, size=7, ha="center", transform=axis.transAxes)
@@ -314,21 +286,15 @@ def draw_gains(axes: Axes, rows: Sequence[Row], captions: Mapping[str, str]) -> 
     left = max(1.15 * least, -CUT * most) - 0.25 * most
     thick = 0.8 / max(1, len(names))
     for place, name in enumerate(names):
-        found = [(line, gains[one, name]) for line, one in enumerate(captions) if (one, name) in gains]
-        ys = [line + (place - (len(names) - 1) / 2) * thick for line, _ in found]
-        axes.barh(ys, [gain for _, gain in found], 0.9 * thick, color=COLOURS[name], label=NAMES[name], zorder=2)
-        for y, (_, gain) in zip(ys, found, strict=True):
+        middle = (place - (len(names) - 1) / 2) * thick
+        bars = {line + middle: gains[key, name] for line, key in enumerate(captions) if (key, name) in gains}
+        axes.barh([*bars], [*bars.values()], 0.9 * thick, color=COLOURS[name], label=NAMES[name], zorder=2)
+        for y, gain in bars.items():
             is_cut, rightwards = gain < left, gain < left or gain >= 0
-            axes.annotate(
-                f"{'← ' if is_cut else ''}{gain:+.1f}".replace("-", "\N{MINUS SIGN}"),
-                (left if is_cut else gain, y),
-                (3 if rightwards else -3, 0),
-                textcoords="offset points",
-                size=6.5,
-                va="center",
-                ha="left" if rightwards else "right",
-                color="white" if is_cut else INK,
-            )
+            text = f"{'← ' if is_cut else ''}{gain:+.1f}".replace("-", "\N{MINUS SIGN}")
+            look: Any = {"ha": "left" if rightwards else "right", "color": "white" if is_cut else INK}
+            place_at, offset = (left if is_cut else gain, y), (3 if rightwards else -3, 0)
+            axes.annotate(text, place_at, offset, textcoords="offset points", size=6.5, va="center", **look)
     axes.axvspan(left, 0, color=HARM, zorder=0, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=3)
     axes.set(
@@ -339,9 +305,11 @@ def draw_gains(axes: Axes, rows: Sequence[Row], captions: Mapping[str, str]) -> 
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, borderpad=0, columnspacing=1)
 
 
-STAGES = {  # of the history: colour, marker and name of its line
+STAGES = {  # of the history: colour, marker and name of its line,
     "autoencoder": (COLOURS["autoencoder"], MARKERS["autoencoder"], NAMES["autoencoder"]),
     "l1": (INK, ".", "L1, before the last stage"),
+}
+LAST_STAGES = {  # and of those that continue from l1
     "l1, last stage": (COLOURS["l1"], MARKERS["l1"], "L1, last stage"),
     "l1_disc, last stage": (COLOURS["l1_disc"], MARKERS["l1_disc"], "L1 + disc, last stage"),
     "strong, last stage": (PALETTE[3], "v", "L1 + more of disc, last stage"),
@@ -349,19 +317,17 @@ STAGES = {  # of the history: colour, marker and name of its line
 
 
 def loss_curves(history: Table, seed: int) -> Figure:
-    """Validation PSNR of one seed over the restorer's epochs; last stages go on from the end of the stage `l1`."""
+    """Validation PSNR of one seed over the restorer's epochs; last stages continue from the end of the stage `l1`."""
     figure, ((axes,),) = panels(1, 1, (6.4, 3.4))
-    rows = [row for row in history.rows if row["seed"] == seed]
-    points = {
-        stage: [(row["epoch"], row["validation_psnr"]) for row in rows if row["stage"] == stage] for stage in STAGES
-    }
-    before, reached = points["l1"][-1]
-    for stage, (colour, marker, label) in STAGES.items():
-        line = points[stage]
-        if line and stage.endswith("last stage"):
-            line = [(before, reached), *((before + epoch, psnr) for epoch, psnr in line)]
-        if line:
+    end = (0, 0.0)
+    for stage, (colour, marker, label) in (STAGES | LAST_STAGES).items():
+        rows = [row for row in history.rows if (row["seed"], row["stage"]) == (seed, stage)]
+        first, start = (end[0], [end]) if stage in LAST_STAGES else (0, [])
+        line = start + [(first + row["epoch"], row["validation_psnr"]) for row in rows]
+        if rows:
             axes.plot(*zip(*line, strict=True), f"{marker}-", color=colour, label=label, markersize=4)
+        if stage == "l1":
+            end = line[-1]
     axes.set(xlabel="epoch of the restorer", ylabel="validation PSNR (dB)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()

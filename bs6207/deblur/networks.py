@@ -1,44 +1,47 @@
-"""The restorers, a residual U-Net and the plain autoencoder beside it, and disc_net, which judges clearness."""
+"""The restorers, a residual U-Net and a plain autoencoder, and disc_net, the discriminator of clear against blurred."""
 
 import math
+from collections.abc import Mapping
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 WIDTH = 32  # channels at half resolution, where most of the work is done
-FINE_BLOCKS, MERGE_BLOCKS = 1, 4  # there, before the coarse features are found and after
+FINE_BLOCKS, MERGE_BLOCKS = 1, 4  # there, before the coarse features are computed and after
 COARSE_WIDTH, COARSE_BLOCKS = 64, 2  # at a quarter, where a convolution sees twice as far
 STRIDE = 4  # what the two halvings divide the sides by
-BOTTLENECK = 64  # numbers between the autoencoder's halves
+BOTTLENECK = 64  # dimensions between the autoencoder's halves
+
+State: TypeAlias = Mapping[str, Tensor]  # the weights of a network by name
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions whose result is added to their input (He et al. 2016, arXiv:1512.03385)."""
+class Residual(nn.Module):
+    """Adds the output of its layers to their input (He et al. 2016, arXiv:1512.03385)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, *layers: nn.Module):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
-        )
+        self.body = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same shape, [N, channels, H, W]."""
         return features + self.body(features)
 
 
 def residual_blocks(channels: int, count: int) -> nn.Sequential:
-    """Several of them, one after the other."""
-    return nn.Sequential(*[ResidualBlock(channels) for _ in range(count)])
+    def convolution() -> nn.Module:
+        return nn.Conv2d(channels, channels, 3, padding=1)
+
+    return nn.Sequential(*[Residual(convolution(), nn.ReLU(), convolution()) for _ in range(count)])
 
 
 class UNet(nn.Module):
-    """Blurred image in, restored image out: the network predicts what the blur took away.
+    """Predicts what the blur removed.
 
-    Convolutional throughout, so it takes images of any size. Space-to-depth on the way in and depth-to-space at the
-    exit keep full-resolution convolutions out; the way up from the coarse features is a resize and a convolution,
-    because transposed convolutions leave a checkerboard (Odena et al. 2016, doi:10.23915/distill.00003). The last
-    layer starts at zero, so training starts from "do nothing".
+    Convolutional, so it takes images of any size. Space-to-depth and depth-to-space avoid full-resolution convolutions;
+    upsampling is a resize and a convolution, because transposed convolutions leave a checkerboard (Odena et al. 2016,
+    doi:10.23915/distill.00003). The last layer starts at zero, so training starts from the identity.
     """
 
     def __init__(self, channels: int = 1):
@@ -64,10 +67,7 @@ class UNet(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Blurred image in, restored image out, all of it through a bottleneck: for images of one size only.
-
-    What does not fit through is drawn from memory, so it invents where the U-Net keeps what it was given.
-    """
+    """Restores images of one size only, through a bottleneck: it invents where the U-Net keeps the input."""
 
     def __init__(self, image_shape: tuple[int, int, int]):
         super().__init__()
@@ -106,12 +106,6 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(padded))[..., :height, :width].float()
 
 
-def new_restorer(arch: str, image_shape: tuple[int, int, int]) -> nn.Module:
-    """An untrained restorer, `unet` or `autoencoder`, for images [C, H, W], faster with channels last."""
-    network = UNet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 class DiscNet(nn.Module):
     """Scores whether an image of any size is clear: above 0 for clear, below for blurred."""
 
@@ -128,3 +122,21 @@ class DiscNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Scores, [N]: the mean over patches (Isola et al. 2017, arXiv:1611.07004)."""
         return self.layers(images).float().mean(dim=(1, 2, 3))
+
+
+def new_restorer(arch: str, image_shape: tuple[int, int, int]) -> nn.Module:
+    """An untrained restorer, `unet` or `autoencoder`, for images [C, H, W]."""
+    return channels_last(UNet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape))
+
+
+def load_weights(network: Network, state: State, device: torch.device) -> Network:
+    network.load_state_dict(state)
+    return channels_last(network.to(device))
+
+
+def channels_last(network: Network) -> Network:
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster
+
+
+def cpu_state(network: nn.Module) -> State:
+    return {name: tensor.cpu() for name, tensor in network.state_dict().items()}

@@ -1,8 +1,9 @@
-"""What `bs6207 deblur` can be told."""
+"""Settings of `bs6207 deblur` and `bs6207 restore`."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from bs6207.data.sources import DATA_HELP, DataName
 from bs6207.runs.names import PathSetting, at_home, usable
@@ -17,27 +18,46 @@ STRONG = 40.0  # times the disc weight, at the far end of the frontier
 WIDEST_SIGMA = 10.0  # beyond it nothing of a 28-pixel image is left to restore
 
 
-def check_sigma(text: str) -> str:
-    """Accepts `LOW:HIGH` or one number."""
-    try:
-        low, high = read_range(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither LOW:HIGH nor a number, as in 0.5:3 or 1.5") from None
-    if not 0 <= low <= high <= WIDEST_SIGMA:
-        raise ValueError(f"{text!r} must lie within 0 to {WIDEST_SIGMA:g} pixels, and rise, as in 0.5:3 or 1.5")
-    if not high:
-        raise ValueError(f"{text!r} leaves nothing to restore; give a blur, as in 0.5:3 or 1.5")
-    return text
+class SigmaRange(NamedTuple):
+    """The narrowest and the widest blur, in pixels; written LOW:HIGH, or as one number where they are equal."""
 
+    low: float
+    high: float
 
-def read_range(text: str) -> tuple[float, float]:
-    """Both ends of `LOW:HIGH`; one number is both."""
-    low, colon, high = text.partition(":")
-    return float(low), float(high if colon else low)
+    def __str__(self) -> str:
+        low, high = (str(sigma).removesuffix(".0") for sigma in self)
+        return low if low == high else f"{low}:{high}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `LOW:HIGH` or one number.
+
+        Raises:
+            ValueError: it is neither, or out of range.
+        """
+        first, colon, second = text.partition(":")
+        try:
+            low, high = float(first), float(second if colon else first)
+        except ValueError:
+            raise ValueError(f"{text!r} is neither LOW:HIGH nor a number, as in 0.5:3 or 1.5") from None
+        if not 0 <= low <= high <= WIDEST_SIGMA:
+            raise ValueError(f"{text!r} must lie within 0 to {WIDEST_SIGMA:g} pixels, and rise, as in 0.5:3 or 1.5")
+        if not high:
+            raise ValueError(f"{text!r} leaves nothing to restore; give a blur, as in 0.5:3 or 1.5")
+        return cls(low, high)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read from text, written as text."""
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, read: value if isinstance(value, cls) else cls.parse(read(value)),
+            core_schema.str_schema(),
+            serialization=core_schema.to_string_ser_schema(when_used="always"),
+        )
 
 
 class DeblurSettings(SweptSettings):
-    """Settings of the deblur experiment."""
+    """Settings of `bs6207 deblur`."""
 
     data: DataName = setting("auto", DATA_HELP)
     seeds: int = setting(1, "Restorers of each kind, with seeds counting up from --seed.", ge=1, le=100)
@@ -65,7 +85,7 @@ class DeblurSettings(SweptSettings):
     lr: float = setting(0.003, "Peak learning rate; the last stage uses a fifth of it.", panel=TRAINING, gt=0, le=10)
     train_images: int | None = setting(
         None,
-        "Learn from the first so many training images only; a tenth of them is for the held-out disc.",
+        "Train on the first so many training images only; a tenth of them is for the held-out discriminator.",
         panel=TRAINING,
         ge=100,
         le=10_000_000,
@@ -76,21 +96,23 @@ class DeblurSettings(SweptSettings):
 
     disc_weight: float = setting(
         0.0005,
-        "Weight of disc_net's verdict beside L1 in the last stage; it weighs more on images from which the blur took "
-        "more.",
+        "Weight of the adversarial loss, from disc_net's score, beside L1 in the last stage; it counts more for images "
+        "from which the blur removed more.",
         panel=DISC,
         ge=0,
         le=1000,
     )
     disc: Literal["frozen", "joint"] = setting(
-        "joint", "In the last stage disc_net stays as it is, or learns on from what is restored.", panel=DISC
+        "joint",
+        "In the last stage disc_net is frozen, or trained jointly with the restorer.",
+        panel=DISC,
     )
     disc_loss: Literal["bce", "lsgan", "hinge"] = setting(
-        "bce", "How disc_net's score is turned into a loss, for itself and for the restorer.", panel=DISC
+        "bce", "The loss of disc_net's score, for itself and for the restorer.", panel=DISC
     )
 
-    sigma: Annotated[str, AfterValidator(check_sigma)] = setting(
-        "0.2:4",
+    sigma: SigmaRange = setting(
+        SigmaRange(0.2, 4.0),
         "Blur to train on, in pixels: a range, drawn anew for every image with one in twenty left clear; or one number "
         "for a specialist.",
         panel=BLUR,
@@ -112,19 +134,23 @@ class DeblurSettings(SweptSettings):
     )
 
     @property
-    def sigma_range(self) -> tuple[float, float]:
-        """The narrowest and the widest blur to train on."""
-        return read_range(self.sigma)
-
-    @property
     def stages(self) -> dict[str, int]:
         """Epochs of each stage, at least one, in the order they run; the control takes as many as `l1_disc`."""
         tenth = max(1, round(self.epochs / 10))
         return {"l1": self.epochs - 2 * tenth, "disc_net": tenth, "l1_disc": tenth}
 
     @property
+    def all_seeds(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+    @property
+    def beside(self) -> list[str]:
+        """Architectures trained with L1 for comparison, of the first seed only."""
+        return ["autoencoder"] if self.arch == "unet" else []
+
+    @property
     def ends(self) -> dict[str, float]:
-        """The restorers that training ends with, and the disc weight of each; `l1`, with none, is the control."""
+        """The restorers of the last stage, and the disc weight of each; `l1`, with none, is the control."""
         ends = {"l1": 0.0, "l1_disc": self.disc_weight}
         return ends | {"strong": STRONG * self.disc_weight} if self.frontier else ends
 
@@ -135,7 +161,7 @@ class DeblurSettings(SweptSettings):
 
 
 class RestoreSettings(Options):
-    """What `bs6207 restore` can be told."""
+    """Settings of `bs6207 restore`."""
 
     images: list[Annotated[str, AfterValidator(at_home), PathSetting()]] = setting(
         [], "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM.", panel="Pictures", positional=True, metavar="IMAGE"
@@ -165,7 +191,6 @@ class RestoreSettings(Options):
 
     @model_validator(mode="after")
     def has_something_to_do(self) -> Self:
-        """Refuses a line that asks for nothing."""
         if not self.images and not self.onnx:
             raise ValueError("there is no picture to restore; give at least one, or --onnx FILE")
         return self

@@ -1,36 +1,43 @@
-"""Training a restorer with L1, disc_net on clear against blurred, and the restorer again with both."""
+"""The trainings: a restorer with L1, disc_net on clear against blurred images, and the restorer again with both."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bs6207.deblur.blur import draw_blur, photograph
-from bs6207.deblur.networks import DiscNet
+from bs6207.deblur.blur import Split, degrade, draw_blur
+from bs6207.deblur.networks import DiscNet, State, channels_last, cpu_state, load_weights, new_restorer
 from bs6207.deblur.settings import DeblurSettings
+from bs6207.errors import DivergenceError, after
 from bs6207.runs.progress import TaskProgress
-from bs6207.runs.result import Row
-from bs6207.training.batches import batches, steps_per_epoch
-from bs6207.training.devices import choose_precision, flush_denormals
+from bs6207.runs.result import Checkpointable, Row
+from bs6207.training.batches import batches, steps_per_epoch, to_device
+from bs6207.training.devices import choose_device, choose_precision, flush_denormals
 from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
+from bs6207.training.metrics.restoration import Images, psnr_per_image
 from bs6207.training.optimizers import AdamW, Muon
 
 BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
 FINE_TUNE = 0.2  # share of the learning rate for the last stage, which starts from a trained network
 DISC_LR = 0.002  # peak learning rate of disc_net
-TAKEN_LEAST = 1e-12  # a batch from which the blur took nothing has no images to weigh
-PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: what a layer makes of more leaves the cache of a core
+LEAST_REMOVED = 1e-12  # a batch from which the blur removed nothing has no images to weight
+PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: the layers of more leave the cache of a core
 LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is
 TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, restored worst, outweigh weak ones in L1
+LAST_STAGE = "last stage"
+OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage sees other blur than the first
 
 PerImage = Callable[[Tensor], Tensor]  # a loss for every score, [N]
 
 
 class DiscLoss(NamedTuple):
-    """What scores cost: disc_net for a clear image and for another, and the restorer for what it made."""
+    """The loss of a score: to disc_net for a clear image and for another, to the restorer for a restored one."""
 
     clear: PerImage
     other: PerImage
@@ -40,93 +47,192 @@ class DiscLoss(NamedTuple):
 DISC_LOSSES = {
     # the cross-entropy of disc_net; the restorer maximizes log p(clear) (Goodfellow et al. 2014, arXiv:1406.2661)
     "bce": DiscLoss(lambda score: functional.softplus(-score), functional.softplus, lambda s: functional.softplus(-s)),
-    # squares (Mao et al. 2017, arXiv:1611.04076), with -1 and 1 as labels, so that 0 parts the two here too
+    # squares (Mao et al. 2017, arXiv:1611.04076), with -1 and 1 as labels, so that 0 is the threshold here too
     "lsgan": DiscLoss(lambda score: (score - 1) ** 2, lambda score: (score + 1) ** 2, lambda score: (score - 1) ** 2),
     # Lim and Ye 2017, arXiv:1705.02894
     "hinge": DiscLoss(lambda score: (1 - score).relu(), lambda score: (1 + score).relu(), lambda score: -score),
 }
 
 
-class Watch(NamedTuple):
-    """What is done after every epoch: figures to add to its row, and where it is put aside."""
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a training.
 
-    judge: Callable[[], dict[str, float]] = dict
+    Attributes:
+        network: name of what is trained.
+        lr: peak learning rate.
+        seed: of order, blur and noise: stages of the same seed see the same images, so that two networks differ by
+            their losses only.
+        validate: scores added to the row of every epoch.
+    """
+
+    network: str
+    epochs: int
+    lr: float
+    seed: int = 0
+    is_last: bool = False
+    validate: Callable[[], dict[str, float]] = dict
     progress: TaskProgress | None = None
 
+    def report(self, row: Row) -> None:
+        """Record the row of an epoch."""
+        if self.progress:
+            self.progress.record(row)
+            step = f"{row['stage']}, epoch {row['epoch']}, loss {row['loss']:.4f}"
+            self.progress.step(step, LAST_STAGE if self.is_last else self.network)
 
-UNWATCHED = Watch()
-NOTHING: Mapping[str, Any] = {}
+
+@dataclass(frozen=True)
+class Trained(Checkpointable):
+    """A network's weights, and the history of the stage they come from.
+
+    Attributes:
+        disc: final weights of the disc_net that it was trained with; None without one.
+    """
+
+    state: State
+    history: list[Row]
+    disc: State | None = None
+
+
+def train_l1(
+    arch: str, name: str, seed: int, split: Split, settings: DeblurSettings, progress: TaskProgress
+) -> Trained:
+    """Train a new restorer with L1, for the epochs of its stage or, where it has none, for all."""
+    device = choose_device(settings.device)
+    restorer = new_restorer(arch, split.train.image_shape).to(device)
+    epochs = settings.stages.get(name, settings.epochs)
+    validate = validation_psnr(restorer, split, settings, device)
+    stage = Stage(name, epochs, settings.lr, seed, validate=validate, progress=progress)
+    history = train_restorer(restorer, to_device(split.train, device), stage, settings)
+    return Trained(cpu_state(restorer), history)
+
+
+def train_disc(seed: int, split: Split, settings: DeblurSettings, progress: TaskProgress) -> Trained:
+    """Train disc_net on clear against blurred images."""
+    device = choose_device(settings.device)
+    disc_net = channels_last(DiscNet(split.train.image_shape[0])).to(device)
+    clear, blurred = (torch.from_numpy(images).to(device) for images in split.validation_pair(settings))
+
+    def accuracy() -> dict[str, float]:
+        hits = (scores_of(disc_net, clear) > 0).float().mean() + (scores_of(disc_net, blurred) < 0).float().mean()
+        return {"validation_accuracy": float(hits / 2)}
+
+    stage = Stage("disc_net", settings.stages["disc_net"], DISC_LR, seed, validate=accuracy, progress=progress)
+    history = train_disc_net(disc_net, to_device(split.train, device), stage, settings)
+    return Trained(cpu_state(disc_net), history)
+
+
+def fine_tune(
+    name: str,
+    weight: float,
+    start: State,
+    disc: State,
+    seed: int,
+    split: Split,
+    settings: DeblurSettings,
+    progress: TaskProgress,
+) -> Trained:
+    """Continue the training of a restorer with L1 and, unless its weight is 0, the adversarial loss.
+
+    Raises:
+        DivergenceError: it ends worse than what takes no training.
+    """
+    device, shape = choose_device(settings.device), split.train.image_shape
+    restorer = load_weights(new_restorer(settings.arch, shape), start, device)
+    disc_net = load_weights(DiscNet(shape[0]), disc, device) if weight else None
+    validate = validation_psnr(restorer, split, settings, device)
+    epochs = settings.stages["l1_disc"]
+    stage = Stage(name, epochs, FINE_TUNE * settings.lr, seed, is_last=True, validate=validate, progress=progress)
+    weighted = settings.model_copy(update={"disc_weight": weight})
+    history = train_restorer(restorer, to_device(split.train, device), stage, weighted, disc_net)
+    baseline, floor = untrained_baseline(split, settings)
+    psnr = history[-1]["validation_psnr"]
+    if name != "strong" and psnr < floor < math.inf:  # strong is meant to go too far
+        steps = (settings.stages["l1"] + epochs) * steps_per_epoch(len(split.train), settings.batch_size)
+        chosen = None if settings.lr == type(settings).model_fields["lr"].default else settings.lr
+        raise DivergenceError(
+            f"{name} ends at a validation PSNR of {psnr:.2f} dB, below the {floor:.2f} dB of the {baseline}, "
+            f"{after(steps, chosen)}"
+        )
+    return Trained(cpu_state(restorer), history, cpu_state(disc_net) if disc_net else None)
+
+
+def untrained_baseline(split: Split, settings: DeblurSettings) -> tuple[str, float]:
+    """The worst image that takes no training, and its validation PSNR: a restorer below it has learned nothing."""
+    sharp, blurred = split.validation_pair(settings)
+    mean = np.broadcast_to(split.train.unit_pixels.mean(axis=0), sharp.shape)
+    baselines = {"mean image": mean, "blurred images as they are": blurred}
+    if settings.arch == "autoencoder":  # which starts from nothing, and with L1 reaches a black image first
+        baselines["black image"] = 0 * sharp
+    psnr = {name: psnr_per_image(sharp, images) for name, images in baselines.items()}
+    return min(psnr.items(), key=lambda item: item[1])
+
+
+def validation_psnr(
+    restorer: nn.Module, split: Split, settings: DeblurSettings, device: torch.device
+) -> Callable[[], dict[str, float]]:
+    sharp, blurred = split.validation_pair(settings)
+    return lambda: {"validation_psnr": psnr_per_image(sharp, restore_images(restorer, blurred, device))}
 
 
 def train_restorer(
-    restorer: nn.Module,
-    pixels: Tensor,
-    epochs: int,
-    lr: float,
-    seed: int,
-    settings: DeblurSettings,
-    disc_net: DiscNet | None = None,
-    watch: Watch = UNWATCHED,
-) -> Iterator[Row]:
-    """Train in place with L1, and with disc_net's verdict if there is one; yields a row with each epoch's L1.
+    restorer: nn.Module, pixels: Tensor, stage: Stage, settings: DeblurSettings, disc_net: DiscNet | None = None
+) -> list[Row]:
+    """Train in place with L1 and, if there is a disc_net, the adversarial loss; the history holds each epoch's L1.
 
-    disc_net stays as it is; with `--disc joint` it learns on, from clear images against what is being restored.
+    disc_net is frozen or, with `--disc joint`, trained on clear images against restored ones.
     """
-    disc_loss = DISC_LOSSES[settings.disc_loss]
-    joint = disc_net is not None and settings.disc == "joint"
+    losses = DISC_LOSSES[settings.disc_loss]
+    is_joint = disc_net is not None and settings.disc == "joint"
     if disc_net is not None:
-        disc_net.requires_grad_(joint)
-    opponent = adamw(disc_net.parameters()) if disc_net is not None and joint else None
+        disc_net.requires_grad_(is_joint)
+    disc_optimizer = adamw(disc_net.parameters()) if disc_net is not None and is_joint else None
 
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
-        restored = restorer(blurred)
-        shown = restored.clamp(0, 1)
-        # What is shown is what counts: a background below black is black, so the noise of the input ends there. The
+        output = restorer(blurred)
+        restored = output.clamp(0, 1)
+        # The clipped image counts: a background below black is black, so the noise of the input ends there. The
         # gradient of L1 passes the clip unchanged, so that no pixel is lost beyond it; that of disc_net does not, as
         # there would be nothing to hold it back.
-        error = functional.l1_loss(restored + (shown - restored).detach(), sharp)
+        error = functional.l1_loss(output + (restored - output).detach(), sharp)
         if disc_net is None:
             return error, error
-        if opponent is not None:
-            lesson = disc_loss.clear(disc_net(sharp)) + disc_loss.other(disc_net(shown.detach()))
+        if disc_optimizer is not None:
+            disc_loss = losses.clear(disc_net(sharp)) + losses.other(disc_net(restored.detach()))
             disc_net.zero_grad()  # the restorer's last step went through it
-            lesson.mean().backward()
-            opponent.step(FINE_TUNE * DISC_LR)
+            disc_loss.mean().backward()
+            disc_optimizer.step(FINE_TUNE * DISC_LR)
             torch.clear_autocast_cache()  # it holds the weights from before the step
-        verdict = weighed_by_blur(disc_loss.restored(disc_net(shown)), sharp, blurred)
-        return error + settings.disc_weight * verdict, error
+        adversarial = weighted_by_blur(losses.restored(disc_net(restored)), sharp, blurred)
+        return error + settings.disc_weight * adversarial, error
 
-    opposed = {"disc_net": disc_net, "opponent": opponent} if opponent is not None else {}
-    yield from train(restorer, muon(restorer), loss_of, pixels, epochs, lr, seed, settings, watch=watch, others=opposed)
+    others = {"disc_net": disc_net, "disc_optimizer": disc_optimizer} if is_joint else {}
+    return train(restorer, muon(restorer), loss_of, pixels, stage, settings, others=others)
 
 
-def weighed_by_blur(verdicts: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
-    """The mean of verdicts on restored images, [N], each weighing as the square of what the blur took from its image.
+def weighted_by_blur(losses: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
+    """The mean of losses of restored images, [N], each weighted by the square of what the blur removed.
 
-    Where that is much, L1 leaves much open and disc_net has something to say; where it is little, L1 knows better.
+    Where that is much, L1 leaves much open to disc_net; where it is little, L1 knows better.
     """
-    taken = (blurred - sharp).abs().mean(dim=(1, 2, 3)).square()
-    return (verdicts * taken / taken.mean().clamp_min(TAKEN_LEAST)).mean()
+    removed = (blurred - sharp).abs().mean(dim=(1, 2, 3)).square()
+    return (losses * removed / removed.mean().clamp_min(LEAST_REMOVED)).mean()
 
 
-def train_disc_net(
-    disc_net: DiscNet, pixels: Tensor, epochs: int, seed: int, settings: DeblurSettings, watch: Watch = UNWATCHED
-) -> Iterator[Row]:
-    """Train in place to tell clear images from blurred ones; yields a row with each epoch's loss.
+def train_disc_net(disc_net: DiscNet, pixels: Tensor, stage: Stage, settings: DeblurSettings) -> list[Row]:
+    """Train in place to tell clear images from blurred ones; the history holds each epoch's loss.
 
-    Neither side carries noise: disc_net is to judge sharpness, and noise would give the blurred side away.
+    Neither side carries noise: disc_net is to score sharpness, and noise would give the blurred side away.
     """
-    disc_loss = DISC_LOSSES[settings.disc_loss]
+    losses = DISC_LOSSES[settings.disc_loss]
 
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
-        loss = (disc_loss.clear(disc_net(sharp)) + disc_loss.other(disc_net(blurred))).mean()
+        loss = (losses.clear(disc_net(sharp)) + losses.other(disc_net(blurred))).mean()
         return loss, loss / 2
 
     noiseless = settings.model_copy(update={"noise": 0.0})
-    optimizer = adamw(disc_net.parameters())
-    yield from train(
-        disc_net, optimizer, loss_of, pixels, epochs, DISC_LR, seed, noiseless, left_clear=0.0, watch=watch
-    )
+    return train(disc_net, adamw(disc_net.parameters()), loss_of, pixels, stage, noiseless, left_clear=0.0)
 
 
 def train(
@@ -134,64 +240,59 @@ def train(
     optimizer: Muon | AdamW,
     loss_of: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     pixels: Tensor,
-    epochs: int,
-    lr: float,
-    seed: int,
+    stage: Stage,
     settings: DeblurSettings,
     left_clear: float = LEFT_CLEAR,
-    watch: Watch = UNWATCHED,
-    others: Mapping[str, Any] = NOTHING,
-) -> Iterator[Row]:
-    """Minimize `loss_of(sharp, blurred)[0]`, yielding the mean of its second value after every epoch as `loss`.
-
-    Every call with the same settings sees the same images under the same blur and noise, so that what differs
-    between two trained networks is what they were trained for.
+    others: Mapping[str, Any] | None = None,
+) -> list[Row]:
+    """Minimize `loss_of(sharp, blurred)[0]`; the history holds the mean of its second value as `loss`.
 
     Args:
-        watch: what else stands in every row, and where every epoch is put aside: a training that was interrupted
-            yields its rows again and goes on.
-        others: what `loss_of` changes beside the model.
+        others: what `loss_of` changes beside the model, for the checkpoint.
 
     Raises:
         DivergenceError: the loss is no longer a number.
     """
     count = steps_per_epoch(len(pixels), settings.batch_size)
-    steps = epochs * count
     precision = choose_precision(settings.precision, pixels.device)
-    generator = torch.Generator().manual_seed(seed)
-    parts = {"model": model, "optimizer": optimizer, "generator": generator, **others}
-    resumable = ResumableEpochs(epochs, watch.progress, parts, {})
-    rows = resumable.rows
-    yield from rows
+    generator = torch.Generator().manual_seed(stage.seed + OTHER_STREAM * stage.is_last)
+    name = f"{stage.network}, {LAST_STAGE}" if stage.is_last else stage.network
+    state = {"model": model, "optimizer": optimizer, "generator": generator, **(others or {})}
+    resumable = ResumableEpochs(stage.epochs, stage.progress, state, {})
+    history = resumable.rows
+    for row in history:
+        stage.report(row)
     for epoch in resumable:
-        model.train()  # whoever looks at it between two epochs leaves it otherwise
+        model.train()  # validation leaves it otherwise
         total = torch.zeros((), device=pixels.device)
         with flush_denormals():
-            for place, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
-                blurred = draw_photograph(sharp, settings, left_clear, generator)
+            for step, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
+                blurred = draw_degraded(sharp, settings, left_clear, generator)
                 with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
                     loss, shown = loss_of(
                         sharp.contiguous(memory_format=torch.channels_last),
                         blurred.contiguous(memory_format=torch.channels_last),
                     )
                 loss.backward()
-                optimizer.step(lr * warm_up_then_decay(place, steps, WARM_UP))
+                optimizer.step(stage.lr * warm_up_then_decay(step, stage.epochs * count, WARM_UP))
                 total += shown.detach()
         mean = (total / count).item()
-        require_finite(mean, epoch, lr, f"{rows[-1]['loss']:.4f} in epoch {epoch - 1}" if rows else "")
-        rows.append({"epoch": epoch, "loss": mean, **watch.judge()})
-        yield rows[-1]
+        require_finite(mean, epoch, stage.lr, f"{history[-1]['loss']:.4f} in epoch {epoch - 1}" if history else "")
+        row = {"stage": name, "seed": stage.seed, "epoch": epoch, "loss": mean, **stage.validate()}
+        history.append(row)
+        stage.report(row)
+    return history
 
 
-def draw_photograph(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:
-    """Clear images as a camera out of focus would store them, everything drawn anew for each."""
-    low, high = settings.sigma_range
+def draw_degraded(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:
+    """Clear images blurred, with noise, in 8 bits; everything drawn anew for each."""
+    low, high = settings.sigma
     one, other, chance, noise, more = torch.rand(5, len(sharp), generator=generator)
-    # rarer at the ends, where a blur is harmless or beyond help
+    # triangular distribution: extreme blurs carry little training signal
     sigma = low + (high - low) * ((one + other) / 2) ** TOWARDS_SHARP
-    if low < high:  # a specialist for one blur is shown nothing else
+    if low < high:  # a specialist for one blur sees nothing else
         sigma = sigma.masked_fill(chance < left_clear, 0.0)
-    return photograph(draw_blur(sharp, sigma, generator), settings.noise * (noise + more), generator)
+    return degrade(draw_blur(sharp, sigma, generator), settings.noise * (noise + more), generator)
 
 
 def muon(network: nn.Module) -> Muon:
@@ -202,7 +303,6 @@ def muon(network: nn.Module) -> Muon:
 
 
 def adamw(weights: Iterable[nn.Parameter]) -> AdamW:
-    """AdamW with weight decay on all that it is given."""
     return AdamW([([*weights], WEIGHT_DECAY)], BETAS)
 
 
@@ -210,13 +310,17 @@ def adamw(weights: Iterable[nn.Parameter]) -> AdamW:
 def restore(restorer: nn.Module, blurred: Tensor) -> Tensor:
     """Restored images, [N, C, H, W], clipped to [0, 1]."""
     restorer.eval()
-    return torch.cat([restorer(part) for part in blurred.split(batch_size(blurred))]).clamp(0, 1)
+    return torch.cat([restorer(batch) for batch in blurred.split(batch_size(blurred))]).clamp(0, 1)
+
+
+def restore_images(restorer: nn.Module, blurred: Images, device: torch.device) -> Images:
+    return restore(restorer, torch.from_numpy(blurred).to(device)).cpu().numpy()
 
 
 @torch.no_grad()
 def scores_of(disc_net: DiscNet, images: Tensor) -> Tensor:
-    """What disc_net makes of images, [N], on the CPU; above 0 it takes one for clear."""
-    return torch.cat([disc_net(part) for part in images.split(batch_size(images))]).cpu()
+    """Scores of disc_net, [N], on the CPU; above 0 it classifies an image as clear."""
+    return torch.cat([disc_net(batch) for batch in images.split(batch_size(images))]).cpu()
 
 
 def batch_size(images: Tensor) -> int:

@@ -78,11 +78,13 @@ def read_axis(name: str, written: str, kind: Any) -> Axis:
     numbers = [part for part in (kind, *get_args(kind)) if part in (int, float)]
     if ":" in written and numbers:
         return read_range(name, written, numbers[0])
+    texts = [part for part in written.split(",") if part]
     try:
-        values = [TypeAdapter[Any](kind).validate_strings(part) for part in written.split(",") if part]
+        values = [TypeAdapter[Any](kind).validate_strings(part) for part in texts]
     except ValidationError as failure:
         raise ValueError(f"{name} {complaint(failure)}") from None
-    return Axis(name, tuple(values), "list")
+    are_plain = all(isinstance(value, str | int | float) for value in values)  # a range of blurs is read by its model
+    return Axis(name, tuple(values if are_plain else texts), "list")
 
 
 def read_range(name: str, written: str, number: type) -> Axis:

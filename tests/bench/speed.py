@@ -43,7 +43,7 @@ from bs6207.data.sources import loaded
 from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.networks import new_restorer
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.training import restore, train_restorer
+from bs6207.deblur.training import Stage, restore, train_restorer
 from bs6207.latent.autoencoder import DARK, RECIPES, Autoencoder, Recipe
 from bs6207.latent.training import reconstruct, train
 from bs6207.runs.executor import cores, local_executor, map_in_processes
@@ -201,8 +201,7 @@ def our_restorer(seed: int) -> tuple[float, list[float]]:
     start = time.perf_counter()
     prepare(seed)
     model = new_restorer("unet", (1, 28, 28))
-    for _ in train_restorer(model, pixels, 1, settings.lr, seed, settings):
-        pass
+    train_restorer(model, pixels, Stage("l1", 1, settings.lr, seed), settings)
     return time.perf_counter() - start, [restored_l1(model)]
 
 

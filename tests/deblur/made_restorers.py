@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from bs6207.deblur.model import saved
 from bs6207.deblur.networks import UNet
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.runs.folder import open_run
-from bs6207.runs.result import Result, Table
+from bs6207.runs.result import Result, Table, Weights
 
 
 def network(seed: int, channels: int = 1) -> UNet:
@@ -22,10 +21,11 @@ def network(seed: int, channels: int = 1) -> UNet:
     return net.eval()
 
 
-def made(folder: Path, names: tuple[str, ...] = ("l1", "l1_disc"), channels: int = 1, **facts: Any) -> Path:
+def made(folder: Path, names: tuple[str, ...] = ("l1", "l1_disc"), channels: int = 1, **changes: Any) -> Path:
     """The folder of a run that left restorers of these names."""
-    told = {"arch": "unet", "channels": channels, "sigma": [0.5, 3.0], "noise": 0.01, "clarity": 0.75} | facts
-    weights = {f"restorer_{name}": saved(network(seed, channels).state_dict(), told) for seed, name in enumerate(names)}
+    metadata = {"arch": "unet", "channels": channels, "sigma": [0.5, 3.0], "noise": 0.01, "clarity": 0.75} | changes
+    networks = {f"restorer_{name}": network(seed, channels) for seed, name in enumerate(names)}
+    weights = {name: Weights(net.state_dict(), metadata) for name, net in networks.items()}
     settings = DeblurSettings()
     with open_run("deblur", folder, settings) as run:
         run.write_result(Result(settings, {}, Table((), []), weights=weights))

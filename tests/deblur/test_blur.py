@@ -13,10 +13,10 @@ from bs6207.deblur.blur import (
     PADDINGS,
     axis_matrix,
     blur_for_test,
+    degrade,
     draw_blur,
     draw_kernels,
     gaussian_kernels,
-    photograph,
     three_boxes,
 )
 from bs6207.training.batches import batches, steps_per_epoch
@@ -80,12 +80,12 @@ def test_drawn_kernels_are_of_several_makes():
     assert len(kernels.unique(dim=0)) == 8  # and the rest, cut at every whole pixel from 2 to 8
 
 
-def test_a_photograph_has_256_levels_and_the_noise_asked_for():
+def test_a_degraded_image_has_256_levels_and_the_noise_asked_for():
     grey = torch.full((50, 1, 20, 20), 0.5)
-    taken = photograph(grey, torch.linspace(0.02, 0.1, 50), seeded())
-    assert torch.equal(taken * 255, torch.round(taken * 255))
-    assert taken[0].std().item() == pytest.approx(0.02, rel=0.1)
-    assert taken[-1].std().item() == pytest.approx(0.1, rel=0.1)
+    degraded = degrade(grey, torch.linspace(0.02, 0.1, 50), seeded())
+    assert torch.equal(degraded * 255, torch.round(degraded * 255))
+    assert degraded[0].std().item() == pytest.approx(0.02, rel=0.1)
+    assert degraded[-1].std().item() == pytest.approx(0.1, rel=0.1)
 
 
 def test_test_images_are_the_same_for_the_same_seed_and_stay_in_range():

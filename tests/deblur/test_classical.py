@@ -1,4 +1,4 @@
-"""The rivals of the network, told the kernel."""
+"""The classical baselines, which use the true kernel."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from skimage.restoration import richardson_lucy as skimages_lucy
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur import classical
 from bs6207.deblur.blur import blur_for_test
-from bs6207.deblur.classical import RIVALS, blur_matrix, differences, differences_adjoint, richardson_lucy, tune, tv
+from bs6207.deblur.classical import BASELINES, blur_matrix, differences, differences_adjoint, richardson_lucy, tune, tv
 from bs6207.training.metrics.restoration import psnr_per_image
 
 DIGITS = embedded_digits().train.unit_pixels[:20]
@@ -69,14 +69,14 @@ def test_tv_finds_the_minimum_that_a_general_solver_finds():
 @pytest.mark.parametrize("sigma", [2.0, 1.0])
 def test_tv_has_converged_within_two_hundredths_of_a_decibel(sigma, monkeypatch):
     blurred = blur_for_test(DIGITS, sigma, NOISE, 0)
-    strength = tune(RIVALS["tv"], DIGITS, sigma, NOISE)
+    strength = tune(BASELINES["tv"], DIGITS, sigma, NOISE)
     short = tv(blurred, sigma, strength)
-    iterations = classical.smoothest
+    iterations = classical.minimize_tv
 
     def in_double_precision(*factors):
         return iterations(*(factor.double() for factor in factors), iterations=4000)
 
-    monkeypatch.setattr(classical, "smoothest", in_double_precision)
+    monkeypatch.setattr(classical, "minimize_tv", in_double_precision)
     converged = tv(blurred, sigma, strength)
     assert psnr_per_image(DIGITS, short) == pytest.approx(psnr_per_image(DIGITS, converged), abs=0.02)
     near, far = (energy(images, blurred, sigma, strength) for images in (converged, short))
@@ -87,16 +87,16 @@ def test_tv_has_converged_within_two_hundredths_of_a_decibel(sigma, monkeypatch)
 @pytest.mark.parametrize(("name", "strength"), [("wiener", 1e-7), ("richardson_lucy", 4000), ("tv", 1e-6)])
 def test_a_mild_blur_without_noise_is_inverted(name, strength):
     blurred = gaussian_filter(DIGITS, (0, 0, 0.5, 0.5), mode="constant")
-    restored = RIVALS[name].restore(blurred, 0.5, strength)
+    restored = BASELINES[name].restore(blurred, 0.5, strength)
     assert psnr_per_image(DIGITS, blurred) < 30
     assert psnr_per_image(DIGITS, restored) > 60
 
 
 @pytest.mark.parametrize("sigma", [1.0, 2.0])
-@pytest.mark.parametrize("name", RIVALS)
-def test_every_rival_beats_the_blurred_image(name, sigma):
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_beats_the_blurred_image(name, sigma):
     blurred = blur_for_test(DIGITS, sigma, NOISE, 0)
-    restored = RIVALS[name].restore(blurred, sigma, STRENGTHS[name])
+    restored = BASELINES[name].restore(blurred, sigma, STRENGTHS[name])
     assert psnr_per_image(DIGITS, restored) > psnr_per_image(DIGITS, blurred) + 2
 
 
@@ -113,21 +113,21 @@ def test_light_up_to_the_border_is_restored(name, strength):
     white = np.ones((1, 1, 16, 16), np.float32)
     blurred = blur_for_test(white, 1.5, 0, 0)
     assert blurred[..., 0, :].mean() < 0.6
-    assert RIVALS[name].restore(blurred, 1.5, strength)[..., 0, :].mean() > 0.98
+    assert BASELINES[name].restore(blurred, 1.5, strength)[..., 0, :].mean() > 0.98
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3, 4.0])
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_channels_are_restored_one_by_one_at_any_size_and_sigma(name, sigma):
     sharp = np.random.RandomState(0).rand(2, 3, 7, 10).astype(np.float32)
     blurred = blur_for_test(sharp, sigma, NOISE, 0)
-    together = RIVALS[name].restore(blurred, sigma, STRENGTHS[name])
+    together = BASELINES[name].restore(blurred, sigma, STRENGTHS[name])
     assert together.dtype == np.float32
     assert together.shape == blurred.shape
     assert together.min() >= 0
     assert together.max() <= 1
     for channel in range(3):
-        alone = RIVALS[name].restore(blurred[:, [channel]], sigma, STRENGTHS[name])
+        alone = BASELINES[name].restore(blurred[:, [channel]], sigma, STRENGTHS[name])
         assert np.abs(alone - together[:, [channel]]).max() < 1e-4
 
 
@@ -135,14 +135,14 @@ def test_channels_are_restored_one_by_one_at_any_size_and_sigma(name, sigma):
     ("sigma", "noise"),
     [(1.0, 0.01), *(pytest.param(sigma, 0.05, marks=pytest.mark.slow) for sigma in (0.5, 3.0))],
 )
-@pytest.mark.parametrize("name", RIVALS)
-def test_the_tuned_strength_lies_inside_and_its_neighbours_are_no_better(name, sigma, noise):
-    strengths = RIVALS[name].strengths
-    place = strengths.index(tune(RIVALS[name], DIGITS, sigma, noise))
-    assert 0 < place < len(strengths) - 1
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_tuned_hyperparameter_lies_inside_and_its_neighbours_are_no_better(name, sigma, noise):
+    grid = BASELINES[name].grid
+    place = grid.index(tune(BASELINES[name], DIGITS, sigma, noise))
+    assert 0 < place < len(grid) - 1
     blurred = blur_for_test(DIGITS, sigma, noise, classical.TUNING_SEED)
     weaker, best, stronger = (
-        psnr_per_image(DIGITS, RIVALS[name].restore(blurred, sigma, strength))
-        for strength in strengths[place - 1 : place + 2]
+        psnr_per_image(DIGITS, BASELINES[name].restore(blurred, sigma, strength))
+        for strength in grid[place - 1 : place + 2]
     )
     assert weaker <= best >= stronger

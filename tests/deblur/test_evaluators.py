@@ -1,4 +1,4 @@
-"""The referees on digits they must tell apart, and on digits they cannot."""
+"""The evaluators on digits they must tell apart, and on digits they cannot."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from scipy.ndimage import gaussian_filter
 
 from bs6207.data.images import ImageSet
 from bs6207.data.sources import embedded_digits
-from bs6207.deblur import evaluators as referees
+from bs6207.deblur import evaluators
 from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.evaluators import FEATURES, plausibility, train_classifier, train_heldout_disc, two_sample_accuracy
 
-pytestmark = pytest.mark.xdist_group("referees")  # its tests share what one of them has trained
+pytestmark = pytest.mark.xdist_group("evaluators")  # its tests share what one of them has trained
 
 DIGITS = embedded_digits()
 TEST = DIGITS.test.unit_pixels[:500]
@@ -62,7 +62,7 @@ def test_small_changes_give_restored_digits_away(change):
 
 
 def test_what_8_bits_cannot_hold_gives_nothing_away(monkeypatch):
-    monkeypatch.setattr(referees, "TWO_SAMPLE_STEPS", 30)
+    monkeypatch.setattr(evaluators, "TWO_SAMPLE_STEPS", 30)
     clear, restored = TEST[:250], TEST[250:]
 
     def with_less_than_half_a_level(images):
@@ -73,13 +73,13 @@ def test_what_8_bits_cannot_hold_gives_nothing_away(monkeypatch):
     assert two_sample_accuracy(LEARN, noisy[0], clear, noisy[1], seed=0) == expected
 
 
-def test_the_same_seed_gives_the_same_referees_and_leaves_the_runs_random_numbers_alone(monkeypatch):
+def test_the_same_seed_gives_the_same_evaluators_and_leaves_the_runs_random_numbers_alone(monkeypatch):
     for steps in ("DISC_STEPS", "TWO_SAMPLE_STEPS"):
-        monkeypatch.setattr(referees, steps, 3)
-    monkeypatch.setattr(referees, "CLASSIFIER_STEPS", (3, 3))
+        monkeypatch.setattr(evaluators, steps, 3)
+    monkeypatch.setattr(evaluators, "CLASSIFIER_STEPS", (3, 3))
     blurred = blur_for_test(OTHERS, 0.4, 0.0, 0)
 
-    def verdicts(seed):
+    def trained(seed):
         network = train_heldout_disc(DIGITS.train.pixels[:100], (0.2, 4.0), seed).network
         features = train_classifier(DIGITS.train.pixels, DIGITS.train.labels, 10, seed).features(TEST[:20])
         return (
@@ -91,19 +91,19 @@ def test_the_same_seed_gives_the_same_referees_and_leaves_the_runs_random_number
     torch.manual_seed(5)
     expected = torch.rand(2).tolist()
     torch.manual_seed(5)
-    first = verdicts(1)
+    first = trained(1)
     drawn = [torch.rand(1).item()]
-    again, other = verdicts(1), verdicts(2)
+    again, other = trained(1), trained(2)
     assert [*drawn, torch.rand(1).item()] == expected
     assert first == again
     assert first[:2] != other[:2]
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 7), (3, 9, 20), (3, 300, 70)])
-def test_images_of_any_size_and_colour_are_judged(monkeypatch, shape):
+def test_images_of_any_size_and_colour_are_evaluated(monkeypatch, shape):
     for steps in ("DISC_STEPS", "TWO_SAMPLE_STEPS"):
-        monkeypatch.setattr(referees, steps, 2)
-    monkeypatch.setattr(referees, "CLASSIFIER_STEPS", (2, 2))
+        monkeypatch.setattr(evaluators, steps, 2)
+    monkeypatch.setattr(evaluators, "CLASSIFIER_STEPS", (2, 2))
     pixels = np.random.RandomState(0).randint(0, 256, (20, *shape)).astype(np.uint8)
     unit = ImageSet(pixels, None).unit_pixels
     assert 0 <= train_heldout_disc(pixels, (0.2, 4.0), seed=0).clearness(unit) <= 1

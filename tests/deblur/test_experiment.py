@@ -14,12 +14,12 @@ from PIL import Image
 from safetensors import safe_open
 
 from bs6207.data.sources import loaded
-from bs6207.deblur import study
-from bs6207.deblur.classical import RIVALS
-from bs6207.deblur.evaluation import choose
+from bs6207.deblur import classical
+from bs6207.deblur.blur import HELDOUT_SHARE, SMALLEST_SIDE, split_data
+from bs6207.deblur.classical import BASELINES
+from bs6207.deblur.evaluation import choose_clarity
 from bs6207.deblur.experiment import run
 from bs6207.deblur.model import interpolated
-from bs6207.deblur.parts import APART, SMALLEST_SIDE, divide
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError, DivergenceError
 from bs6207.figures import render
@@ -47,7 +47,7 @@ def metrics(trained):
 
 
 def test_every_restorer_has_every_score_and_every_step_was_announced(metrics, trained):
-    assert set(metrics["restorers"]) == {"identity", *RIVALS, *LEARNED}
+    assert set(metrics["restorers"]) == {"identity", *BASELINES, *LEARNED}
     for name, by_sigma in metrics["restorers"].items():
         row = by_sigma["1.5"]
         assert {"psnr", "ssim", "l1", "sharpness", "heldout_clear", "digit_accuracy", "frechet"} <= set(row)
@@ -114,7 +114,7 @@ def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, sha
         assert restorers[name]["1.5"]["psnr"] > restorers["identity"]["1.5"]["psnr"]
         assert restorers[name]["1.5"]["digit_accuracy"] is None
         assert restorers[name]["1.5"]["two_sample"] is None
-    for told in ("no labels", "too few for a network to learn the two-sample test"):
+    for told in ("no labels", "too few to train the network of `two-sample`"):
         assert any(told in remark for remark in result.remarks)
 
 
@@ -162,7 +162,7 @@ def test_too_few_images_are_refused(tmp_path):
 def test_too_few_images_to_choose_or_to_be_scored_are_refused(part, count):
     data = loaded("mnist-5k")
     with pytest.raises(DataError, match="deblur needs 2 and 5, so give more"):
-        divide(replace(data, **{part: getattr(data, part)[:count]}), QUICK)
+        split_data(replace(data, **{part: getattr(data, part)[:count]}), QUICK)
 
 
 def test_a_restorer_that_ends_worse_than_nothing_is_refused():
@@ -173,24 +173,24 @@ def test_a_restorer_that_ends_worse_than_nothing_is_refused():
 
 def test_no_image_is_in_two_parts():
     data = loaded("mnist-5k")
-    parts = divide(data, DeblurSettings(train_images=500))
-    assert len(parts.apart) == 500 // APART
-    assert len(parts.learn) + len(parts.apart) == len(parts.whole) == 500
+    split = split_data(data, DeblurSettings(train_images=500))
+    assert len(split.heldout) == 500 // HELDOUT_SHARE
+    assert len(split.train) + len(split.heldout) == len(split.train_full) == 500
     sets = [
-        {image.tobytes() for image in part.pixels} for part in (parts.learn, parts.apart, parts.validation, parts.test)
+        {image.tobytes() for image in part.pixels}
+        for part in (split.train, split.heldout, split.validation, split.test)
     ]
     assert sum(map(len, sets)) == len(set().union(*sets))
 
 
 def test_classical_methods_are_tuned_on_training_images_alone(monkeypatch):
     tuned_on = []
-    monkeypatch.setattr(study, "tune", lambda rival, images, sigma, noise: tuned_on.extend(images) or 0.1)
+    monkeypatch.setattr(classical, "tune", lambda baseline, images, sigma, noise: tuned_on.extend(images) or 0.1)
     settings = QUICK.model_copy(update={"test_images": 10})
-    study.tune_rival(settings, "wiener", 1.0, Watched())
-    parts = divide(loaded("mnist-5k"), settings)
-    learned = {image.tobytes() for image in parts.learn.unit_pixels}
+    split = split_data(loaded("mnist-5k"), settings)
+    classical.tune_and_restore("wiener", 1.0, split, settings, Watched())
     assert tuned_on
-    assert {image.tobytes() for image in tuned_on} <= learned
+    assert {image.tobytes() for image in tuned_on} <= {image.tobytes() for image in split.train.unit_pixels}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_the_clarity_is_the_least_that_looks_clear_or_else_the_clearest(scores, 
         {"weight": weight, "psnr": 30.0, "heldout_score": score}
         for weight, score in zip((0.0, 0.5, 1.0), scores, strict=True)
     ]
-    assert choose(rows, clear=1.0) == expected
+    assert choose_clarity(rows, clear_score=1.0) == expected
 
 
 def test_networks_between_two_are_means_of_their_weights():

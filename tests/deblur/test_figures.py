@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bs6207.deblur import figures
-from bs6207.deblur.classical import RIVALS
+from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.evaluation import CONDITIONS
 from bs6207.deblur.figures import NAMES
 from bs6207.figures import render, texts
@@ -155,17 +155,17 @@ def test_rows_of_restorations_are_the_images_given_with_their_psnr_over_all():
             assert f"{NAMES[row['restorer']]}\n{row['psnr']:.1f} dB" in said
 
 
-def test_curves_and_rivals_are_the_rows_of_their_tables():
+def test_curves_and_baselines_are_the_rows_of_their_tables():
     curve, scores = curve_of(), scores_of()
     figure = figures.psnr_over_sigma(curve, scores, (0.2, 4.0))
     points = points_of(figure.axes[0])
-    for table, names in ((curve, ("identity", "l1", "l1_disc", "autoencoder")), (scores, RIVALS)):
+    for table, names in ((curve, ("identity", "l1", "l1_disc", "autoencoder")), (scores, BASELINES)):
         for name in names:
             rows = [(row["sigma"], row["psnr"]) for row in table.rows if row["restorer"] == name]
-            assert points[figures.called(name)] == rows
+            assert points[figures.label_of(name)] == rows
     assert len(points) == 8
-    assert [label for label in points if "told the kernel" in label] == [
-        f"{NAMES[name]}, told the kernel" for name in RIVALS
+    assert [label for label in points if "true kernel" in label] == [
+        f"{NAMES[name]} (true kernel)" for name in BASELINES
     ]
 
 
@@ -174,7 +174,7 @@ def test_an_infinite_psnr_is_left_out():
     curve.rows[0]["psnr"] = np.inf
     name = curve.rows[0]["restorer"]
     points = points_of(figures.psnr_over_sigma(curve, scores_of(), (1.0, 1.0)).axes[0])
-    assert [sigma for sigma, _ in points[figures.called(name)]] == [1.0, 2.0, 3.0]
+    assert [sigma for sigma, _ in points[figures.label_of(name)]] == [1.0, 2.0, 3.0]
 
 
 def test_the_plane_has_every_restorer_at_its_scores_and_what_clear_images_reach():
@@ -186,7 +186,7 @@ def test_the_plane_has_every_restorer_at_its_scores_and_what_clear_images_reach(
     ):
         points = points_of(axes)
         for row in (row for row in scores.rows if row["sigma"] == sigma):
-            assert points[figures.called(row["restorer"])] == [(row["psnr"], row[key])]
+            assert points[figures.label_of(row["restorer"])] == [(row["psnr"], row[key])]
         assert set(axes.get_lines()[0].get_ydata()) == {clear_of((sigma,))[sigma][key]}
     assert "by clarity" not in drawn(figure)
     assert figure.axes[2].get_yscale() == "log"
@@ -269,11 +269,11 @@ def test_last_stages_go_on_from_the_end_of_l1_of_the_same_seed():
     points = points_of(figures.loss_curves(history, 1).axes[0])
     rows = {
         stage: [row["validation_psnr"] for row in history.rows if row["stage"] == stage and row["seed"] == 1]
-        for stage in figures.STAGES
+        for stage in figures.STAGES | figures.LAST_STAGES
     }
-    assert len(points) == len(figures.STAGES)
-    for stage, (_, _, label) in figures.STAGES.items():
-        if "last" in stage:
+    assert len(points) == len(rows)
+    for stage, (_, _, label) in (figures.STAGES | figures.LAST_STAGES).items():
+        if stage in figures.LAST_STAGES:
             assert points[label] == [*zip((7, 8, 9), [rows["l1"][-1], *rows[stage]], strict=True)]
         else:
             assert points[label] == [*enumerate(rows[stage], 1)]

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 import bs6207
 from bs6207.data.sources import embedded_digits
-from bs6207.deblur import restore as tiling
+from bs6207.deblur import model as models
 from bs6207.deblur.model import load
 from bs6207.deblur.networks import STRIDE
 from bs6207.errors import FolderError
@@ -70,19 +70,19 @@ def test_a_model_of_three_channels_restores_grey_as_the_mean_of_equal_colours(tm
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
 def test_tiles_give_what_the_whole_image_gives(tmp_path, monkeypatch, size, channels):
-    monkeypatch.setattr(tiling, "TILE", 64)
+    monkeypatch.setattr(models, "TILE", 64)
     model, images = load(made(tmp_path / "run", channels=channels)), random_images(2, channels, *size)
     whole = restored_by(model.network(0.75), images)
     assert (model.restore(images) - whole).abs().max() < 1e-5
 
 
 def test_an_image_of_more_than_one_tile_of_the_true_size_has_no_seam(tmp_path):
-    model, image = load(made(tmp_path / "run")), random_images(1, 1, tiling.TILE + 77, tiling.TILE + 5)
+    model, image = load(made(tmp_path / "run")), random_images(1, 1, models.TILE + 77, models.TILE + 5)
     assert (model.restore(image) - restored_by(model.network(0.75), image)).abs().max() < 1e-5
 
 
 def test_tiles_with_less_than_the_reach_show(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiling, "TILE", 64)
+    monkeypatch.setattr(models, "TILE", 64)
     model, image = load(made(tmp_path / "run")), random_images(1, 1, 130, 130)
     model.reach = STRIDE
     assert (model.restore(image) - restored_by(model.network(0.75), image)).abs().max() > 1e-4
@@ -91,7 +91,7 @@ def test_tiles_with_less_than_the_reach_show(tmp_path, monkeypatch):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (6, 80), (31, 45)])
 def test_an_image_of_one_colour_is_restored_at_its_border_as_in_its_middle(tmp_path, monkeypatch, size, channels):
-    monkeypatch.setattr(tiling, "TILE", 64)
+    monkeypatch.setattr(models, "TILE", 64)
     model = load(made(tmp_path / "run", channels=channels))
     restored, wide = (model.restore(torch.full((1, 1, *sides), 0.5)) for sides in (size, (100, 100)))
     block = wide[..., 48 : 48 + STRIDE, 48 : 48 + STRIDE]  # the network's pattern, far from any border
@@ -109,7 +109,7 @@ def test_an_image_whose_border_goes_on_is_restored_to_the_same_pixels(tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (511, 513), (512, 512), (1500, 2000)])
 def test_the_tiles_cover_every_pixel_once_and_stay_on_the_network_s_grid(size):
     times = torch.zeros(size)
-    for tile in tiling.tiles(*size, 28):
+    for tile in models.tiles(*size, 28):
         times[tile.place] += 1
         for shown, kept, place in zip(tile.shown, tile.kept, tile.place, strict=True):
             assert np.array_equal(shown.ravel()[kept], np.arange(place.start, place.stop))
@@ -120,7 +120,7 @@ def test_the_tiles_cover_every_pixel_once_and_stay_on_the_network_s_grid(size):
 @torch.no_grad()
 def test_nothing_beyond_the_reach_changes_a_pixel_and_something_within_does():
     net = network(0).double()
-    reach = tiling.reach_of(net, 1)
+    reach = models.reach_of(net, 1)
     image = random_images(1, 1, 8 * reach, 8 * reach).double()
     middle = 4 * reach
     block = slice(middle, middle + STRIDE)
@@ -137,10 +137,10 @@ def test_nothing_beyond_the_reach_changes_a_pixel_and_something_within_does():
 
 def test_the_reach_is_found_by_the_weights_places_not_by_their_values():
     net = network(0)
-    reach = tiling.reach_of(net, 1)
+    reach = models.reach_of(net, 1)
     for parameter in net.parameters():
         parameter.data.zero_()
-    assert tiling.reach_of(net, 1) == reach
+    assert models.reach_of(net, 1) == reach
     assert all(bool((parameter == 0).all()) for parameter in net.parameters())
 
 

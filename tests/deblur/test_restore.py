@@ -21,11 +21,10 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from bs6207.data import pictures
-from bs6207.deblur import restore as export
-from bs6207.deblur import restore as plausibility
+from bs6207.deblur import restore as restoring
 from bs6207.deblur.model import TILE, load
 from bs6207.deblur.networks import UNet
-from bs6207.deblur.restore import Reblur, blur_between, doubts, run
+from bs6207.deblur.restore import Reblur, doubts, find_reblur, run
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import FolderError, SettingsError
 from bs6207.runs.files import strict_json, temporary_of, write_new
@@ -52,7 +51,7 @@ class Listener:
     def warn(self, sentence):
         self.notes.append(sentence)
 
-    expect = step = tell = record = lambda self, words: None
+    expect = step = status = record = lambda self, words: None
 
 
 def restore(folder, *images, write=write_new, listener=None, **settings):
@@ -191,7 +190,7 @@ def test_pictures_that_look_alike_are_read_alike(tmp_path, name):
     assert np.array_equal(first.pixels[:, DISC], shown[0][DISC].T[: len(first.pixels)])
 
 
-def test_pictures_that_look_alike_are_restored_and_judged_alike(model, tmp_path):
+def test_pictures_that_look_alike_are_restored_and_evaluated_alike(model, tmp_path):
     files = [SPRITES["RGBA"](tmp_path / f"{place}", hidden) for place, hidden in enumerate(HIDDEN)]
     rows = restore(model, *files).rows
     assert len({(tmp_path / row["written"]).read_bytes() for row in rows}) == 1
@@ -474,27 +473,27 @@ def test_the_blur_between_two_pictures_is_found(name, sigma):
     clear = np.atleast_3d(getattr(data, name)()).transpose(2, 0, 1)[:, :300, 50:400].astype(np.float32) / 255
     blurred = gaussian_filter(clear, (0, sigma, sigma), mode="constant")  # another border than the search's
     noisy = blurred + RANDOM.normal(0, 0.01, blurred.shape).astype(np.float32)
-    found = blur_between(noisy, clear, everywhere(clear), 4.5)
-    assert found.sigma == pytest.approx(sigma, abs=0.05)
-    assert found.psnr == pytest.approx(40, abs=0.3)  # the noise alone: -20 log10(0.01)
+    reblur = find_reblur(noisy, clear, everywhere(clear), 4.5)
+    assert reblur.sigma == pytest.approx(sigma, abs=0.05)
+    assert reblur.psnr == pytest.approx(40, abs=0.3)  # the noise alone: -20 log10(0.01)
 
 
 def test_a_picture_that_was_left_as_it_was_shows_no_blur():
     clear = data.camera()[None, :200, :200].astype(np.float32) / 255
     infinite = float("inf")
-    assert blur_between(clear, clear, everywhere(clear), 4.5) == (0.0, infinite, infinite, 0.0, 164 * 164)
+    assert find_reblur(clear, clear, everywhere(clear), 4.5) == (0.0, infinite, infinite, 0.0, 164 * 164)
 
 
 def test_the_re_blur_psnr_is_scikit_image_s():
     clear = data.camera()[None, :200, :200].astype(np.float32) / 255
     blurred = np.clip(gaussian_filter(clear, (0, 2, 2)) + RANDOM.normal(0, 0.02, clear.shape), 0, 1).astype(np.float32)
-    found = blur_between(blurred, clear, everywhere(clear), 4.5)
+    reblur = find_reblur(blurred, clear, everywhere(clear), 4.5)
     inside = slice(18, -18)
-    again = gaussian_filter(clear, (0, found.sigma, found.sigma))[:, inside, inside]
+    again = gaussian_filter(clear, (0, reblur.sigma, reblur.sigma))[:, inside, inside]
     judged = blurred[:, inside, inside]
-    assert found.psnr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=1), abs=0.01)
+    assert reblur.psnr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=1), abs=0.01)
     # 10 log10 of the variance over the mean squared residue: a PSNR whose peak is the standard deviation
-    assert found.snr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=judged.std()), abs=0.01)
+    assert reblur.snr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=judged.std()), abs=0.01)
 
 
 @pytest.mark.parametrize("channels", [[0, 1, 2], [2]], ids=["every channel", "one channel"])
@@ -502,9 +501,9 @@ def test_the_re_blur_snr_is_of_the_picture_s_own_contrast(channels):
     clear = np.full((3, 200, 200), 0.5, np.float32)
     clear[channels] = data.camera()[:200, :200] / 255
     blurred = gaussian_filter(clear, (0, 2, 2)) + RANDOM.normal(0, 0.02, clear.shape).astype(np.float32)
-    strong = blur_between(blurred, clear, everywhere(clear), 4.5)
+    strong = find_reblur(blurred, clear, everywhere(clear), 4.5)
     for low, contrast in ((0.0, 0.04), (0.4, 0.15), (1.0, -0.04)):  # dark, pale, and black on white
-        weak = blur_between(low + contrast * blurred, low + contrast * clear, everywhere(clear), 4.5)
+        weak = find_reblur(low + contrast * blurred, low + contrast * clear, everywhere(clear), 4.5)
         assert weak.sigma == pytest.approx(strong.sigma, abs=0.02)
         assert weak.snr == pytest.approx(strong.snr, abs=0.1)
         assert weak.psnr == pytest.approx(strong.psnr - 20 * np.log10(abs(contrast)), abs=0.1)
@@ -522,13 +521,13 @@ def test_writing_of_little_contrast_that_is_spoilt_is_doubted(model, tmp_path, l
     assert "do not trust it" in row["remarks"][-1]
 
 
-def test_what_is_hidden_is_not_judged():
+def test_hidden_pixels_are_not_evaluated():
     clear = np.atleast_3d(data.astronaut()).transpose(2, 0, 1)[:, :120, :150].astype(np.float32) / 255
     blurred, visible = gaussian_filter(clear, (0, 1.5, 1.5)), np.hypot(*np.mgrid[-60:60, -75:75]) < 50
-    found = blur_between(blurred, clear, visible, 4.5)
-    assert found.sigma == pytest.approx(1.5, abs=0.02)
-    assert blur_between(np.where(visible, blurred, 1 - blurred), clear, visible, 4.5) == found
-    assert found.judged == visible[18:-18, 18:-18].sum()
+    reblur = find_reblur(blurred, clear, visible, 4.5)
+    assert reblur.sigma == pytest.approx(1.5, abs=0.02)
+    assert find_reblur(np.where(visible, blurred, 1 - blurred), clear, visible, 4.5) == reblur
+    assert reblur.pixels == visible[18:-18, 18:-18].sum()
 
 
 TRAINED = (0.5, 3.0)
@@ -538,7 +537,7 @@ DOUBTS = {  # sigma, re-blur PSNR and SNR; what is said
     "the widest": ((3.26, 40.0, 23.0), []),
     "clear": ((0.41, 40.0, 19.0), ["less blur"]),
     "wide": ((3.54, 40.0, 20.0), ["sigma 3.54 is more blur"]),
-    "as wide as was sought": ((4.498, 40.0, 20.0), ["it was sought up to there"]),
+    "as wide as was sought": ((4.498, 40.0, 20.0), ["the end of the search"]),
     "unlike": ((1.2, 40.0, 9.0), ["do not trust it"]),
     "wide and unlike": ((4.5, 40.0, 5.0), ["more blur", "do not trust it"]),
     "unlike, with much contrast": ((1.2, 24.0, 16.0), ["do not trust it"]),
@@ -546,9 +545,9 @@ DOUBTS = {  # sigma, re-blur PSNR and SNR; what is said
 }
 
 
-@pytest.mark.parametrize(("found", "said"), DOUBTS.values(), ids=DOUBTS)
-def test_what_lies_outside_of_the_training_is_doubted(found, said):
-    sentences = doubts(Reblur(*found, change=0.1, judged=1000), TRAINED)
+@pytest.mark.parametrize(("reblur", "said"), DOUBTS.values(), ids=DOUBTS)
+def test_what_lies_outside_of_the_training_is_doubted(reblur, said):
+    sentences = doubts(Reblur(*reblur, change=0.1, pixels=1000), TRAINED)
     assert len(sentences) == len(said)
     assert all(words in sentence for words, sentence in zip(said, sentences, strict=True))
 
@@ -559,7 +558,7 @@ def test_that_the_restorer_did_nothing_is_not_said_of_the_picture(tmp_path, monk
     folder = made(tmp_path / "model")
     Image.fromarray(gaussian_filter(data.camera()[:64, :64], sigma)).save(tmp_path / "my.png")
     ((remark),) = restore(folder, tmp_path / "my.png").rows[0]["remarks"]
-    assert remark.startswith("the restorer changed the picture hardly at all (0.0 of 255 levels")
+    assert remark.startswith("the restorer hardly changed the picture (0.0 of 255 levels")
     assert "hardly any blur" not in remark
 
 
@@ -577,7 +576,7 @@ def test_of_a_picture_of_one_colour_no_blur_is_told(model, tmp_path, size):
 
 
 def test_every_doubt_is_recorded_and_noted_with_the_file_s_name(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(plausibility, "PLAUSIBLE_SNR", np.inf)
+    monkeypatch.setattr(restoring, "PLAUSIBLE_SNR", np.inf)
     Image.fromarray(GREY).save(tmp_path / "noise.png")
     listener = Listener()
     (row,) = restore(model, tmp_path / "noise.png", listener=listener).rows
@@ -608,14 +607,14 @@ def test_the_onnx_file_restores_images_of_any_size_as_torch_does(tmp_path, chann
 
 @pytest.mark.xdist_group("onnx")
 def test_an_onnx_file_that_differs_is_not_left_behind(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "largest_difference", lambda *_: 1e-4)
+    monkeypatch.setattr(restoring, "largest_difference", lambda *_: 1e-4)
     with pytest.raises(FolderError, match="would differ from torch by"):
         restore(model, onnx=str(tmp_path / "my.onnx"))
     assert not (tmp_path / "my.onnx").exists()
 
 
 def test_onnx_that_is_not_installed_is_refused_with_the_line_that_installs_it(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "NEEDED", ("no_such_library",))
+    monkeypatch.setattr(restoring, "ONNX_PACKAGES", ("no_such_library",))
     with pytest.raises(SettingsError, match=r"needs no_such_library; pip install 'bs6207\[onnx\]'"):
         restore(model, onnx=str(tmp_path / "my.onnx"))
 

@@ -2,22 +2,24 @@
 
 import pytest
 import torch
-from conftest import Interrupted, Shelf
+from bs6207.runs.axes import axes, points
+from conftest import Interrupted, Shelf, Watched
 from torch import nn
 
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur.blur import blur_for_test
 from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.settings import DeblurSettings, SigmaRange
 from bs6207.deblur.training import (
     DISC_LOSSES,
-    Watch,
-    draw_photograph,
+    DISC_LR,
+    Stage,
+    draw_degraded,
     restore,
     scores_of,
     train_disc_net,
     train_restorer,
-    weighed_by_blur,
+    weighted_by_blur,
 )
 from bs6207.errors import DivergenceError
 
@@ -52,16 +54,33 @@ def test_the_stages_add_up_to_epochs_and_none_is_empty(epochs):
     assert min(stages.values()) >= 1
 
 
-@pytest.mark.parametrize(("text", "expected"), [("0.5:3", (0.5, 3)), ("1.5", (1.5, 1.5)), ("0:3", (0, 3))])
-def test_sigma_is_a_range_or_a_number(text, expected):
-    assert DeblurSettings(sigma=text).sigma_range == expected
+@pytest.mark.parametrize(
+    ("text", "expected", "written"),
+    [
+        ("0.5:3.0", (0.5, 3), "0.5:3"),
+        ("1.5", (1.5, 1.5), "1.5"),
+        ("0:3", (0, 3), "0:3"),
+        ("0.1:0.1", (0.1, 0.1), "0.1"),
+    ],
+)
+def test_sigma_is_read_once_from_a_range_or_a_number_and_recorded_as_one(text, expected, written):
+    settings = DeblurSettings(sigma=text)
+    assert settings.sigma == expected
+    assert settings.model_dump()["sigma"] == written
+    assert DeblurSettings(**settings.model_dump()).sigma == expected
+
+
+def test_a_sweep_over_sigma_keeps_what_was_written():
+    settings = DeblurSettings(sweep=["sigma=1.5,0.5:3.0"])
+    assert axes(settings) == {"sigma": ["1.5", "0.5:3.0"]}
+    assert [one.sigma for one in points(settings).values()] == [(1.5, 1.5), (0.5, 3)]
 
 
 def spread_of_a_point(settings, count=2000):
     """How wide a bright point becomes in training, [count], as the variance of where its light falls."""
     points = torch.zeros(count, 1, 29, 29)
     points[:, :, 14, 14] = 1
-    seen = draw_photograph(points, settings.model_copy(update={"noise": 0.0}), 0.05, torch.Generator().manual_seed(0))
+    seen = draw_degraded(points, settings.model_copy(update={"noise": 0.0}), 0.05, torch.Generator().manual_seed(0))
     rows = seen.sum((1, 3)) / seen.sum((1, 2, 3))[:, None]
     return (rows * torch.arange(-14.0, 15) ** 2).sum(1)
 
@@ -86,7 +105,7 @@ def test_the_restorer_learns_and_without_disc_weight_equals_its_control():
         torch.manual_seed(0)
         net = UNet()
         settings = SETTINGS.model_copy(update={"disc_weight": weight, "disc": "frozen"})
-        rows = list(train_restorer(net, DIGITS, 4, 0.002, 0, settings, disc_net))
+        rows = train_restorer(net, DIGITS, Stage("l1", 4, 0.002), settings, disc_net)
         assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
         nets.append(weights(net))
     assert torch.equal(nets[0], nets[1])  # the same images, blur and noise
@@ -108,7 +127,7 @@ def test_what_lies_beyond_black_costs_nothing_and_can_come_back():
     settings = SETTINGS.model_copy(update={"noise": 0.0})
     for pixels, moves in ((black, False), (white, True)):
         shift = Shift()
-        (row,) = train_restorer(shift, pixels, 1, 0.01, 0, settings)
+        (row,) = train_restorer(shift, pixels, Stage("l1", 1, 0.01), settings)
         assert row["loss"] == (1.0 if moves else 0.0)
         assert (shift.by.item() > -2.99) == moves or shift.by.item() == pytest.approx(-3, abs=1e-3)
 
@@ -117,8 +136,8 @@ def test_what_lies_beyond_black_costs_nothing_and_can_come_back():
 def test_disc_net_tells_clear_from_blurred_with_every_loss(loss):
     torch.manual_seed(0)
     disc_net = DiscNet()
-    settings = SETTINGS.model_copy(update={"sigma": "2:3", "disc_loss": loss})
-    list(train_disc_net(disc_net, DIGITS, 5, 0, settings))
+    settings = SETTINGS.model_copy(update={"sigma": SigmaRange(2.0, 3.0), "disc_loss": loss})
+    train_disc_net(disc_net, DIGITS, Stage("disc_net", 5, DISC_LR), settings)
     sharp = DIGITS / 255
     blurred = torch.from_numpy(blur_for_test(sharp.numpy(), 2.5, 0.0, 0))
     assert (scores_of(disc_net, sharp) > 0).float().mean() > 0.9
@@ -132,15 +151,15 @@ def test_disc_net_learns_on_only_if_it_is_asked_to(disc, loss):
     disc_net, net = DiscNet(), UNet()
     before = weights(disc_net)
     settings = SETTINGS.model_copy(update={"disc": disc, "disc_loss": loss})
-    list(train_restorer(net, FEW, 1, 0.002, 0, settings, disc_net))
+    train_restorer(net, FEW, Stage("l1_disc", 1, 0.002), settings, disc_net)
     assert torch.equal(before, weights(disc_net)) == (disc == "frozen")
 
 
-def test_a_verdict_weighs_as_the_square_of_what_the_blur_took():
-    verdicts, sharp = torch.tensor([1.0, 10.0, 100.0]), torch.zeros(3, 1, 2, 2)
+def test_an_adversarial_loss_is_weighted_by_the_square_of_what_the_blur_removed():
+    losses, sharp = torch.tensor([1.0, 10.0, 100.0]), torch.zeros(3, 1, 2, 2)
     blurred = torch.tensor([0.0, 0.1, 0.3]).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-    assert weighed_by_blur(verdicts, sharp, blurred).item() == pytest.approx((10 * 0.01 + 100 * 0.09) / 0.1)
-    assert weighed_by_blur(verdicts, sharp, sharp) == 0  # nothing was blurred: sigma and noise of 0
+    assert weighted_by_blur(losses, sharp, blurred).item() == pytest.approx((10 * 0.01 + 100 * 0.09) / 0.1)
+    assert weighted_by_blur(losses, sharp, sharp) == 0  # nothing was blurred: sigma and noise of 0
 
 
 def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
@@ -150,7 +169,7 @@ def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
         disc_net, net = DiscNet(), UNet()
         disc_net.layers[-1].weight.data *= 100  # so that it has strong opinions, if no grounds for them
         settings = SETTINGS.model_copy(update={"disc_weight": weight, "disc": "frozen"})
-        list(train_restorer(net, DIGITS, 3, 0.002, 0, settings, disc_net))
+        train_restorer(net, DIGITS, Stage("l1_disc", 3, 0.002), settings, disc_net)
         blurred = torch.from_numpy(blur_for_test((DIGITS / 255).numpy(), 1.5, 0.0, 0))
         scored.append(scores_of(disc_net, restore(net, blurred)).mean())
     assert scored[1] > scored[0] + 1
@@ -160,7 +179,7 @@ def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
 def test_weights_stay_in_single_precision(precision):
     net = UNet()
     settings = SETTINGS.model_copy(update={"precision": precision})
-    list(train_restorer(net, FEW, 1, 0.002, 0, settings))
+    train_restorer(net, FEW, Stage("l1", 1, 0.002), settings)
     assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
     assert restore(net, DIGITS[:4] / 255).dtype == torch.float32
 
@@ -172,8 +191,8 @@ def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(disc):
     def trained(progress):
         torch.manual_seed(0)
         net, disc_net = UNet(), DiscNet()
-        watch = Watch(lambda: {"sum": weights(net).sum().item()}, progress)
-        rows = list(train_restorer(net, FEW, 4, 0.002, 0, settings, disc_net, watch))
+        stage = Stage("l1", 4, 0.002, validate=lambda: {"sum": weights(net).sum().item()}, progress=progress)
+        rows = train_restorer(net, FEW, stage, settings, disc_net)
         return rows, weights(net), weights(disc_net)
 
     whole, shelf = trained(None), Shelf(2)
@@ -189,7 +208,7 @@ def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(disc):
 
 def test_a_loss_that_is_no_number_stops_the_training():
     with pytest.raises(DivergenceError, match="not a number in epoch"):
-        list(train_restorer(UNet(), DIGITS, 3, 1e30, 0, SETTINGS))
+        train_restorer(UNet(), DIGITS, Stage("l1", 3, 1e30), SETTINGS)
 
 
 def test_restored_images_stay_in_range():
@@ -198,3 +217,16 @@ def test_restored_images_stay_in_range():
     restored = restore(wild, torch.rand(3, 1, 4, 4))
     assert restored.min() >= 0
     assert restored.max() <= 1
+
+
+def test_steps_are_counted_by_the_stage_and_not_by_words_in_its_name():
+    class Counted(Watched):
+        def step(self, doing, kind="", seconds=None):
+            kinds.append(kind)
+
+    kinds = []
+    for is_last in (False, True):
+        stage = Stage("l1, wide", 1, 0.002, is_last=is_last, progress=Counted())
+        (row,) = train_restorer(UNet(), FEW, stage, SETTINGS)
+        assert row["stage"] == ("l1, wide, last stage" if is_last else "l1, wide")
+    assert kinds == ["l1, wide", "last stage"]

@@ -1,17 +1,17 @@
-"""What the numbers of the deblur experiment are said to mean."""
+"""The remarks of the deblur experiment."""
 
 import math
 
 import pytest
 
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.settings import DeblurSettings, SigmaRange
 from bs6207.deblur.summary import (
+    baseline_sentences,
     clarity_sentences,
     disc_sentences,
+    evaluator_sentences,
     harm_sentences,
-    judge_sentences,
     remarks,
-    rival_sentences,
 )
 
 SETTINGS = DeblurSettings(test_sigmas=[2.0, 1.0])
@@ -44,10 +44,10 @@ def made(**changes):
     } | changes
 
 
-def test_what_disc_net_adds_is_told_for_every_blur_in_order():
+def test_the_changes_by_disc_net_are_listed_for_every_blur_in_order():
     first, second = disc_sentences(made(), SETTINGS)
-    assert first.startswith("At sigma 1 disc_net changes PSNR by -0.20 dB, L1 by +1.0%, sharpness from 0.900 to 0.980")
-    assert second.startswith("At sigma 2 disc_net changes PSNR by -0.10 dB, L1 by -5.0%")
+    assert first.startswith("Sigma 1: disc_net changes PSNR by -0.20 dB, L1 by +1.0%, sharpness from 0.900 to 0.980")
+    assert second.startswith("Sigma 2: disc_net changes PSNR by -0.10 dB, L1 by -5.0%")
     assert second.endswith("two-sample from 0.80 to 0.50.")
 
 
@@ -58,14 +58,14 @@ def test_a_change_that_rounds_to_nothing_has_no_minus():
 
 
 @pytest.mark.parametrize(
-    ("sigma", "told"), [("0.2:4", "blind and trained on sigma 0.2 to 4"), ("2", "trained on sigma 2 alone")]
+    ("sigma", "told"), [("0.2:4", "blind, trained on sigma 0.2 to 4"), ("2", "trained on sigma 2 only")]
 )
-def test_a_rival_that_is_ahead_is_named_and_no_other(sigma, told):
-    metrics, settings = made(), SETTINGS.model_copy(update={"sigma": sigma})
-    assert not [*rival_sentences(metrics["restorers"], settings)]
+def test_a_baseline_that_is_ahead_is_named_and_no_other(sigma, told):
+    metrics, settings = made(), SETTINGS.model_copy(update={"sigma": SigmaRange.parse(sigma)})
+    assert not [*baseline_sentences(metrics["restorers"], settings)]
     metrics["restorers"]["tv"]["1.0"]["psnr"] = 30.5
-    assert [*rival_sentences(metrics["restorers"], settings)] == [
-        f"At sigma 1 TV, told the kernel, is 0.50 dB ahead of L1, {told}."
+    assert [*baseline_sentences(metrics["restorers"], settings)] == [
+        f"Sigma 1: TV with the true kernel has a PSNR 0.50 dB above that of L1, {told}."
     ]
 
 
@@ -73,18 +73,18 @@ def test_harm_is_told_of_every_restorer_that_does_it_wherever_it_does():
     metrics = made()
     metrics["restorers"]["autoencoder"] = {"1.0": scored(25), "2.0": scored(13.5)}
     assert [*harm_sentences(metrics)] == [
-        "At sigma 2 restoring does harm, against leaving the images as they are: autoencoder -0.5 dB, to 13.5 dB.",
-        'Under "no blur" restoring does harm, against leaving the images as they are: L1 + disc -0.5 dB, to 41.5 dB.',
-        'Under "motion" restoring does harm, against leaving the images as they are: L1 -1.5 dB, to 12.5; '
+        "Sigma 2: restored images have a lower PSNR than the blurred ones: autoencoder -0.5 dB, to 13.5 dB.",
+        'Condition "no blur": restored images have a lower PSNR than the blurred ones: L1 + disc -0.5 dB, to 41.5 dB.',
+        'Condition "motion": restored images have a lower PSNR than the blurred ones: L1 -1.5 dB, to 12.5; '
         "L1 + disc -2.0 dB, to 12.0 dB.",
     ]
 
 
 @pytest.mark.parametrize(("accuracy", "two_sample", "told"), [(0.98, 0.8, ""), (None, 0.8, "Fréch"), (1, None, "few")])
-def test_a_missing_judge_is_told(accuracy, two_sample, told):
+def test_a_missing_evaluator_is_reported(accuracy, two_sample, told):
     metrics = made(clear={"1.0": {"digit_accuracy": accuracy, "heldout_clear": 1.0}})
     metrics["restorers"]["l1"]["1.0"]["two_sample"] = two_sample
-    assert bool(told) == bool(sentences := [*judge_sentences(metrics)])
+    assert bool(told) == bool(sentences := [*evaluator_sentences(metrics)])
     assert told in " ".join(sentences)
     assert ("two-sample" in next(iter(disc_sentences(metrics, SETTINGS)))) == (two_sample is not None)
 
@@ -102,7 +102,7 @@ def test_what_has_no_number_is_not_told():
     for name in ("l1", "l1_disc"):
         metrics["restorers"][name]["1.0"] = scored(math.inf, 0.0, math.nan, None)
     assert next(iter(disc_sentences(metrics, SETTINGS))) == (
-        "At sigma 1 disc_net changes nothing that is measured: both are as the truth."
+        "Sigma 1: disc_net changes no score: both equal the truth."
     )
     metrics["restorers"]["l1"]["1.0"] = scored(30, 0.01, math.nan, None)
     assert "changes L1 by -100.0%." in next(iter(disc_sentences(metrics, SETTINGS)))
@@ -111,20 +111,43 @@ def test_what_has_no_number_is_not_told():
 def test_the_frontier_and_the_reason_of_the_clarity_are_told():
     ends = [{"psnr": 29.0, "sharpness": 0.95}, {"psnr": 28.5, "sharpness": 1.01}]
     settings = SETTINGS.model_copy(update={"frontier": True})
-    first, enough = clarity_sentences(made(frontier=ends), settings)
-    assert "40 times the disc weight, PSNR goes from 29.00 to 28.50 dB and sharpness from 0.950 to 1.010" in first
-    assert "takes clarity 0.7 unless told otherwise: the least" in enough
+    definition, first, enough = clarity_sentences(made(frontier=ends), settings)
+    assert "L1 + 40 times the adversarial loss" in definition
+    assert "From clarity 0 to 1 PSNR goes from 29.00 to 28.50 dB and sharpness from 0.950 to 1.010" in first
+    assert "uses clarity 0.7 by default: the least" in enough
     short = made()
     short["clarity"]["clear_score"] = 2.7
-    assert "the clearest to the held-out disc, which finds clear" in next(iter(clarity_sentences(short, SETTINGS)))
+    assert "that of the highest score of the held-out discriminator" in [*clarity_sentences(short, SETTINGS)][-1]
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [(SETTINGS, "sigma 0.2 to 4;"), (SETTINGS.model_copy(update={"sigma": "1.5", "seeds": 3}), "medians of 3 seeds")],
+    [
+        (SETTINGS, "sigma 0.2 to 4;"),
+        (SETTINGS.model_copy(update={"sigma": SigmaRange(1.5, 1.5), "seeds": 3}), "medians of 3 seeds"),
+    ],
 )
 def test_the_remarks_say_on_what_and_by_what(settings, said):
     text = " ".join(remarks(made(), settings))
     assert said in text
     assert "1000 test images of mnist" in text
     assert "clarity 0.7" in text
+
+
+@pytest.mark.parametrize(
+    ("term", "definition"),
+    [
+        ("L1 + disc", "`L1 + disc` is a restorer trained with L1 and the adversarial loss of a discriminator"),
+        ("disc_net", "a discriminator, disc_net"),
+        ("held-out", "`held-out` is the share of images that the held-out discriminator, which trained no restorer,"),
+        ("two-sample", "`two-sample` is the test accuracy of a new network"),
+        ("sharpness", "`sharpness` is the strength of the edges relative to the truth"),
+        ("clarity", "Clarity is the weight, 0 to 1, of an interpolation"),
+    ],
+)
+@pytest.mark.parametrize("frontier", [False, True])
+def test_every_term_of_the_remarks_is_defined_at_its_first_use(term, definition, frontier):
+    ends = [{"psnr": 29.0, "sharpness": 0.95}, {"psnr": 28.5, "sharpness": 1.01}]
+    text = " ".join(remarks(made(frontier=ends), SETTINGS.model_copy(update={"frontier": frontier})))
+    place = text.index(definition)
+    assert place <= text.lower().index(term.lower()) < place + len(definition)
