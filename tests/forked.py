@@ -32,7 +32,7 @@ class Stop(NamedTuple):
 IMPORTED = (
     "bs6207.bump.experiment",
     "bs6207.latent.experiment",
-    "bs6207.latent.probes",
+    "bs6207.latent.evaluation",
     "bs6207.deblur.experiment",
     "bs6207.deblur.restore",
     "bs6207.page.build",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # What pieces import when they come to it; the last is torch's compiler, which its first optimizer imports.
 LATER = {
     "bump": (),
-    "latent": ("bs6207.latent.study", "bs6207.latent.figures", "sklearn.cluster"),
+    "latent": ("bs6207.latent.experiment", "sklearn.cluster"),
     "deblur": ("torch._dynamo",),
 }
 MOST_LETTERS = 20  # that are told to have no font

@@ -1,7 +1,5 @@
 """The latent experiment: what is scored, what is compared, and that labels choose nothing."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +11,7 @@ from bs6207 import latent
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DataError, FolderError, after
-from bs6207.latent import experiment, study
+from bs6207.latent import experiment, tasks
 from bs6207.latent.experiment import run
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.folder import open_run
@@ -29,31 +27,6 @@ SETTINGS = LatentSettings(
 def finished():
     progress = Watched()
     return run(SETTINGS, progress), progress
-
-
-def test_the_pieces_are_dealt_before_torch_is_imported():
-    script = """
-import sys
-from bs6207.latent import experiment
-from bs6207.latent.settings import LatentSettings
-
-class Silent:
-    expect = step = tell = record = note = lambda self, *what: None
-
-def map_tasks(work, pieces, progress, given, meanwhile):
-    print(len(pieces), *sys.modules)
-    meanwhile()
-    print(*sys.modules)
-    sys.exit(0)
-
-experiment.run(LatentSettings(data="mnist-5k", dims=[2, 3]), Silent(), map_tasks)
-"""
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    (count, *before), after = (line.split() for line in told.splitlines())
-    late = {"torch", "matplotlib", "scipy", "sklearn"}
-    assert count == "4"
-    assert not late & {*before}
-    assert late & {*after} == {"torch", "matplotlib"}
 
 
 def test_every_number_stands_beside_its_baseline(finished):
@@ -101,7 +74,7 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
     parts = map(shuffle, (honest.train, honest.validation, honest.test))
     shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
-    monkeypatch.setattr(study, "loaded", lambda name: shuffled)
+    monkeypatch.setattr(tasks, "loaded", lambda name: shuffled)
     result = run(SETTINGS.model_copy(update={"skip_probes": True}), Watched())
     for name, weights in result.weights.items():
         before = finished[0].weights[name].tensors
@@ -121,7 +94,7 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
         "bare", *(ImageSet(part.pixels, None) for part in (digits.train, digits.validation, digits.test)), ""
     )
     monkeypatch.setattr(experiment, "load", lambda name, note: bare)
-    monkeypatch.setattr(study, "loaded", lambda name: bare)
+    monkeypatch.setattr(tasks, "loaded", lambda name: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
     found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
     assert {key for key, value in found.items() if value is not None} == {"sizes"}
@@ -164,12 +137,12 @@ def test_no_size_loses_to_pca(dim):
 
 
 def test_a_size_that_learns_nothing_fails_and_the_others_are_kept(monkeypatch):
-    train = study.train
+    train = tasks.train_autoencoder
 
     def blind(model, pixels, validation, epochs, recipe, *more):
         return train(model, pixels, validation, epochs, replace(recipe, lr=1e-9) if model.dim == 2 else recipe, *more)
 
-    monkeypatch.setattr(study, "train", blind)
+    monkeypatch.setattr(tasks, "train_autoencoder", blind)
     result = run(SETTINGS.model_copy(update={"seeds": 1, "skip_probes": True}), Watched())
     assert list(result.metrics["cells"]) == [5]
     assert result.metrics["failed"][0]["dim"] == 2
@@ -182,7 +155,7 @@ def given(monkeypatch, pixels, labels, test=None):
     part = ImageSet(np.asarray(pixels, np.uint8), np.array(labels))
     data = DataSet("made", part, part, test or part, "", names)
     monkeypatch.setattr(experiment, "load", lambda name, note: data)
-    monkeypatch.setattr(study, "loaded", lambda name: data)
+    monkeypatch.setattr(tasks, "loaded", lambda name: data)
 
 
 def noise(*shape):
@@ -197,7 +170,7 @@ def test_images_that_are_all_alike_come_to_a_result(monkeypatch, level):
     assert result.metrics["cells"][2]["beats_constant"] is False
     assert result.metrics["baselines"]["median"]["l1"] == 0
     assert result.metrics["baselines"]["pca"][2]["l1"] < 1e-6
-    assert "At 2 numbers the autoencoder does hardly better than a constant image" in " ".join(result.remarks)
+    assert "Hardly better than a constant image on validation images: dim 2" in " ".join(result.remarks)
     assert "projection" not in result.metrics["left_out"]
 
 
@@ -258,7 +231,7 @@ def test_a_saved_autoencoder_encodes_and_decodes_as_it_did(finished, tmp_path):
         assert not torch.allclose(latents, other)
     with pytest.raises(ValueError, match=r"must be \[N, 1, 28, 28\]"):
         model.encode(np.zeros((3, 28, 28)))
-    with pytest.raises(FolderError, match=r"no autoencoder of 7 numbers; it has 2 \(seed 0\)"):
+    with pytest.raises(FolderError, match=r"no autoencoder of dim 7; it has dim 2 \(seed 0\)"):
         latent.load(tmp_path / "run", 7)
     file = tmp_path / "run" / "autoencoder_2_0.safetensors"
     file.write_bytes(file.read_bytes()[:-100])

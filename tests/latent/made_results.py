@@ -1,4 +1,4 @@
-"""Finished pieces of the latent experiment made by hand, so that what is shown of them needs no training."""
+"""Results of the latent experiment made by hand, so that tests of the summary need no training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,10 +6,18 @@ from typing import Any
 import numpy as np
 
 from bs6207.data.images import DataSet, ImageSet, on_one_side
-from bs6207.latent.evaluation import Partition, constant_images, score_constants, score_images, score_partition
-from bs6207.latent.experiment import agreements, guessed
+from bs6207.latent.evaluation import (
+    Partition,
+    constant_images,
+    score_constants,
+    score_images,
+    score_partition,
+    unscored,
+)
+from bs6207.latent.experiment import agreements, chance_accuracy
+from bs6207.latent.figures import DIGITS
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.tasks import DIGITS, PLANE_SIDE, SHOWN_IMAGES, WALK_STEPS, Cell, unscored, walk_ends
+from bs6207.latent.tasks import GRID_SIDE, SHOWN_IMAGES, WALK_STEPS, AutoencoderResult, walk_ends
 from bs6207.runs.result import Weights
 from bs6207.training.metrics.seeds import over_seeds
 
@@ -24,8 +32,8 @@ def made(
     images: int = 60,
     with_probes: bool = True,
     **settings: Any,
-) -> tuple[dict[str, Any], list[Cell], DataSet, LatentSettings]:
-    """What `report` is given: metrics, cells, data and settings; without `names` the images have no labels."""
+) -> tuple[dict[str, Any], dict[int, dict[int, AutoencoderResult]], DataSet, LatentSettings]:
+    """Arguments of `summarize`: metrics, results, data and settings; without `names` the images have no labels."""
     random = np.random.RandomState(0)
     kinds, count = len(names) or 7, clusters or len(names) or 7
     labels = np.arange(images) * kinds // images
@@ -34,20 +42,20 @@ def made(
     part = ImageSet(pixels, labels if names else None)
     data = DataSet("made", part, part, part, "0" * 64, tuple(names))
 
-    def sorted_out(share: float) -> Partition:
-        found = np.where(random.rand(images) < share, labels % count, random.randint(0, count, images))
-        return Partition(count, found, found, {})
+    def partition_of(share: float) -> Partition:
+        clusters = np.where(random.rand(images) < share, labels % count, random.randint(0, count, images))
+        return Partition(count, clusters, clusters, {})
 
     def scored(dim: int, partitions: Mapping[str, Partition]) -> dict[str, Any]:
         guess = np.clip(part.unit_pixels + random.normal(0, 0.3 / dim, pixels.shape), 0, 1).astype(np.float32)
         return score_images(part.unit_pixels, guess) | {
-            "clusters": {name: score_partition(found, part, part, names) for name, found in partitions.items()}
+            "clusters": {name: score_partition(partition, part, part, names) for name, partition in partitions.items()}
         }
 
-    cells = []
+    results: dict[int, dict[int, AutoencoderResult]] = {dim: {} for dim in dims}
     for dim in dims:
         for seed in range(seeds):
-            partitions = {name: sorted_out(0.3 + dim / (2 * max(dims))) for name in clusterers}
+            partitions = {name: partition_of(0.3 + dim / (2 * max(dims))) for name in clusterers}
             scores = scored(dim, partitions) | {
                 "best_epoch": 2,
                 "beats_constant": True,
@@ -57,29 +65,25 @@ def made(
                 {"dim": dim, "seed": seed, "epoch": epoch, "train_l1": 0.2 / epoch / dim, "validation_l1": 0.25 / epoch}
                 for epoch in (1, 2, 3)
             ]
-            cells.append(
-                Cell(
-                    dim,
-                    seed,
-                    scores,
-                    history,
-                    (random.normal(size=(images, dim)) + 3 * random.normal(size=(kinds, dim))[labels]).astype(
-                        np.float32
-                    ),
-                    {name: found.test for name, found in partitions.items()},
-                    {name: random.rand(count, *image_shape).astype(np.float32) for name in clusterers},
-                    random.rand(min(SHOWN_IMAGES, images), *image_shape).astype(np.float32),
-                    random.rand(len(walk_ends(part)), WALK_STEPS, *image_shape).astype(np.float32),
-                    Weights({}, {}),
-                    random.rand(PLANE_SIDE, PLANE_SIDE, *image_shape).astype(np.float32) if dim == 2 else None,
-                )
+            results[dim][seed] = AutoencoderResult(
+                dim,
+                seed,
+                scores,
+                history,
+                (random.normal(size=(images, dim)) + 3 * random.normal(size=(kinds, dim))[labels]).astype(np.float32),
+                {name: partition.test for name, partition in partitions.items()},
+                {name: random.rand(count, *image_shape).astype(np.float32) for name in clusterers},
+                random.rand(min(SHOWN_IMAGES, images), *image_shape).astype(np.float32),
+                random.rand(len(walk_ends(part)), WALK_STEPS, *image_shape).astype(np.float32),
+                Weights({}, {}),
+                random.rand(GRID_SIDE, GRID_SIDE, *image_shape).astype(np.float32) if dim == 2 else None,
             )
-    baseline = {name: sorted_out(0.4) for name in clusterers}
+    baseline = {name: partition_of(0.4) for name in clusterers}
     metrics = {
         "cells": {
-            dim: over_seeds({cell.seed: cell.scores for cell in cells if cell.dim == dim})
-            | {"agreement": agreements([cell for cell in cells if cell.dim == dim])}
-            for dim in dims
+            dim: over_seeds({seed: result.scores for seed, result in by_seed.items()})
+            | {"agreement": agreements(by_seed)}
+            for dim, by_seed in results.items()
         },
         "baselines": score_constants(constant_images(part), part)
         | {
@@ -89,15 +93,15 @@ def made(
         "data": data.record() | on_one_side(part, part, names),
         "left_out": {},
         "unscored": unscored(part, part),
-        "chance": guessed(part, part, count),
+        "chance": chance_accuracy(part, part, count),
         "failed": [],
     }
     given = {"dims": [*dims], "data": "mnist-5k", "seeds": seeds, "clusterer": [*clusterers], "clusters": clusters}
-    return metrics, cells, data, LatentSettings(**given | settings)
+    return metrics, results, data, LatentSettings(**given | settings)
 
 
 def probes(random: np.random.RandomState, dim: int, labelled: bool, wanted: bool) -> dict[str, float | None]:
-    """Probes of a cell, as far as there are any."""
+    """Probes of one autoencoder."""
     if not wanted:
         return {}
     known = {"knn": random.rand(), "linear": random.rand()} if labelled else {}
