@@ -67,6 +67,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
         "unscored": unscored(train, data.test),
         "chance": chance_accuracy(train, data.test, clusters),
         "failed": failed,
+        "weak": [result.weakness for by_seed in results.values() for result in by_seed.values() if result.weakness],
     }
     return summarize(metrics, results, data, settings)
 

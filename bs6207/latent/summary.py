@@ -277,9 +277,11 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
     useless = [str(dim) for dim, cell in cells.items() if not cell["beats_constant"]]
     if useless:
         sentences.append(
-            f"Hardly better than a constant image on validation images: dim {', '.join(useless)}. There are too few "
+            f"No better than a constant image on validation images: dim {', '.join(useless)}. There are too few "
             "training images, or so few dimensions encode nothing of them."
         )
+    if metrics["weak"]:
+        sentences.append(f"Hardly better than a constant image: {'; '.join(metrics['weak'])}.")
     untrained = [
         str(dim) for dim, cell in cells.items() if any(seed["best_epoch"] == 0 for seed in cell["seeds"].values())
     ]

@@ -95,6 +95,7 @@ def made(
         "unscored": unscored(part, part),
         "chance": chance_accuracy(part, part, count),
         "failed": [],
+        "weak": [],
     }
     given = {"dims": [*dims], "data": "mnist-5k", "seeds": seeds, "clusterer": [*clusterers], "clusters": clusters}
     return metrics, results, data, LatentSettings(**given | settings)

@@ -1,5 +1,6 @@
 """The latent experiment: what is scored, what is compared, and that labels choose nothing."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -146,7 +147,35 @@ def test_a_size_that_learns_nothing_fails_and_the_others_are_kept(monkeypatch):
     result = run(SETTINGS.model_copy(update={"seeds": 1, "skip_probes": True}), Watched())
     assert list(result.metrics["cells"]) == [5]
     assert result.metrics["failed"][0]["dim"] == 2
-    assert "hardly better than the median image" in result.failures[0]
+    assert "no better than the median image" in result.failures[0]
+
+
+def test_an_autoencoder_that_is_slightly_better_than_a_constant_image_is_kept_and_remarked_on():
+    weak = {"lr": 0.0023, "epochs": 2, "precision": "fp32"}
+    result = run(
+        LatentSettings(dims=[2], data="mnist-5k", train_images=600, batch_size=64, skip_probes=True, **weak), Watched()
+    )
+    assert result.metrics["failed"] == []
+    assert result.metrics["cells"][2]["beats_constant"] is True
+    (reason,) = result.metrics["weak"]
+    loss = min(row["validation_l1"] for row in result.tables["history"].rows)
+    assert reason.startswith(f"dim 2, seed 0: a validation L1 of {loss:.4f}, ")
+    assert re.search(
+        r", [0-4]\.\d % better than the median image \(0\.\d+\), after 18 steps only; try more --epochs", reason
+    )
+    assert f"Hardly better than a constant image: {reason}." in result.remarks
+
+
+def test_the_weights_of_the_best_epoch_decide_whether_a_training_failed(monkeypatch):
+    train = tasks.train_autoencoder
+
+    def diverging_at_the_end(*arguments):
+        for epoch in train(*arguments):
+            yield replace(epoch, train_l1=9.0, validation_l1=9.0)
+
+    monkeypatch.setattr(tasks, "train_autoencoder", diverging_at_the_end)
+    result = run(SETTINGS.model_copy(update={"dims": [5], "seeds": 1, "skip_probes": True}), Watched())
+    assert result.metrics["failed"] == []
 
 
 def given(monkeypatch, pixels, labels, test=None):
@@ -170,7 +199,7 @@ def test_images_that_are_all_alike_come_to_a_result(monkeypatch, level):
     assert result.metrics["cells"][2]["beats_constant"] is False
     assert result.metrics["baselines"]["median"]["l1"] == 0
     assert result.metrics["baselines"]["pca"][2]["l1"] < 1e-6
-    assert "Hardly better than a constant image on validation images: dim 2" in " ".join(result.remarks)
+    assert "No better than a constant image on validation images: dim 2" in " ".join(result.remarks)
     assert "projection" not in result.metrics["left_out"]
 
 
