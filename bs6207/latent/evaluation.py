@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -31,6 +32,7 @@ from bs6207.training.metrics.restoration import l1, mse, psnr_of
 Vectors: TypeAlias = NDArray[np.floating]  # [N, dim]
 Labels: TypeAlias = NDArray[np.int64]  # [N]
 Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
+Correct: TypeAlias = dict[str, NDArray[np.bool_]]  # by clusterer, [N]
 
 EXACT_PCA_PIXELS = 2000  # above, the eigenvectors of the covariance matrix take minutes
 
@@ -191,6 +193,30 @@ def score_partition(partition: Partition, train: ImageSet, test: ImageSet, class
             facts["purity"] = purity(partition.test, test.labels, majority_classes(partition.train, train.labels))
             return facts | score_clusters(partition.test, test.labels, names)
     return facts | dict.fromkeys(("purity", "accuracy", "nmi", "ari"))
+
+
+def correct_images(partitions: Mapping[str, Partition], scores: Mapping[str, Any], test: ImageSet) -> Correct:
+    """By clusterer, which test images lie in a cluster named after their class; empty where clusters are not scored."""
+    correct = {}
+    for name, partition in partitions.items():
+        clusters = scores["clusters"][name]
+        if clusters["accuracy"] is not None:
+            names = np.array([-1 if label is None else label for label in clusters["names"]])
+            correct[name] = names[partition.test] == test.labels
+    return correct
+
+
+def mcnemar(correct: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str, Any]:
+    """McNemar's exact test of two classifications of the same images, [N] each (McNemar 1947).
+
+    Returns:
+        only_latents, only_baseline: images that only one of them has right.
+        p_value: two-sided, of so unequal numbers by chance.
+    """
+    only_latents, only_baseline = int((correct & ~baseline).sum()), int((baseline & ~correct).sum())
+    discordant = only_latents + only_baseline
+    p_value = float(binomtest(only_latents, discordant).pvalue) if discordant else 1.0
+    return {"only_latents": only_latents, "only_baseline": only_baseline, "p_value": p_value}
 
 
 def probe(

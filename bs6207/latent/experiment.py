@@ -10,7 +10,7 @@ from bs6207.data.images import DataSet, ImageSet, on_one_side
 from bs6207.data.sources import load, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.latent.clusterers import reason_to_skip
-from bs6207.latent.evaluation import Scoring, constant_images, score_constants, unscored
+from bs6207.latent.evaluation import Scoring, constant_images, mcnemar, score_constants, unscored
 from bs6207.latent.memory import need, require_memory
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.summary import summarize
@@ -58,7 +58,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
     metrics: dict[str, Any] = {
         "cells": {
             dim: over_seeds({seed: result.scores for seed, result in by_seed.items()})
-            | {"agreement": agreements(by_seed)}
+            | {"agreement": agreements(by_seed), "paired": paired_tests(next(iter(by_seed.values())), outcomes)}
             for dim, by_seed in results.items()
         },
         "baselines": score_constants(constants, data.test) | baseline_scores(outcomes, settings),
@@ -169,6 +169,18 @@ def baseline_scores(outcomes: Mapping[Key, Any], settings: LatentSettings) -> di
         "pixels": over_seeds(pixels),
         "pca": {dim: over_seeds({seed: scores[dim] for seed, scores in pca.items()}) for dim in settings.dims},
     }
+
+
+def paired_tests(result: AutoencoderResult, outcomes: Mapping[Key, Any]) -> dict[str, dict[str, Any]]:
+    """By clusterer, McNemar's test of one autoencoder against pixels and PCA of its seed, or of the first seed."""
+    seeds = sorted((key[1] for key in outcomes if key[0] == "pixels"), key=lambda seed: seed != result.seed)
+    tests: dict[str, dict[str, Any]] = {name: {} for name in result.correct}
+    for name, correct in result.correct.items():
+        pixels = [outcomes["pixels", seed].correct for seed in seeds]
+        pca = [outcomes["pca", seed].correct[result.dim] for seed in seeds]
+        for kind, baselines in (("pixels", pixels), ("pca", pca)):  # a slow clusterer has the first seed only
+            tests[name][kind] = mcnemar(correct, next(baseline[name] for baseline in baselines if name in baseline))
+    return tests
 
 
 def chance_accuracy(train: ImageSet, test: ImageSet, clusters: int) -> dict[str, float] | None:

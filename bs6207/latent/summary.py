@@ -23,6 +23,7 @@ from bs6207.runs.result import Drawing, Result, Row, Table
 MAX_POINTS = 2000  # test images that are projected: more hide each other, and make the files large
 MIN_POINTS = {"pca": 1, "umap": 4}
 UMAP_NEIGHBOURS = 15  # UMAP's default
+SIGNIFICANCE = 0.05  # of McNemar's test
 GRID_PIXELS = 1_000_000  # of all test images that the page shows in the plane
 
 
@@ -50,7 +51,9 @@ def summarize(
         left_out["projection"] = (
             f"{settings.projection} needs {fewest} test images for a projection, and there are {len(points)}"
         )
-    planes = {dim: project(one.latents[points], settings.projection, one.seed) for dim, one in projected.items()}
+    planes = {
+        dim: project(result.latents[points], settings.projection, result.seed) for dim, result in projected.items()
+    }
     metrics = metrics | {
         "left_out": left_out,
         "answer": answer(metrics, clusterers, scored),
@@ -156,14 +159,13 @@ def answer(metrics: Mapping[str, Any], clusterers: Sequence[str], scored: Sequen
     best, *others = ranks[clusterer]
     scores = cells[best]["clusters"][clusterer]
     which = f"Best: {clusterer} at dim {best}" if others else f"{clusterer} at dim {best}"
-    seeds = {seed: {"clusters": {clusterer: one["clusters"][clusterer]}} for seed, one in cells[best]["seeds"].items()}
     return " ".join(
         [
             f"{which}, accuracy {accuracy_text(cells[best], clusterer)} on the test images "
             f"(NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}).",
             *on_spread(metrics, best, others, clusterer),
             *on_baselines(metrics, best, clusterer),
-            *on_stability({best: {"seeds": seeds}}),
+            *on_stability({best: cells[best]}, [clusterer]),
             *(
                 f"{name}: dim {ranks[name][0]}, {accuracy_text(cells[ranks[name][0]], name)}."
                 for name in sorted(scored, key=lambda name: -accuracy(ranks[name][0], name))
@@ -211,35 +213,39 @@ def on_spread(metrics: Mapping[str, Any], best: int, others: Sequence[int], clus
 
 
 def on_baselines(metrics: Mapping[str, Any], dim: int, clusterer: str) -> Iterator[str]:
-    """The same clusterer on raw pixels, and on PCA of the same dim."""
-    cell = metrics["cells"][dim]
-    baselines = {"raw pixels": metrics["baselines"]["pixels"], f"PCA at dim {dim}": metrics["baselines"]["pca"][dim]}
+    """The same clusterer on raw pixels, and on PCA of the same dim: by seeds, or with one seed by McNemar's test."""
+    cell, pixels, pca = metrics["cells"][dim], metrics["baselines"]["pixels"], metrics["baselines"]["pca"][dim]
     outcomes: dict[str, list[str]] = {}
-    for name, baseline in baselines.items():
+    for key, name, baseline in (("pixels", "raw pixels", pixels), ("pca", f"PCA at dim {dim}", pca)):
         ours, theirs = (scores["clusters"][clusterer]["accuracy"] for scores in (cell, baseline))
-        if ties(cell, baseline, clusterer, metrics["data"]["test"]):
-            verb = "ties with"
+        text = accuracy_text(baseline, clusterer)
+        if len(accuracies(cell, clusterer)) == 1:
+            test = cell["paired"][clusterer][key]
+            tie, better = test["p_value"] >= SIGNIFICANCE, test["only_latents"] > test["only_baseline"]
+            text += ", p < 0.001" if test["p_value"] < 0.001 else f", p = {test['p_value']:.3f}"
         else:
-            verb = "beats" if ours > theirs else "loses to"
-        outcomes.setdefault(verb, []).append(f"{name} ({accuracy_text(baseline, clusterer)})")
+            tie, better = ties(cell, baseline, clusterer, metrics["data"]["test"]), ours > theirs
+        verb = "ties with" if tie else "beats" if better else "loses to"
+        outcomes.setdefault(verb, []).append(f"{name} ({text})")
     clauses = [f"{verb} {' and '.join(texts)}" for verb, texts in outcomes.items()]
     yield f"With the same clusterer it {' and '.join(clauses)}."
 
 
-def on_stability(cells: Mapping[int, Any]) -> Iterator[str]:
+def on_stability(cells: Mapping[int, Any], clusterers: Sequence[str]) -> Iterator[str]:
     """The clusters that their clusterer calls unstable."""
-    unstable: dict[str, list[str]] = {}
-    for dim, cell in cells.items():
-        for seed, scores in cell["seeds"].items():
-            for name, clusters in scores["clusters"].items():
-                if "trust" in clusters and not clusters["trust"]["trusted"]:
-                    text = f"dim {dim}, seed {seed} ({clusters['trust']['agreement']:.2f})"
-                    unstable.setdefault(name, []).append(text)
-    for name, texts in unstable.items():
-        yield (
-            f"Unstable clusters of {name}: {'; '.join(texts)}. In parentheses, the adjusted Rand index between "
-            "clusters of different subsets of the images; 1 is full agreement."
-        )
+    for name in clusterers:
+        stability = {
+            (dim, seed): scores["clusters"][name].get("trust", {"trusted": True})
+            for dim, cell in cells.items()
+            for seed, scores in cell["seeds"].items()
+        }
+        unstable = [(key, trust["agreement"]) for key, trust in stability.items() if not trust["trusted"]]
+        if unstable:
+            texts = [f"dim {dim}, seed {seed} ({agreement:.2f})" for (dim, seed), agreement in unstable]
+            yield (
+                f"Unstable clusters of {name}: {'; '.join(texts)}. In parentheses, the adjusted Rand index between "
+                "clusters of different subsets of the images; 1 is full agreement."
+            )
 
 
 def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
@@ -264,7 +270,7 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
             )
         if data["only_in_train"]:
             sentences.append(f"No test image shows {listed(data['only_in_train'])}: clusters of it are not tested.")
-    clusterers = next(iter(cells.values()))["clusters"]
+    clusterers = [*next(iter(cells.values()))["clusters"]]
     sentences += [
         f"{name} trains on the images and uses only the neighbours of the latents: its result is not the latents' own."
         for name in clusterers
@@ -306,7 +312,7 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
         ]
         if worse:
             sentences.append(f"{name}: no better than on PCA at {', '.join(worse)}.")
-    return [*sentences, *on_stability(cells), metrics["answer"]]
+    return [*sentences, *on_stability(cells, clusterers), metrics["answer"]]
 
 
 # --- tables

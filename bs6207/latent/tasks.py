@@ -14,9 +14,11 @@ from bs6207.data.sources import loaded, require_same
 from bs6207.errors import DivergenceError, after
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.evaluation import (
+    Correct,
     Partition,
     Scoring,
     constant_images,
+    correct_images,
     principal_components,
     score_constants,
     score_images,
@@ -80,6 +82,7 @@ class AutoencoderResult(Checkpointable):
         history: a row per epoch.
         latents: float32, [N, dim], of the test images.
         partitions: clusters of the test images, [N], by clusterer.
+        correct: by clusterer, see `correct_images`.
         centroids: by clusterer, the decoded mean latent of each cluster, [clusters, C, H, W].
         shown: reconstructions of `shown_images`, [SHOWN_IMAGES, C, H, W].
         walks: decoded straight lines between the latents of `walk_ends`, [WALKS, WALK_STEPS, C, H, W].
@@ -93,6 +96,7 @@ class AutoencoderResult(Checkpointable):
     history: list[Row]
     latents: NDArray[np.float32]
     partitions: dict[str, NDArray[np.int64]]
+    correct: Correct
     centroids: dict[str, NDArray[np.float32]]
     shown: NDArray[np.float32]
     walks: NDArray[np.float32]
@@ -103,9 +107,10 @@ class AutoencoderResult(Checkpointable):
 
 @dataclass(frozen=True)
 class Baseline(Checkpointable):
-    """Scores of raw pixels, or by latent size those of PCA, with one seed of the clusterers."""
+    """Scores and `correct_images` of raw pixels, or by latent size those of PCA, with one seed of the clusterers."""
 
     scores: Mapping[Any, Any]
+    correct: Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,7 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
         history,
         latents.numpy(),
         {name: partition.test for name, partition in partitions.items()},
+        correct_images(partitions, vector_scores, data.test),
         {name: decoded(cluster_means(train_latents, partition)) for name, partition in partitions.items()},
         restored[shown_images(data.test)],
         np.stack([decoded(torch.lerp(latents[a], latents[b], steps_between)) for a, b in walk_ends(data.test)]),
@@ -236,9 +242,9 @@ def grid_points(latents: Tensor) -> Tensor:
 def score_pixels(task: Task, train: ImageSet, data: DataSet, progress: Steps) -> Baseline:
     """Clusters and probes of raw pixels."""
     inputs = (train.flat, data.test.flat, train, data.test, data.classes)
-    _, scores = score_vectors(*inputs, task.scoring, progress.status)
+    partitions, scores = score_vectors(*inputs, task.scoring, progress.status)
     progress.step("raw pixels", "pixels")
-    return Baseline(scores)
+    return Baseline(scores, correct_images(partitions, scores, data.test))
 
 
 def score_pca(task: Task, train: ImageSet, data: DataSet, progress: Steps) -> Baseline:
@@ -246,14 +252,15 @@ def score_pca(task: Task, train: ImageSet, data: DataSet, progress: Steps) -> Ba
     test = data.test
     components = principal_components(train, max(task.dims))
     train_codes, test_codes = components.encode(train), components.encode(test)
-    scores = {}
+    scores, correct = {}, {}
     for dim in task.dims:
         codes = train_codes[:, :dim].copy(), test_codes[:, :dim].copy()
-        _, vector_scores = score_vectors(*codes, train, test, data.classes, task.scoring, progress.status)
+        partitions, vector_scores = score_vectors(*codes, train, test, data.classes, task.scoring, progress.status)
         restored = components.decode(codes[1], test.image_shape)
         scores[dim] = score_images(test.unit_pixels, restored) | vector_scores
+        correct[dim] = correct_images(partitions, vector_scores, test)
         progress.step(f"PCA {dim}", "vectors")
-    return Baseline(scores)
+    return Baseline(scores, correct)
 
 
 def shown_images(images: ImageSet) -> NDArray[np.int64]:

@@ -9,15 +9,23 @@ from bs6207.data.images import DataSet, ImageSet, on_one_side
 from bs6207.latent.evaluation import (
     Partition,
     constant_images,
+    correct_images,
     score_constants,
     score_images,
     score_partition,
     unscored,
 )
-from bs6207.latent.experiment import agreements, chance_accuracy
+from bs6207.latent.experiment import agreements, chance_accuracy, paired_tests
 from bs6207.latent.figures import DIGITS
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.tasks import GRID_SIDE, SHOWN_IMAGES, WALK_STEPS, AutoencoderResult, walk_ends
+from bs6207.latent.tasks import (
+    GRID_SIDE,
+    SHOWN_IMAGES,
+    WALK_STEPS,
+    AutoencoderResult,
+    Baseline,
+    walk_ends,
+)
 from bs6207.runs.result import Weights
 from bs6207.training.metrics.seeds import over_seeds
 
@@ -72,6 +80,7 @@ def made(
                 history,
                 (random.normal(size=(images, dim)) + 3 * random.normal(size=(kinds, dim))[labels]).astype(np.float32),
                 {name: partition.test for name, partition in partitions.items()},
+                correct_images(partitions, scores, part),
                 {name: random.rand(count, *image_shape).astype(np.float32) for name in clusterers},
                 random.rand(min(SHOWN_IMAGES, images), *image_shape).astype(np.float32),
                 random.rand(len(walk_ends(part)), WALK_STEPS, *image_shape).astype(np.float32),
@@ -79,16 +88,22 @@ def made(
                 random.rand(GRID_SIDE, GRID_SIDE, *image_shape).astype(np.float32) if dim == 2 else None,
             )
     baseline = {name: partition_of(0.4) for name in clusterers}
+    pixels, pca = scored(1, baseline), {dim: scored(dim, baseline) for dim in dims}
+    correct = correct_images(baseline, pixels, part)
+    outcomes: dict[Any, Any] = {
+        key: Baseline({}, correct if key[0] == "pixels" else dict.fromkeys(dims, correct))
+        for key in [(kind, seed) for kind in ("pixels", "pca") for seed in range(seeds)]
+    }
     metrics = {
         "cells": {
             dim: over_seeds({seed: result.scores for seed, result in by_seed.items()})
-            | {"agreement": agreements(by_seed)}
+            | {"agreement": agreements(by_seed), "paired": paired_tests(by_seed[0], outcomes)}
             for dim, by_seed in results.items()
         },
         "baselines": score_constants(constant_images(part), part)
         | {
-            "pixels": over_seeds({0: {"clusters": scored(1, baseline)["clusters"]}}),
-            "pca": {dim: over_seeds({0: scored(dim, baseline)}) for dim in dims},
+            "pixels": over_seeds({0: {"clusters": pixels["clusters"]}}),
+            "pca": {dim: over_seeds({0: scores}) for dim, scores in pca.items()},
         },
         "data": data.record() | on_one_side(part, part, names),
         "left_out": {},
