@@ -321,38 +321,34 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
 def headline(metrics: Mapping[str, Any], scored: Sequence[str]) -> Table:
     """A row per dim and clusterer beside PCA of that dim, then the baselines without training."""
     baselines = metrics["baselines"]
-    rows: list[Row] = []
-
-    def add(row: Row, clusters: Sequence[Row]) -> None:
-        rows.append({**row, **(clusters[0] if clusters else {})})
-        rows.extend(clusters[1:])
-
+    rows: list[dict[str, Any]] = []
     for dim, cell in metrics["cells"].items():
         pca = baselines["pca"][dim]
-        row = {
-            "latent": dim,
-            "L1": with_sd(cell["l1"], cell["sd"]["l1"], 4),
-            "PCA L1": f"{pca['l1']:.4f}",
-            "PSNR dB": f"{cell['psnr']:.2f}",
-        }
-        add(row, [accuracy(cell, name) | {"on PCA": accuracy(pca, name)["accuracy"][:5]} for name in scored])
+        l1 = {"L1": with_sd(cell["l1"], cell["sd"]["l1"], 4), "PCA L1": f"{pca['l1']:.4f}"}
+        rows.append({"latent": dim, **l1, "PSNR dB": f"{cell['psnr']:.2f}"})
+        for name in scored:
+            on_pca = {"on PCA": f"{pca['clusters'][name]['accuracy']:.3f}"}
+            add_clusters(rows, cell, name, on_pca)
     for name in ("median", "black"):
         constant = baselines[name]
-        add({"latent": name, "L1": f"{constant['l1']:.4f}", "PSNR dB": f"{constant['psnr']:.2f}"}, [])
-    if scored:
-        add({"latent": "pixels"}, [accuracy(baselines["pixels"], name) for name in scored])
+        rows.append({"latent": name, "L1": f"{constant['l1']:.4f}", "PSNR dB": f"{constant['psnr']:.2f}"})
+    rows += [{"latent": "pixels"}] if scored else []
+    for name in scored:
+        add_clusters(rows, baselines["pixels"], name, {})
     return Table(("latent", "L1", "PCA L1", "PSNR dB", *(("clusterer", "accuracy", "on PCA") if scored else ())), rows)
 
 
-def accuracy(scores: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The cells of the headline for one clusterer."""
-    value, sd = (one["clusters"][name]["accuracy"] for one in (scores, scores["sd"]))
-    return {"clusterer": name, "accuracy": with_sd(value, sd, 3)}
+def add_clusters(rows: list[dict[str, Any]], scores: Mapping[str, Any], name: str, more: Mapping[str, str]) -> None:
+    """Add the accuracy of one clusterer to the last row or, if it holds one, in a new row."""
+    if "clusterer" in rows[-1]:
+        rows.append({})
+    accuracy, sd = (group["clusters"][name]["accuracy"] for group in (scores, scores["sd"]))
+    rows[-1] |= {"clusterer": name, "accuracy": with_sd(accuracy, sd, 3), **more}
 
 
 def with_sd(value: float, sd: float | None, digits: int) -> str:
-    """A score and its standard deviation, without a leading zero as a terminal has 80 columns."""
-    return f"{value:.{digits}f}" + ("" if sd is None else f"±{sd:.{digits}f}".replace("±0.", "±."))
+    """A score and its standard deviation, without the leading zero as a terminal has 80 columns."""
+    return f"{value:.{digits}f}" + ("" if sd is None else "±" + f"{sd:.{digits}f}".removeprefix("0"))
 
 
 def scores_table(metrics: Mapping[str, Any]) -> Table:
