@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bs6207.data.images import DataSet, ImageSet, on_one_side
+from bs6207.data.images import ImageSet, on_one_side
 from bs6207.data.sources import load, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.latent.clusterers import reason_to_skip
@@ -45,7 +45,8 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
     clusterers, left_out = choose_clusterers(settings, clusters, len(train))
 
     constants = constant_images(train)
-    tasks = make_tasks(settings, clusterers, clusters, constant_loss(constants, data, settings.loss), data.sha256)
+    constant_loss = score_constants(constants, data.validation)[BEST_CONSTANT[settings.loss]][settings.loss]
+    tasks = make_tasks(settings, clusterers, clusters, constant_loss, data.sha256)
     for task in tasks.values():
         for kind, count in task.steps.items():
             progress.expect(count, kind)
@@ -111,11 +112,6 @@ def choose_clusterers(settings: LatentSettings, clusters: int, images: int) -> t
     if len(left_out) == len(reasons):
         raise DataError(f"{' and '.join(left_out.values())}; give other --clusters or another --clusterer")
     return tuple(name for name in reasons if name not in left_out), left_out
-
-
-def constant_loss(constants: Mapping[str, Any], data: DataSet, loss: str) -> float:
-    """The validation loss of the best constant image."""
-    return score_constants(constants, data.validation)[BEST_CONSTANT[loss]][loss]
 
 
 def make_tasks(

@@ -206,11 +206,8 @@ def draw_cluster_table(axes: Axes, rows: Sequence[Row], images: Images, classes:
     if len(classes) <= MAX_COUNTED:
         for (line, column_index), count in np.ndenumerate(counts):
             colour = "white" if count > 0.6 * top else INK if count else "#c8c8c8"
-            size = 5.5 if count < 1000 else 4.5
-            # inside its cell, so that the layout need not measure it
-            axes.text(
-                column_index, line, str(count), ha="center", va="center", color=colour, size=size, in_layout=False
-            )
+            text = axes.text(column_index, line, str(count), ha="center", va="center", color=colour)
+            text.set(size=5.5 if count < 1000 else 4.5, in_layout=False)  # it is inside its cell
     for line, cluster in enumerate(order):
         if names[cluster] is not None:
             corner = (classes.index(names[cluster]) - 0.5, line - 0.5)
@@ -239,31 +236,25 @@ def reconstructions(
         captions: the class of each image; empty if unknown.
     """
     dims, note = at_most_eight([*restored])
-    lines = [("original", montage(originals[None]))]
+    labels, rows = ["original"], [originals]
     for dim in dims:
         error = np.abs(originals - restored[dim]).mean(axis=1)
-        coloured = colormaps["magma"](error)[..., :3].transpose(0, 3, 1, 2)
-        lines += [(f"dim {dim}\nL1 {l1[dim]:.4f}", montage(restored[dim][None])), ("", montage(coloured[None]))]
-    height, width = lines[0][1].shape[:2]
-    space = np.ones((max(2, originals.shape[2] // 6), width, 3))
-    blocks = [part for number, (_, strip) in enumerate(lines) for part in ((space, strip) if number % 2 else (strip,))]
-    whole = np.vstack(blocks)
-    figure, ((axes,),) = panels(1, 1, (7.4, 0.7 + np.clip(6 * len(whole) / width, MIN_INCHES, MAX_INCHES)))
-    axes.imshow(whole, interpolation="nearest" if width < 600 else "antialiased")
-    middles, below = [], 0
-    for block in blocks:
-        if block is not space:
-            middles.append(below + height / 2)
-        below += len(block)
-    axes.set_yticks(middles, [label or "error" for label, _ in lines], size=7)
-    columns = (np.arange(len(originals)) + 0.5) * width / len(originals)
+        labels += [f"dim {dim}\nL1 {l1[dim]:.4f}", "error"]
+        rows += [restored[dim], colormaps["magma"](error)[..., :3].transpose(0, 3, 1, 2)]
+    count, _, *size = originals.shape
+    grid = montage(np.stack([np.broadcast_to(row, (count, 3, *size)) for row in rows]))
+    height, width = grid.shape[:2]
+    figure, ((axes,),) = panels(1, 1, (7.4, 0.7 + np.clip(6 * height / width, MIN_INCHES, MAX_INCHES)))
+    axes.imshow(grid, interpolation="nearest" if width < 600 else "antialiased")
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * height / len(rows), labels, size=7)
+    columns = (np.arange(count) + 0.5) * width / count
     axes.set_xticks(columns if captions else [], [clipped(caption, 10) for caption in captions], size=7)
     if max(map(len, captions), default=0) > 2:
         axes.tick_params(axis="x", rotation=90)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(ScalarMappable(cmap="magma"), ax=axes, shrink=min(0.7, 4 / len(lines)), aspect=14)
+    bar = figure.colorbar(ScalarMappable(cmap="magma"), ax=axes, shrink=min(0.7, 4 / len(rows)), aspect=14)
     bar.set_label("error per pixel", size=7)
     bar.ax.tick_params(labelsize=6)
     bar.outline.set_visible(False)
@@ -279,20 +270,16 @@ def walks(decoded: Mapping[int, NDArray[np.float32]], starts: Images, ends: Imag
         starts, ends: the test images, [walks, C, H, W].
     """
     dims, note = at_most_eight([*decoded])
-    blocks = {}
-    for dim in dims:
-        parts = [montage(starts[:, None]), montage(decoded[dim]), montage(ends[:, None])]
-        gap = np.ones((len(parts[0]), max(2, starts.shape[3] // 5), 3))
-        blocks[dim] = np.hstack([parts[0], gap, parts[1], gap, parts[2]])
-    height, width = blocks[dims[0]].shape[:2]
+    first, last = montage(starts[:, None]), montage(ends[:, None])
+    gap = np.ones((len(first), max(2, starts.shape[3] // 5), 3))
+    grids = [np.hstack([first, gap, montage(decoded[dim]), gap, last]) for dim in dims]
+    inches = np.clip(4 * grids[0].shape[0] / grids[0].shape[1], MIN_INCHES, MAX_INCHES)
     across = min(2, len(dims))
-    figure, axes = panels(
-        -(-len(dims) // across), across, (4.2, 0.35 + np.clip(4 * height / width, MIN_INCHES, MAX_INCHES))
-    )
+    figure, axes = panels(-(-len(dims) // across), across, (4.2, 0.35 + inches))
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, (dim, block) in zip(axes.flat, blocks.items(), strict=False):
-        axis.imshow(block, interpolation="antialiased")
+    for axis, dim, grid in zip(axes.flat, dims, grids, strict=False):
+        axis.imshow(grid, interpolation="antialiased")
         axis.set_title(f"dim {dim}")
     caption(figure, "straight lines in the latent, decoded, between test images (at both ends)", note)
     return figure
@@ -310,8 +297,7 @@ def scores(metrics: Mapping[str, Any], clusterers: Sequence[str]) -> Figure:
     draw_over_dims(line[0], cells, ["l1"], "o-", PALETTE[0], "autoencoder")
     draw_over_dims(line[0], pca, ["l1"], "s--", MUTED, "PCA")
     draw_constants(line[0], baselines)
-    line[0].set(ylabel="test L1 per pixel")
-    line[0].set_ylim(0, None)
+    line[0].set(ylabel="test L1 per pixel", ylim=(0, None))
     for name, colour in zip(clusterers, PALETTE * len(clusterers), strict=False):
         path = ["clusters", name, "accuracy"]
         draw_over_dims(line[1], cells, path, "o-", colour, f"{name} on latents")
@@ -372,8 +358,7 @@ def loss_curves(history: Table, baselines: Mapping[str, Any]) -> Figure:
                 axes.plot(epochs, [row["train_l1"] for row in rows], ":", color=colour, linewidth=0.9)
     axes.plot([], [], ":", color=INK, linewidth=0.9, label="on training batches, first seed")
     draw_constants(axes, baselines, " on test images")
-    axes.set(xlabel="epoch", ylabel="validation L1 per pixel")
-    axes.set_ylim(0, None)
+    axes.set(xlabel="epoch", ylabel="validation L1 per pixel", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside right center", fontsize=7, ncols=-(-len(dims) // 24))
     return figure
