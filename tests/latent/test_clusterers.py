@@ -24,7 +24,7 @@ from bs6207.latent.clusterers import (
 from bs6207.latent.settings import LatentSettings
 from bs6207.training.metrics.clusters import agreement, sizes
 
-EVERY = [  # for those that see images see test_contrast.py; to import UMAP and to compile it takes a minute
+EVERY = [  # for those that see images see test_contrastive.py; to import UMAP and to compile it takes a minute
     pytest.param(name, marks=pytest.mark.slow) if name == "umap-gmm" else name
     for name in CLUSTERERS
     if name not in SEES_IMAGES

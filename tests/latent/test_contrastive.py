@@ -77,8 +77,8 @@ def test_a_few_steps_on_digits_name_unseen_ones_better_than_k_means():
     kmeans = KMeans(10, n_init=10, random_state=0).fit(latents[:half])
     unseen = slice(half, half + 1000)
 
-    def accuracy(learned, found):
-        return score_clusters(found, labels[unseen], match_clusters(learned, labels[:half]))["accuracy"]
+    def accuracy(train_clusters, test_clusters):
+        return score_clusters(test_clusters, labels[unseen], match_clusters(train_clusters, labels[:half]))["accuracy"]
 
     ours = accuracy(clusters.predict(latents[:half], images[:half]), clusters.predict(latents[unseen], images[unseen]))
     assert ours > accuracy(kmeans.labels_, kmeans.predict(latents[unseen])) + 0.1

@@ -58,7 +58,7 @@ def test_the_black_floor_is_the_mean_pixel_and_pca_is_scikit_learns(finished):
     assert baselines["pca"][2]["l1"] == pytest.approx(np.abs(restored - test).mean(), abs=1e-4)
 
 
-def test_progress_is_promised_and_kept_and_history_has_every_epoch(finished):
+def test_progress_has_every_expected_step_and_history_every_epoch(finished):
     result, progress = finished
     assert progress.expected == progress.steps
     assert len(progress.rows) == 2 * 2 * 2
@@ -178,7 +178,7 @@ def test_the_weights_of_the_best_epoch_decide_whether_a_training_failed(monkeypa
     assert result.metrics["failed"] == []
 
 
-def given(monkeypatch, pixels, labels, test=None):
+def use_images(monkeypatch, pixels, labels, test=None):
     """A data set of these images, which are for validation and test too unless there are others for the test."""
     names = tuple(f"class {label}" for label in range(max(labels) + 1))
     part = ImageSet(np.asarray(pixels, np.uint8), np.array(labels))
@@ -193,7 +193,7 @@ def noise(*shape):
 
 @pytest.mark.parametrize("level", [0, 100])
 def test_images_that_are_all_alike_come_to_a_result(monkeypatch, level):
-    given(monkeypatch, np.full((30, 1, 5, 4), level), [0, 1] * 15)
+    use_images(monkeypatch, np.full((30, 1, 5, 4), level), [0, 1] * 15)
     result = run(LatentSettings(dims=[2], data="mnist-5k", epochs=2, clusterer=["kmeans", "spectral"]), Watched())
     assert result.metrics["failed"] == []
     assert result.metrics["cells"][2]["beats_constant"] is False
@@ -204,13 +204,15 @@ def test_images_that_are_all_alike_come_to_a_result(monkeypatch, level):
 
 
 def test_few_or_tiny_images_that_are_learned_are_a_result(monkeypatch):
-    given(monkeypatch, noise(10, 1, 2, 2), [0, 1] * 5, ImageSet(np.full((4, 1, 2, 2), 9, np.uint8), np.arange(4) % 2))
+    use_images(
+        monkeypatch, noise(10, 1, 2, 2), [0, 1] * 5, ImageSet(np.full((4, 1, 2, 2), 9, np.uint8), np.arange(4) % 2)
+    )
     result = run(LatentSettings(dims=[2], data="mnist-5k", epochs=60, skip_probes=True), Watched())
     assert result.failures == []
 
 
 @pytest.mark.parametrize(
-    ("steps", "lr", "said"),
+    ("steps", "lr", "text"),
     [
         (1, None, "after one step only; try more --epochs"),
         (20, 0.1, "after 20 steps only; try more --epochs, or another --lr than 0.1"),
@@ -218,12 +220,12 @@ def test_few_or_tiny_images_that_are_learned_are_a_result(monkeypatch):
         (1000, 0.1, "after 1000 steps; try another --lr than 0.1, or more --epochs"),
     ],
 )
-def test_advice_fits_the_cause(steps, lr, said):
-    assert after(steps, lr) == said
+def test_advice_fits_the_cause(steps, lr, text):
+    assert after(steps, lr) == text
 
 
 def test_a_clusterer_that_has_too_few_images_is_left_out_and_the_others_are_kept(monkeypatch):
-    given(monkeypatch, noise(12, 1, 4, 4), range(12))
+    use_images(monkeypatch, noise(12, 1, 4, 4), range(12))
     settings = LatentSettings(dims=[2], data="mnist-5k", epochs=40, clusterer=["spectral", "gmm", "kmeans"])
     result = run(settings, Watched())
     reason = "spectral needs 13 training images for 12 clusters, and there are 12"
@@ -234,13 +236,13 @@ def test_a_clusterer_that_has_too_few_images_is_left_out_and_the_others_are_kept
 
 
 def test_where_no_clusterer_is_left_the_run_is_refused_before_any_training(monkeypatch):
-    given(monkeypatch, noise(12, 1, 4, 4), [0] * 12)
+    use_images(monkeypatch, noise(12, 1, 4, 4), [0] * 12)
     with pytest.raises(DataError, match="best needs 2 clusters or more, not 1; give other --clusters or another"):
         run(LatentSettings(dims=[2], data="mnist-5k", clusterer=["best"]), Watched())
 
 
 def test_one_training_image_is_refused(monkeypatch):
-    given(monkeypatch, noise(1, 1, 4, 4), [0])
+    use_images(monkeypatch, noise(1, 1, 4, 4), [0])
     with pytest.raises(DataError, match="latent needs 2 training images"):
         run(LatentSettings(dims=[1], data="mnist-5k"), Watched())
 

@@ -1,4 +1,4 @@
-"""What is said and written of finished autoencoders: the answer, its spread, and files that are the same twice."""
+"""What is text and written of finished autoencoders: the answer, its spread, and files that are the same twice."""
 
 import io
 import json
@@ -43,31 +43,31 @@ def scored(cells, pixels=0.4, pca=0.3, pca_l1=0.2, images=10_000):
 
 def test_the_answer_names_the_best_dim_its_scores_and_their_spread():
     metrics = scored({dim: clustered(a, 0.01, seeds=3) for dim, a in {2: 0.41, 16: 0.625, 256: 0.5}.items()})
-    said = answer(metrics, ["kmeans"], ["kmeans"])
-    assert said.startswith("Best: kmeans at dim 16, accuracy 0.625 ±0.010 on the test images (NMI 0.575, ARI 0.525).")
-    assert "The next, dim 256 (0.500 ±0.010), is outside the range of its seeds." in said
-    assert "Medians of 3 seeds" in said
-    assert "It ties" not in said
-    assert "uses a test label" in said
+    text = answer(metrics, ["kmeans"], ["kmeans"])
+    assert text.startswith("Best: kmeans at dim 16, accuracy 0.625 ±0.010 on the test images (NMI 0.575, ARI 0.525).")
+    assert "The next, dim 256 (0.500 ±0.010), is outside the range of its seeds." in text
+    assert "Medians of 3 seeds" in text
+    assert "It ties" not in text
+    assert "uses a test label" in text
 
 
 def test_sizes_within_the_spread_of_the_seeds_are_called_a_tie():
     metrics = scored({dim: clustered(a, 0.03, seeds=3) for dim, a in {2: 0.41, 16: 0.625, 256: 0.6}.items()})
-    said = answer(metrics, ["kmeans"], ["kmeans"])
-    assert "It ties, within the spread of seeds and test images, with dim 256 (0.600 ±0.030)." in said
-    assert "dim 2 (0.41" not in said
+    text = answer(metrics, ["kmeans"], ["kmeans"])
+    assert "It ties, within the spread of seeds and test images, with dim 256 (0.600 ±0.030)." in text
+    assert "dim 2 (0.41" not in text
 
 
 def test_one_seed_claims_no_spread():
-    said = answer(scored({2: clustered(0.41), 16: clustered(0.625)}), ["kmeans"], ["kmeans"])
-    assert "One seed, so the spread is unknown; --seeds 3 shows it. The next is dim 2 (0.410)." in said
-    assert "±" not in said
+    text = answer(scored({2: clustered(0.41), 16: clustered(0.625)}), ["kmeans"], ["kmeans"])
+    assert "One seed, so the spread is unknown; --seeds 3 shows it. The next is dim 2 (0.410)." in text
+    assert "±" not in text
 
 
 def test_a_single_dim_is_not_called_the_best():
-    said = answer(scored({1: clustered(0.41)}), ["kmeans"], ["kmeans"])
-    assert said.startswith("kmeans at dim 1, accuracy 0.410 on the test images")
-    assert "Best" not in said
+    text = answer(scored({1: clustered(0.41)}), ["kmeans"], ["kmeans"])
+    assert text.startswith("kmeans at dim 1, accuracy 0.410 on the test images")
+    assert "Best" not in text
 
 
 def test_few_test_images_tie_what_many_tell_apart():
@@ -80,22 +80,22 @@ def test_what_failed_and_what_was_kept_as_it_started_is_said():
     metrics, results, data, settings = made((2, 5))
     failed = [{"dim": 7, "seed": 3, "reason": "it did"}]
     metrics = changed(metrics, ["cells", 5, "seeds", 0, "best_epoch"], 0) | {"failed": failed}
-    said = " ".join(summarize(metrics, results, data, settings).remarks)
-    assert "Failed, and left out of all scores: dim 7 (seed 3)." in said
-    assert "Training is no better on validation images than the initial PCA, which is kept: dim 5." in said
+    text = " ".join(summarize(metrics, results, data, settings).remarks)
+    assert "Failed, and left out of all scores: dim 7 (seed 3)." in text
+    assert "Training is no better on validation images than the initial PCA, which is kept: dim 5." in text
 
 
 @pytest.mark.parametrize(
-    ("pixels", "pca", "said"),
+    ("pixels", "pca", "text"),
     [
         (0.4, 0.5, "beats raw pixels (0.400) and PCA at dim 16 (0.500)"),
         (0.4, 0.7, "beats raw pixels (0.400) and loses to PCA at dim 16 (0.700)"),
         (0.7, 0.645, "loses to raw pixels (0.700) and ties with PCA at dim 16 (0.645)"),
     ],
 )
-def test_the_answer_says_whether_training_was_worth_it(pixels, pca, said):
+def test_the_answer_says_whether_training_was_worth_it(pixels, pca, text):
     metrics = scored({16: clustered(0.625, 0.02, seeds=3)}, pixels, pca)
-    assert f"With the same clusterer it {said}." in answer(metrics, ["kmeans"], ["kmeans"])
+    assert f"With the same clusterer it {text}." in answer(metrics, ["kmeans"], ["kmeans"])
 
 
 def test_one_seed_is_compared_with_baselines_on_the_same_images():
@@ -109,8 +109,8 @@ def test_one_seed_is_compared_with_baselines_on_the_same_images():
     unclear = mcnemar(np.array([1, 1, 1, 0, 1]) > 0, np.array([0, 0, 0, 1, 1]) > 0)
     assert unclear["p_value"] == pytest.approx(2 * (4 + 1) / 2**4)
     metrics = changed(metrics, ["cells", 16, "paired", "kmeans"], {"pixels": clear, "pca": unclear})
-    said = answer(metrics, ["kmeans"], ["kmeans"])
-    assert "it beats raw pixels (0.540, p < 0.001) and ties with PCA at dim 16 (0.540, p = 0.625)." in said
+    text = answer(metrics, ["kmeans"], ["kmeans"])
+    assert "it beats raw pixels (0.540, p < 0.001) and ties with PCA at dim 16 (0.540, p = 0.625)." in text
 
 
 def test_images_that_are_classified_alike_tie():
@@ -130,9 +130,9 @@ def test_the_correct_images_make_the_accuracy():
 def test_another_clusterer_has_a_best_dim_of_its_own():
     metrics, results, data, settings = made((2, 5), clusterers=("kmeans", "gmm"))
     metrics = changed(metrics, ["cells", 2, "clusters", "gmm", "accuracy"], 0.999)
-    said = summarize(metrics, results, data, settings).metrics["answer"]
-    assert said.startswith("Best: gmm at dim 2, accuracy 0.999")
-    assert "kmeans: dim 5, " in said
+    text = summarize(metrics, results, data, settings).metrics["answer"]
+    assert text.startswith("Best: gmm at dim 2, accuracy 0.999")
+    assert "kmeans: dim 5, " in text
 
 
 def test_dims_that_lose_to_pca_are_named():
@@ -275,14 +275,14 @@ def test_clusters_are_named_by_their_classes():
 
 def test_classes_on_one_side_are_found():
     learn, test = (ImageSet(np.zeros((3, 1, 1, 1), np.uint8), np.array(labels)) for labels in ([0, 0, 1], [1, 2, 2]))
-    told = {"only_in_train": ["a"], "only_in_test": ["c"], "images_of_only_in_test": 2}
-    assert on_one_side(learn, test, ("a", "b", "c", "in neither")) == told
+    expected = {"only_in_train": ["a"], "only_in_test": ["c"], "images_of_only_in_test": 2}
+    assert on_one_side(learn, test, ("a", "b", "c", "in neither")) == expected
 
 
-def test_classes_on_one_side_are_told():
+def test_classes_on_one_side_are_remarked_on():
     metrics, results, data, settings = made((5,), names=("cat", "d\nog", "eel"))
-    told = {"only_in_test": ["d\nog"], "images_of_only_in_test": 20, "only_in_train": ["eel"]}
-    remarks = summarize(metrics | {"data": metrics["data"] | told}, results, data, settings).remarks
+    expected = {"only_in_test": ["d\nog"], "images_of_only_in_test": 20, "only_in_train": ["eel"]}
+    remarks = summarize(metrics | {"data": metrics["data"] | expected}, results, data, settings).remarks
     assert "No training image shows d og, so 20 of the 60 test images count as wrong in any cluster." in (remarks)
     assert "No test image shows eel: clusters of it are not tested." in remarks
 
@@ -338,12 +338,12 @@ def test_umap_places_four_images():
     assert np.isfinite(project(np.ones((MIN_POINTS["umap"], 3), np.float32), "umap", 0)[0]).all()
 
 
-def test_a_clusterer_that_sees_the_images_is_told_apart():
-    def said(*clusterers):
+def test_a_clusterer_that_sees_the_images_is_remarked_on():
+    def text(*clusterers):
         return " ".join(summarize(*made(clusterers=clusterers)).remarks)
 
-    assert "best trains on the images" in said("kmeans", "best")
-    assert "trains on the images" not in said("kmeans", "gmm")
+    assert "best trains on the images" in text("kmeans", "best")
+    assert "trains on the images" not in text("kmeans", "gmm")
 
 
 def test_umap_without_its_package_is_refused_in_one_sentence(monkeypatch):

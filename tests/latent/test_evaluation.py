@@ -46,7 +46,7 @@ def test_accuracies_are_of_the_test_images():
     assert (scores["knn"], scores["linear"]) == (0.5, 0.5)
 
 
-def trusted_on_paper(original, mapped, k=5):
+def trustworthiness_on_paper(original, mapped, k=5):
     """1 - 2 / (n k (2n - 3k - 1)) times the ranks beyond k, summed over the false neighbours (Venna and Kaski)."""
     count, excess = len(original), 0
     for place in range(count):
@@ -60,8 +60,8 @@ def test_trustworthiness_and_continuity_are_the_papers_and_not_each_other():
     pixels = gaussian(60, 4)
     latents = pixels[:, :1]
     scores = probe(latents, None, latents, None, pixels)
-    assert scores["trustworthiness"] == pytest.approx(trusted_on_paper(pixels, latents))
-    assert scores["continuity"] == pytest.approx(trusted_on_paper(latents, pixels))
+    assert scores["trustworthiness"] == pytest.approx(trustworthiness_on_paper(pixels, latents))
+    assert scores["continuity"] == pytest.approx(trustworthiness_on_paper(latents, pixels))
     assert scores["trustworthiness"] < scores["continuity"]  # a projection brings together what is far
 
 
