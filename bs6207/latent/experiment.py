@@ -14,7 +14,7 @@ from bs6207.latent.evaluation import Scoring, constant_images, mcnemar, score_co
 from bs6207.latent.memory import need, require_memory
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.summary import summarize
-from bs6207.latent.tasks import BEST_CONSTANT, AutoencoderResult, Failure, Task, run_task
+from bs6207.latent.tasks import BEST_CONSTANT, AutoencoderResult, Baseline, Failure, Task, run_task
 from bs6207.runs import sweep
 from bs6207.runs.progress import FailedTask, MapTasks, Progress, map_serially
 from bs6207.runs.result import Result
@@ -52,17 +52,24 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
             progress.expect(count, kind)
     outcomes = map_tasks(run_task, tasks, progress, data.sha256)
 
-    results = autoencoders(outcomes)
     failed = failures(outcomes)
+    results = autoencoders(outcomes)
     if not results:
         raise DivergenceError(failed[0]["reason"])
+    pixels, pca = baselines(outcomes, "pixels"), baselines(outcomes, "pca")
     metrics: dict[str, Any] = {
         "cells": {
             dim: over_seeds({seed: result.scores for seed, result in by_seed.items()})
-            | {"agreement": agreements(by_seed), "paired": paired_tests(next(iter(by_seed.values())), outcomes)}
+            | {"agreement": agreements(by_seed), "paired": paired_tests(next(iter(by_seed.values())), pixels, pca)}
             for dim, by_seed in results.items()
         },
-        "baselines": score_constants(constants, data.test) | baseline_scores(outcomes, settings),
+        "baselines": score_constants(constants, data.test)
+        | {
+            "pixels": over_seeds({seed: baseline.scores for seed, baseline in pixels.items()}),
+            "pca": {
+                dim: over_seeds({seed: baseline.scores[dim] for seed, baseline in pca.items()}) for dim in settings.dims
+            },
+        },
         "data": data.record() | {"train": len(train)} | on_one_side(train, data.test, data.classes),
         "left_out": left_out,
         "unscored": unscored(train, data.test),
@@ -156,26 +163,20 @@ def failures(outcomes: Mapping[Key, Any]) -> list[dict[str, Any]]:
     return [{"dim": dim, "seed": seed, "reason": outcome.reason} for (_, dim, seed), outcome in failed.items()]
 
 
-def baseline_scores(outcomes: Mapping[Key, Any], settings: LatentSettings) -> dict[str, Any]:
-    """Scores over seeds of raw pixels, and of PCA by dim."""
-    pixels, pca = (
-        {key[1]: outcome.scores for key, outcome in outcomes.items() if key[0] == kind} for kind in ("pixels", "pca")
-    )
-    return {
-        "pixels": over_seeds(pixels),
-        "pca": {dim: over_seeds({seed: scores[dim] for seed, scores in pca.items()}) for dim in settings.dims},
-    }
+def baselines(outcomes: Mapping[Key, Any], kind: str) -> dict[int, Baseline]:
+    """The baselines of one kind by seed."""
+    return {key[1]: outcome for key, outcome in outcomes.items() if key[0] == kind}
 
 
-def paired_tests(result: AutoencoderResult, outcomes: Mapping[Key, Any]) -> dict[str, dict[str, Any]]:
+def paired_tests(
+    result: AutoencoderResult, pixels: Mapping[int, Baseline], pca: Mapping[int, Baseline]
+) -> dict[str, dict[str, Any]]:
     """By clusterer, McNemar's test of one autoencoder against pixels and PCA of its seed, or of the first seed."""
-    seeds = sorted((key[1] for key in outcomes if key[0] == "pixels"), key=lambda seed: seed != result.seed)
-    tests: dict[str, dict[str, Any]] = {name: {} for name in result.correct}
+    tests: dict[str, dict[str, Any]] = {}
     for name, correct in result.correct.items():
-        pixels = [outcomes["pixels", seed].correct for seed in seeds]
-        pca = [outcomes["pca", seed].correct[result.dim] for seed in seeds]
-        for kind, baselines in (("pixels", pixels), ("pca", pca)):  # a slow clusterer has the first seed only
-            tests[name][kind] = mcnemar(correct, next(baseline[name] for baseline in baselines if name in baseline))
+        seed = result.seed if name in pixels[result.seed].correct else min(pixels)  # slow ones have the first only
+        baselines = {"pixels": pixels[seed].correct, "pca": pca[seed].correct[result.dim]}
+        tests[name] = {kind: mcnemar(correct, baseline[name]) for kind, baseline in baselines.items()}
     return tests
 
 

@@ -90,14 +90,11 @@ def made(
     baseline = {name: partition_of(0.4) for name in clusterers}
     pixels, pca = scored(1, baseline), {dim: scored(dim, baseline) for dim in dims}
     correct = correct_images(baseline, pixels, part)
-    outcomes: dict[Any, Any] = {
-        key: Baseline({}, correct if key[0] == "pixels" else dict.fromkeys(dims, correct))
-        for key in [(kind, seed) for kind in ("pixels", "pca") for seed in range(seeds)]
-    }
+    baselines = {0: Baseline({}, correct)}, {0: Baseline({}, dict.fromkeys(dims, correct))}
     metrics = {
         "cells": {
             dim: over_seeds({seed: result.scores for seed, result in by_seed.items()})
-            | {"agreement": agreements(by_seed), "paired": paired_tests(by_seed[0], outcomes)}
+            | {"agreement": agreements(by_seed), "paired": paired_tests(by_seed[0], *baselines)}
             for dim, by_seed in results.items()
         },
         "baselines": score_constants(constant_images(part), part)
