@@ -277,41 +277,27 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
         if name in SEES_IMAGES
     ]
     sentences += [f"Left out: {reason}." for reason in metrics["left_out"].values()]
-    if metrics["failed"]:
-        keys = ", ".join(f"dim {row['dim']} (seed {row['seed']})" for row in metrics["failed"])
-        sentences.append(f"Failed, and left out of all scores: {keys}.")
-    useless = [str(dim) for dim, cell in cells.items() if not cell["beats_constant"]]
-    if useless:
-        sentences.append(
-            f"No better than a constant image on validation images: dim {', '.join(useless)}. There are too few "
-            "training images, or so few dimensions encode nothing of them."
-        )
-    if metrics["weak"]:
-        sentences.append(f"Hardly better than a constant image: {'; '.join(metrics['weak'])}.")
-    untrained = [
-        str(dim) for dim, cell in cells.items() if any(seed["best_epoch"] == 0 for seed in cell["seeds"].values())
-    ]
-    if untrained:
-        sentences.append(
-            "Training is no better on validation images than the initial PCA, which is kept: dim "
-            f"{', '.join(untrained)}."
-        )
-    worse = [
-        f"dim {dim} (L1 {cell['l1']:.4f} vs {pca[dim]['l1']:.4f})"
-        for dim, cell in cells.items()
-        if cell["l1"] >= pca[dim]["l1"]
-    ]
-    if worse:
-        sentences.append(f"Reconstruction: no better than PCA at {', '.join(worse)}.")
+    untrained = [dim for dim, cell in cells.items() if any(seed["best_epoch"] == 0 for seed in cell["seeds"].values())]
+    lists = {
+        "Failed, and left out of all scores": [f"dim {row['dim']} (seed {row['seed']})" for row in metrics["failed"]],
+        "No better than a constant image on validation images (too few training images or dimensions)": [
+            f"dim {dim}" for dim, cell in cells.items() if not cell["beats_constant"]
+        ],
+        "Hardly better than a constant image": metrics["weak"],
+        "Training is no better on validation images than the initial PCA, which is kept": [
+            f"dim {dim}" for dim in untrained
+        ],
+        "Reconstruction, no better than PCA": [
+            f"dim {dim} (L1 {cell['l1']:.4f} vs {pca[dim]['l1']:.4f})"
+            for dim, cell in cells.items()
+            if cell["l1"] >= pca[dim]["l1"]
+        ],
+    }
     for name in scored:
         pairs = {dim: [group[dim]["clusters"][name]["accuracy"] for group in (cells, pca)] for dim in cells}
-        worse = [
-            f"dim {dim} (accuracy {ours:.3f} vs {theirs:.3f})"
-            for dim, (ours, theirs) in pairs.items()
-            if ours <= theirs
-        ]
-        if worse:
-            sentences.append(f"{name}: no better than on PCA at {', '.join(worse)}.")
+        worse = {dim: f"{ours:.3f} vs {theirs:.3f}" for dim, (ours, theirs) in pairs.items() if ours <= theirs}
+        lists[f"{name}, no better than on PCA"] = [f"dim {dim} (accuracy {text})" for dim, text in worse.items()]
+    sentences += [f"{title}: {'; '.join(entries)}." for title, entries in lists.items() if entries]
     return [*sentences, *on_stability(cells, clusterers), metrics["answer"]]
 
 

@@ -141,9 +141,9 @@ def test_dims_that_lose_to_pca_are_named():
     metrics = changed(metrics, ["cells", 5, "clusters", "kmeans", "accuracy"], 0.01)
     pca = metrics["baselines"]["pca"][5]
     sentences = summarize(metrics, results, data, settings).remarks
-    assert f"Reconstruction: no better than PCA at dim 5 (L1 0.9000 vs {pca['l1']:.4f})." in sentences
+    assert f"Reconstruction, no better than PCA: dim 5 (L1 0.9000 vs {pca['l1']:.4f})." in sentences
     accuracy = pca["clusters"]["kmeans"]["accuracy"]
-    assert f"kmeans: no better than on PCA at dim 5 (accuracy 0.010 vs {accuracy:.3f})." in sentences
+    assert f"kmeans, no better than on PCA: dim 5 (accuracy 0.010 vs {accuracy:.3f})." in sentences
 
 
 def test_unstable_clusters_are_named():
