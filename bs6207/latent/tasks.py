@@ -191,23 +191,23 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
     def decoded(points: Tensor) -> NDArray[np.float32]:
         return decode(model, points.to(device)).numpy()
 
-    steps_between = torch.linspace(0, 1, WALK_STEPS)[:, None]
+    line = torch.linspace(0, 1, WALK_STEPS)[:, None]
+    training = {"best_epoch": epoch.best, "beats_constant": gain > 0}
+    weakness = f"dim {dim}, seed {task.seed}: {ends}, {100 * gain:.1f} % better {comparison}"
     return AutoencoderResult(
-        dim,
-        task.seed,
-        {"best_epoch": epoch.best, "beats_constant": gain > 0}
-        | score_images(data.test.unit_pixels, restored)
-        | vector_scores,
-        history,
-        latents.numpy(),
-        {name: partition.test for name, partition in partitions.items()},
-        correct_images(partitions, vector_scores, data.test),
-        {name: decoded(cluster_means(train_latents, partition)) for name, partition in partitions.items()},
-        restored[shown_images(data.test)],
-        np.stack([decoded(torch.lerp(latents[a], latents[b], steps_between)) for a, b in walk_ends(data.test)]),
-        to_weights(model, dim, recipe, settings.arch, train.image_shape),
-        decoded(grid_points(latents)).reshape(GRID_SIDE, GRID_SIDE, *train.image_shape) if dim == 2 else None,
-        f"dim {dim}, seed {task.seed}: {ends}, {100 * gain:.1f} % better {comparison}" if 0 < gain < WEAK_GAIN else "",
+        dim=dim,
+        seed=task.seed,
+        scores=training | score_images(data.test.unit_pixels, restored) | vector_scores,
+        history=history,
+        latents=latents.numpy(),
+        partitions={name: partition.test for name, partition in partitions.items()},
+        correct=correct_images(partitions, vector_scores, data.test),
+        centroids={name: decoded(cluster_means(train_latents, partition)) for name, partition in partitions.items()},
+        shown=restored[shown_images(data.test)],
+        walks=np.stack([decoded(torch.lerp(latents[a], latents[b], line)) for a, b in walk_ends(data.test)]),
+        weights=to_weights(model, dim, recipe, settings.arch, train.image_shape),
+        grid=decoded(grid_points(latents)).reshape(GRID_SIDE, GRID_SIDE, *train.image_shape) if dim == 2 else None,
+        weakness=weakness if 0 < gain < WEAK_GAIN else "",
     )
 
 
