@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from latent.made_cells import made
+from latent.made_results import made
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
@@ -12,7 +12,7 @@ from matplotlib.ft2font import FT2Font
 from bs6207 import figures
 from bs6207.bump import figures as bump_figures
 from bs6207.figures import clipped, drawn, own_letters, panels, render, texts
-from bs6207.latent.summary import report
+from bs6207.latent.summary import summarize
 from bs6207.runs.result import Table
 
 NAMES = (
@@ -57,7 +57,7 @@ def test_what_a_layout_leaves_to_rounding_does_not_change_a_figure(kind):
 @pytest.mark.parametrize("name", ["scatter", "centroids", "reconstructions"])
 def test_any_class_name_is_a_text(fonts, name):
     fonts()
-    figure = report(*made((2,), names=NAMES)).figures[name]()
+    figure = summarize(*made((2,), names=NAMES)).figures[name]()
     ElementTree.fromstring(render(figure, "svg"))
     shown = {text.get_text() for text in texts(figure)}
     assert sum(clipped(name, most) in shown for name in NAMES for most in (10, 14)) >= len(NAMES) / 2

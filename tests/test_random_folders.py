@@ -27,7 +27,7 @@ FEW = {  # whatever only takes time
     "bs6207.deblur.evaluation": {"FRONTIER_POINTS": 3, "CURVE_POINTS": 3},
     "bs6207.deblur.blur": {"FOLLOWED_IMAGES": 20},
     "bs6207.deblur.classical": {"TUNING_IMAGES": 2},
-    "bs6207.latent.clusterers": {"STARTS": 2, "ROUNDS": 20},
+    "bs6207.latent.clusterers": {"STARTS": 2, "MAX_ITERATIONS": 20},
     "bs6207.latent.contrastive": {"MOST_PASSES": 3},
 }
 DRAWN = 0.25  # share of the figures that are rendered; all are drawn

@@ -12,14 +12,14 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> "Model":
 
     Args:
         folder: the run folder, such as outputs/latent.
-        dim: one of its latent sizes; seed: one of its seeds, the first if None.
+        dim: one of its latent sizes.
+        seed: one of its seeds, the first if None.
 
     Returns:
-        A model with `encode(images [N, C, H, W] in [0, 1])`, giving latents, [N, dim], and `decode(latents)`, giving
-        images.
+        A model with `encode(images)`, from [N, C, H, W] in [0, 1] to latents, [N, dim], and `decode(latents)`.
 
     Raises:
-        bs6207.errors.FolderError: there is none of that size in the folder, or its file is not whole.
+        bs6207.errors.FolderError: the folder holds none of that size, or its file is damaged.
     """
     from bs6207.latent import model
 

@@ -1,19 +1,20 @@
-"""Clusters from latents and images together: neighbours, contrast, communities, mutual information. No label is seen.
+"""Clusters from latents and images together, without labels: neighbours, contrast, communities, mutual information.
 
-An autoencoder's latents know which images are near each other but not which differences matter. Four steps add that:
+An autoencoder's latents show which images are near each other but not which differences matter. Four steps add that:
 
-1. Neighbours: images that are among each other's ten nearest in the latent mostly show the same thing (SCAN: Van
-   Gansbeke et al. 2020, arXiv:2005.12320; mutual: Dang et al. 2021, "Nearest Neighbor Matching for Deep Clustering").
-2. Contrast: a small convolutional network learns to give an image and its distorted neighbour features that are more
-   alike than those of any other two images (InfoNCE: van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020,
+1. Neighbours: images among each other's ten nearest in the latent mostly show the same class (SCAN: Van Gansbeke et al.
+   2020, arXiv:2005.12320; mutual: Dang et al. 2021, "Nearest Neighbor Matching for Deep Clustering").
+2. Contrast: a small convolutional network learns features that are more alike for a distorted image and its distorted
+   neighbour than for any other two images (InfoNCE: van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020,
    arXiv:2002.05709).
-3. Communities of the graph of nearest features (Blondel et al. 2008, arXiv:0803.0476) are the first clusters. Found
-   on several subsets of the images, they also say how far clusters can be believed.
-4. Mutual information: the network learns to name all images so that the name survives distortion while all names stay
-   in use (IIC: Ji et al. 2019, arXiv:1807.06653; IMSAT: Hu et al. 2017, arXiv:1702.08720).
+3. Communities of the nearest-neighbour graph of features (Blondel et al. 2008, arXiv:0803.0476) are the first clusters.
+   Their agreement over several subsets of the images is the stability of the clusters.
+4. Mutual information: network and prototypes learn an assignment that is invariant to distortion while all clusters
+   stay in use (IIC: Ji et al. 2019, arXiv:1807.06653; IMSAT: Hu et al. 2017, arXiv:1702.08720).
 """
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -21,26 +22,26 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bs6207.latent.clusterers import stopping_early_is_fine
 from bs6207.training.batches import batch_indices
 from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16, prepare, preserve_torch_state
 from bs6207.training.metrics.clusters import many_classes_are_fine
 
-SIDE = 28  # pixels; images of other sizes are resized, since every length below was measured at this one
-# How far a distortion may go, none of it as far as to make a 6 of a 5.
-LOCK, SCALE, SHEAR, SHIFT = 0.15, 0.12, 0.12, 0.1  # radians, shares, shares, half image sides
+SIDE = 28  # pixels; images of other sizes are resized
+# The largest distortions, none large enough to make a 6 of a 5.
+ROTATION, SCALE, SHEAR, SHIFT = 0.15, 0.12, 0.12, 0.1  # radians, shares, shares, half image sides
 BEND, BEND_KNOTS = 0.06, 5  # standard deviation, in half image sides, at knots per side of the image
 THICKEN = 0.6  # share of the way to the brightest, or darkest, of 2 x 2 pixels
 PATCH_SIDES = (0.1, 0.5)  # of the image's; long and thin ones hide one stroke and leave the rest
-PASTE = 0.7  # share of the patches that show another image instead of nothing: an extra stroke must not matter
+PASTE = 0.7  # share of the patches that show another image instead of black
 
 
 def distort(images: Tensor, random: torch.Generator) -> Tensor:
-    """Every image turned, scaled, sheared, shifted, bent and thickened or thinned by its own random amount.
+    """Rotate, scale, shear, shift, bend and thicken or thin every image by a random amount of its own.
 
     Args:
         images: [N, C, SIDE, SIDE] in [0, 1].
@@ -50,15 +51,15 @@ def distort(images: Tensor, random: torch.Generator) -> Tensor:
     def within(*shape: int) -> Tensor:
         return torch.rand(size, *shape, generator=random) * 2 - 1
 
-    angle, shear, scale = LOCK * within(), SHEAR * within(), 1 + SCALE * within(2)
+    angle, shear, scale = ROTATION * within(), SHEAR * within(), 1 + SCALE * within(2)
     rows = (angle.cos(), shear * angle.cos() - angle.sin(), angle.sin(), shear * angle.sin() + angle.cos())
     matrix = scale[:, :, None] * torch.stack(rows, 1).view(size, 2, 2)
-    middles = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1  # of the pixels, between the borders at -1 and 1
-    places = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).view(-1, 2)
+    centres = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1  # of the pixels, between the borders at -1 and 1
+    points = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1).view(-1, 2)
     knots = torch.linspace(-1, 1, BEND_KNOTS)
-    spread = (1 - (middles[:, None] - knots).abs() * (BEND_KNOTS - 1) / 2).clamp_min(0)  # linear between knots
-    bend = spread @ (BEND * torch.randn(size, 2, BEND_KNOTS, BEND_KNOTS, generator=random)) @ spread.T
-    grid = (places @ matrix.mT + SHIFT * within(1, 2)).view(size, SIDE, SIDE, 2) + bend.permute(0, 2, 3, 1)
+    weights = (1 - (centres[:, None] - knots).abs() * (BEND_KNOTS - 1) / 2).clamp_min(0)  # linear between knots
+    bend = weights @ (BEND * torch.randn(size, 2, BEND_KNOTS, BEND_KNOTS, generator=random)) @ weights.T
+    grid = (points @ matrix.mT + SHIFT * within(1, 2)).view(size, SIDE, SIDE, 2) + bend.permute(0, 2, 3, 1)
     images = functional.grid_sample(images, grid, align_corners=False)
 
     wide, thin = images, images  # the extremes of 2 x 2 pixels; shifting is six times as fast as pooling
@@ -70,16 +71,16 @@ def distort(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def occlude(images: Tensor, patches: int, chance: float, random: torch.Generator) -> Tensor:
-    """Hide up to `patches` rectangles of every image, each with that chance, behind nothing or another image.
+    """Replace up to `patches` rectangles of every image, each with that chance, by black or another image.
 
     Zhong et al. 2017 (arXiv:1708.04896) and Yun et al. 2019 (arXiv:1905.04899).
     """
-    size, others, place = len(images), images.roll(1, 0), torch.arange(SIDE)
+    size, others, pixels = len(images), images.roll(1, 0), torch.arange(SIDE)
     for _ in range(patches):
         low, high = PATCH_SIDES
         sides = SIDE * (low + (high - low) * torch.rand(size, 2, generator=random))
         sides *= torch.rand(size, 1, generator=random) < chance
-        across, down = (place - SIDE * torch.rand(2, size, 1, generator=random)).abs() < sides.T[:, :, None] / 2
+        across, down = (pixels - SIDE * torch.rand(2, size, 1, generator=random)).abs() < sides.T[:, :, None] / 2
         hidden = down[:, None, :, None] & across[:, None, None, :]
         pasted = torch.rand(size, 1, 1, 1, generator=random) < PASTE
         images = torch.where(hidden, others * pasted, images)
@@ -87,25 +88,26 @@ def occlude(images: Tensor, patches: int, chance: float, random: torch.Generator
 
 
 NEIGHBOURS = 15  # in the graph of features, before it is made symmetric
-SMALLEST = 0.1  # of the mean size; a community below it is an outlier, not a cluster
+MIN_CLUSTER_SIZE = 0.1  # of the mean size; smaller communities are outliers
 RESOLUTIONS, BISECTIONS = (0.01, 100.0), 20
-CRUMBS = 10  # communities per wanted cluster; with more, the resolution is too fine, however small they are
+MAX_COMMUNITIES = 10  # per wanted cluster; with more, the resolution is too fine, however small they are
 
 
-def nearest(points: Tensor, among: Tensor, count: int) -> Tensor:
-    """Places in `among` of the nearest to every point, nearest first, [N, count]."""
-    lengths = among.square().sum(1)
-    return torch.cat([(lengths - 2 * part @ among.T).topk(count, largest=False).indices for part in points.split(1000)])
+def nearest(points: Tensor, references: Tensor, count: int) -> Tensor:
+    """Places in `references` of the nearest to every point, nearest first, [N, count]."""
+    squares = references.square().sum(1)
+    distances = (squares - 2 * batch @ references.T for batch in points.split(1000))  # squared, less a constant each
+    return torch.cat([batch.topk(count, largest=False).indices for batch in distances])
 
 
 def neighbour_graph(points: Tensor, count: int) -> csr_matrix:
     """1 from every point to each of its nearest, 0 elsewhere, [N, N]."""
     size, count = len(points), min(count, len(points) - 1)
     near = nearest(points, points, count + 1).numpy()
-    strangers = near != np.arange(size)[:, None]
-    strangers[strangers.all(1), -1] = False  # among many equal points it may not be its own nearest
+    others = near != np.arange(size)[:, None]
+    others[others.all(1), -1] = False  # among many equal points it may not be its own nearest
     ends = np.arange(0, size * count + 1, count)
-    return csr_matrix((np.ones(size * count, np.float32), near[strangers], ends), (size, size))
+    return csr_matrix((np.ones(size * count, np.float32), near[others], ends), (size, size))
 
 
 def mutual_neighbours(points: Tensor, count: int) -> csr_matrix:
@@ -115,10 +117,10 @@ def mutual_neighbours(points: Tensor, count: int) -> csr_matrix:
 
 
 def communities(features: Tensor, count: int, seed: int) -> NDArray[np.int64]:
-    """Exactly `count` communities of the graph of nearest features, [N].
+    """Exactly `count` communities of the nearest-neighbour graph of features, [N].
 
-    The resolution of the modularity is bisected until so many are large enough to be clusters; outliers, and what is
-    still too many, are merged into the nearest, smallest first. Where no resolution gives enough, K-means does.
+    The resolution of the modularity is bisected until so many are large enough to be clusters; outliers and surplus
+    clusters are merged into the nearest, smallest first. Where no resolution gives enough, K-means does.
     """
     from sknetwork.clustering import Louvain
 
@@ -128,89 +130,84 @@ def communities(features: Tensor, count: int, seed: int) -> NDArray[np.int64]:
     low, high = RESOLUTIONS
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)
-        found = Louvain(middle, shuffle_nodes=True, random_state=seed).fit_predict(graph)
-        sizes = np.bincount(found)
-        clusters = int((sizes >= SMALLEST * len(features) / count).sum())
+        labels = Louvain(middle, shuffle_nodes=True, random_state=seed).fit_predict(graph)
+        sizes = np.bincount(labels)
+        clusters = int((sizes >= MIN_CLUSTER_SIZE * len(features) / count).sum())
         if count <= clusters < fewest:
-            best, fewest = found, clusters
+            best, fewest = labels, clusters
         if clusters == count:
             break
-        if clusters > count or len(sizes) > CRUMBS * count:
+        if clusters > count or len(sizes) > MAX_COMMUNITIES * count:
             high = middle
         else:
             low = middle
     if best is None:
-        with stopping_early_is_fine():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct features than clusters
             return KMeans(count, n_init=1, random_state=seed).fit_predict(features.numpy()).astype(np.int64)
     return merge(features, best, count)
 
 
 def merge(features: Tensor, clusters: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Clusters 0 to count - 1, after giving the smallest to the one with the most similar centre, again and again."""
+    """Clusters 0 to count - 1: the smallest is merged into the one of most similar centre until so many are left."""
     clusters = np.unique(clusters, return_inverse=True)[1]
     while (number := int(clusters.max()) + 1) > count:
         centre = centres(features, clusters, number)
         smallest = int(np.bincount(clusters).argmin())
-        alike = centre @ centre[smallest]
-        alike[smallest] = -math.inf
-        clusters[clusters == smallest] = int(alike.argmax())
+        similarity = centre @ centre[smallest]
+        similarity[smallest] = -math.inf
+        clusters[clusters == smallest] = int(similarity.argmax())
         clusters = np.unique(clusters, return_inverse=True)[1]
     return clusters
 
 
 def centres(features: Tensor, clusters: NDArray[np.int64], count: int) -> Tensor:
-    """The direction of every cluster's mean, of length 1, [count, FEATURES]."""
+    """The mean feature of every cluster, normalized, [count, FEATURES]."""
     members = functional.one_hot(torch.from_numpy(clusters), count).float()
     return functional.normalize(members.T @ features)
 
 
-LEARN_FROM = 20_000  # images with neighbours; searching more costs time by the square
+NEIGHBOUR_IMAGES = 20_000  # images with neighbours; the search takes time by the square
 LATENT_NEIGHBOURS = 10
 WIDTHS, FEATURES = (32, 64, 64), 64  # what one core trains in half a minute
-PAIRS, CONTRAST_STEPS, CONTRAST_RATE = 384, 300, 2e-3
+PAIRS, CONTRAST_STEPS, CONTRAST_LR = 384, 300, 2e-3
 TEMPERATURE = 0.5  # of the contrast; as high as this, classes attract and not single images
 CONTRAST_PATCHES, CONTRAST_PATCH_CHANCE = 3, 0.8
-BATCH, NAMING_STEPS, NAMING_RATE = 192, 600, 5e-3
-SHARPNESS = 10.0  # cosines between -1 and 1 become log odds; at 5 names stay so soft that digits merge
-NAMING_PATCHES, NAMING_PATCH_CHANCE = 2, 0.6
-SURE = 0.9  # a name at least this probable is taught to the distorted image (Sohn et al. 2020, arXiv:2001.07685)
+BATCH, ASSIGNMENT_STEPS, ASSIGNMENT_LR = 192, 600, 5e-3
+SHARPNESS = 10.0  # factor from cosines to logits; at 5 assignments stay so soft that digits merge
+ASSIGNMENT_PATCHES, ASSIGNMENT_PATCH_CHANCE = 2, 0.6
+CONFIDENT = 0.9  # a cluster at least this probable is the target of the distorted image (FixMatch: Sohn et al. 2020)
 MOST_PASSES = 20  # over the images in either training, so that few images take less time
 WARM_UP, WEIGHT_DECAY = 0.1, 1e-4  # share of the steps in which the learning rate rises; it then falls as a cosine
-PARTITIONS, PARTITION_IMAGES = 5, 8000  # with five, one that went wrong neither becomes the medoid nor costs trust
-TRUSTED = 0.85  # agreement is 0.9 and more on digits, 0.7 to 0.77 on fashion-mnist, 0.1 on noise
+PARTITIONS, PARTITION_IMAGES = 5, 8000  # with five, a bad one neither becomes the medoid nor lowers the median
+STABLE = 0.85  # agreement is 0.9 and more on digits, 0.7 to 0.77 on fashion-mnist, 0.1 on noise
 Report = Callable[[str], None]
 
 
-class ContrastiveClusters:
+class ContrastiveClusterer:
     """Clusters of images, from an autoencoder's latents and the images themselves.
 
     Args:
         count: clusters, 2 or more.
         seed: of every random number; equal seeds give equal clusters on one machine.
-        contrast_steps, naming_steps: of the two trainings, at most; fewer where images are few.
-        report: is told what is being done.
+        contrast_steps, assignment_steps: of the two trainings, at most; fewer where images are few.
 
     Attributes:
-        trust: after `fit`, {"agreement": adjusted Rand index between the first clusters and those found on other
-            subsets, their median, 1 where they are the same; "trusted": whether that is at least `TRUSTED`, and no
-            cluster is empty}.
+        report: called with what is being done.
+        stability: after `fit`, {"agreement": median adjusted Rand index between the first clusters and those of other
+            subsets, at most 1; "trusted": whether that is at least `STABLE`, and no cluster is empty}.
     """
 
     def __init__(
-        self,
-        count: int,
-        seed: int,
-        contrast_steps: int = CONTRAST_STEPS,
-        naming_steps: int = NAMING_STEPS,
-        report: Report = lambda text: None,
+        self, count: int, seed: int, contrast_steps: int = CONTRAST_STEPS, assignment_steps: int = ASSIGNMENT_STEPS
     ):
         self.count, self.seed = count, seed
-        self.contrast_steps, self.naming_steps = contrast_steps, naming_steps
-        self.report = report
-        self.trust: dict[str, float | bool] = {}
+        self.contrast_steps, self.assignment_steps = contrast_steps, assignment_steps
+        self.report: Report = lambda text: None
+        self.stability: dict[str, float | bool] = {}
 
     @preserve_torch_state()
-    def fit(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> "ContrastiveClusters":
+    def fit(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> "ContrastiveClusterer":
         """Find clusters.
 
         Args:
@@ -222,43 +219,42 @@ class ContrastiveClusters:
         prepare(self.seed)
         random = torch.Generator().manual_seed(self.seed)
         pixels = resized(images)
-        chosen = torch.randperm(len(pixels), generator=random)[:LEARN_FROM]
+        chosen = torch.randperm(len(pixels), generator=random)[:NEIGHBOUR_IMAGES]
 
         self.report("neighbours")
         neighbours = mutual_neighbours(torch.from_numpy(latents)[chosen], LATENT_NEIGHBOURS)
         self.network = build_network(pixels.shape[1])
-        contrast(self.network, pixels[chosen], neighbours, self.contrast_steps, random, self.report)
+        train_contrast(self.network, pixels[chosen], neighbours, self.contrast_steps, random, self.report)
 
         self.report("communities")
-        features = describe(self.network, pixels[chosen])
+        features = features_of(self.network, pixels[chosen])
         partitions = [self.partition(features, random) for _ in range(PARTITIONS)]
         with many_classes_are_fine():
-            alike = np.array([[adjusted_rand_score(one, other) for other in partitions] for one in partitions])
-        medoid = int(alike.sum(0).argmax())  # the one most like the others
-        agreement = float(np.median(np.delete(alike[medoid], medoid)))
-        first = partitions[medoid]
-        self.trust = {
+            scores = np.array([[adjusted_rand_score(one, other) for other in partitions] for one in partitions])
+        medoid = int(scores.sum(0).argmax())  # the partition most like the others
+        agreement = float(np.median(np.delete(scores[medoid], medoid)))
+        self.stability = {
             "agreement": agreement,
-            "trusted": agreement >= TRUSTED and len(np.unique(first)) == self.count,  # equal images agree on one
+            # equal images agree on one cluster
+            "trusted": agreement >= STABLE and len(np.unique(partitions[medoid])) == self.count,
         }
-        self.names = nn.Parameter(centres(features, first, self.count))
-        name(self.network, self.names, pixels, self.naming_steps, random, self.report)
+        self.prototypes = nn.Parameter(centres(features, partitions[medoid], self.count))
+        train_assignment(self.network, self.prototypes, pixels, self.assignment_steps, random, self.report)
         return self
 
     def predict(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """The cluster of every image, [N], 0 to count - 1; the latents have done their work in `fit`."""
+        """The cluster of every image, [N], 0 to count - 1; the latents are used in `fit` only."""
         with torch.no_grad():
-            return similarity(describe(self.network, resized(images)), self.names).argmax(1).numpy()
+            return cosines(features_of(self.network, resized(images)), self.prototypes).argmax(1).numpy()
 
     def partition(self, features: Tensor, random: torch.Generator) -> NDArray[np.int64]:
-        """Clusters of all `features`, [N]: communities of a random part, and for the rest that of its nearest there.
+        """Clusters of all `features`, [N]: communities of a random subset; others follow their nearest in it.
 
-        The part is a half, or as many as there are clusters if that is more.
+        The subset is a half, or as many as there are clusters if that is more.
         """
         size = max(self.count, min(PARTITION_IMAGES, len(features) // 2))
-        part = features[torch.randperm(len(features), generator=random)[:size]]
-        found = communities(part, self.count, self.seed)
-        return found[nearest(features, part, 1)[:, 0].numpy()]
+        chosen = features[torch.randperm(len(features), generator=random)[:size]]
+        return communities(chosen, self.count, self.seed)[nearest(features, chosen, 1)[:, 0].numpy()]
 
 
 def resized(images: NDArray[np.uint8]) -> Tensor:
@@ -266,11 +262,11 @@ def resized(images: NDArray[np.uint8]) -> Tensor:
     pixels = torch.from_numpy(images)
     if pixels.shape[2:] == (SIDE, SIDE):
         return pixels
-    parts = [
-        functional.interpolate(part.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
-        for part in pixels.split(1000)
-    ]
-    return torch.cat([part.round().to(torch.uint8) for part in parts])
+    batches = (
+        functional.interpolate(batch.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
+        for batch in pixels.split(1000)
+    )
+    return torch.cat([batch.round().to(torch.uint8) for batch in batches])
 
 
 class FlattenChannelsLast(nn.Module):
@@ -283,107 +279,109 @@ class FlattenChannelsLast(nn.Module):
 def build_network(channels: int) -> nn.Module:
     """From images [N, channels, SIDE, SIDE] in [0, 1] to features [N, FEATURES]."""
     first, second, third = WIDTHS
-    layers: list[nn.Module] = [nn.PixelUnshuffle(2)]  # a quarter of the places to convolve at
+    layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
     for inputs, outputs, stride in ((4 * channels, first, 1), (first, second, 2), (second, third, 1)):
         layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
     layers += [FlattenChannelsLast(), nn.Linear(third * (SIDE // 4) ** 2, FEATURES)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
-def look(network: nn.Module, images: Tensor) -> Tensor:
-    """Features of length 1, [N, FEATURES]; in bfloat16 on the way where the processor has it, twice as fast."""
+def encode(network: nn.Module, images: Tensor) -> Tensor:
+    """Normalized features, [N, FEATURES]; computed in bfloat16 where the processor has it, twice as fast."""
     with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(images.device)):
         features = network(images.contiguous(memory_format=torch.channels_last))
     return functional.normalize(features.float())
 
 
 @torch.no_grad()
-def describe(network: nn.Module, pixels: Tensor) -> Tensor:
-    """Features of uint8 images as they are, [N, FEATURES]."""
+def features_of(network: nn.Module, pixels: Tensor) -> Tensor:
+    """Features of uint8 images, [N, FEATURES]."""
     network.eval()
-    return torch.cat([look(network, part / 255) for part in pixels.split(1000)])
+    return torch.cat([encode(network, batch / 255) for batch in pixels.split(1000)])
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float, done: float) -> None:
-    """One step down the gradient of `loss`, at the rate that the schedule has for this share of the training."""
+def take_step(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, done: float) -> None:
+    """One step at the learning rate of the schedule after this share of the training."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
+        group["lr"] = lr * min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 
 
 @flush_denormals()
-def contrast(
+def train_contrast(
     network: nn.Module, pixels: Tensor, neighbours: csr_matrix, steps: int, random: torch.Generator, report: Report
 ) -> None:
-    """Train `network` in place to tell an image and its neighbour from all other images, however distorted.
+    """Train `network` in place to recognise the distorted neighbour of a distorted image among other images.
 
     Args:
         pixels: uint8, [N, C, SIDE, SIDE].
-        neighbours: [N, N]; who has none is paired with itself.
+        neighbours: [N, N]; an image without any is paired with itself.
     """
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
-    starts, others = (torch.from_numpy(part).long() for part in (neighbours.indptr, np.append(neighbours.indices, 0)))
+    starts = torch.from_numpy(neighbours.indptr).long()
+    ends = torch.from_numpy(np.append(neighbours.indices, 0)).long()
     counts = starts.diff()
     network.train()
     steps = min(steps, MOST_PASSES * math.ceil(len(pixels) / PAIRS))
-    for step, ones in enumerate(batch_indices(len(pixels), PAIRS, steps, random)):
+    for step, images in enumerate(batch_indices(len(pixels), PAIRS, steps, random)):
         done = step / steps
-        pick = (torch.rand(len(ones), generator=random) * (counts[ones] + 1)).long()  # the last stands for itself
-        pairs = torch.where(pick < counts[ones], others[(starts[ones] + pick).clamp_max(len(others) - 1)], ones)
-        views = distort(pixels[torch.cat([ones, pairs])] / 255, random)
-        features = look(network, occlude(views, CONTRAST_PATCHES, CONTRAST_PATCH_CHANCE, random))
-        alike = (features @ features.T / TEMPERATURE).fill_diagonal_(-math.inf)
-        partners = torch.arange(len(features)).roll(len(ones))
-        descend(optimizer, functional.cross_entropy(alike, partners), CONTRAST_RATE, done)
+        pick = (torch.rand(len(images), generator=random) * (counts[images] + 1)).long()  # the last is the image itself
+        partners = torch.where(pick < counts[images], ends[(starts[images] + pick).clamp_max(len(ends) - 1)], images)
+        views = distort(pixels[torch.cat([images, partners])] / 255, random)
+        features = encode(network, occlude(views, CONTRAST_PATCHES, CONTRAST_PATCH_CHANCE, random))
+        logits = (features @ features.T / TEMPERATURE).fill_diagonal_(-math.inf)
+        targets = torch.arange(len(features)).roll(len(images))
+        take_step(optimizer, functional.cross_entropy(logits, targets), CONTRAST_LR, done)
         report(f"contrast, {done:.0%}")
 
 
-def similarity(features: Tensor, names: Tensor) -> Tensor:
-    """Cosines between features, already of length 1, and names, [N, count]."""
-    return features @ functional.normalize(names).T
+def cosines(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Cosines between normalized features and prototypes, [N, count]."""
+    return features @ functional.normalize(prototypes).T
 
 
 @flush_denormals()
-def name(
-    network: nn.Module, names: nn.Parameter, pixels: Tensor, steps: int, random: torch.Generator, report: Report
+def train_assignment(
+    network: nn.Module, prototypes: nn.Parameter, pixels: Tensor, steps: int, random: torch.Generator, report: Report
 ) -> None:
-    """Train `network` and `names` in place until an image and its distortion tell as much of each other as names can.
+    """Train `network` and `prototypes` in place to maximise the mutual information of an image's and its distortion's
+    cluster.
 
-    The images are occluded less and less from half of the training on, so that it ends on what will be asked.
+    Occlusion fades out over the second half of the training, so that it ends on images as they are predicted.
 
     Args:
         pixels: uint8, [N, C, SIDE, SIDE].
     """
-    optimizer = torch.optim.AdamW([*network.parameters(), names], weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW([*network.parameters(), prototypes], weight_decay=WEIGHT_DECAY)
     network.train()
     steps = min(steps, MOST_PASSES * math.ceil(len(pixels) / BATCH))
     for step, chosen in enumerate(batch_indices(len(pixels), BATCH, steps, random)):
         done = step / steps
-        plain = pixels[chosen] / 255
-        chance = NAMING_PATCH_CHANCE * min(1.0, 2 - 2 * done)
-        changed = occlude(distort(plain, random), NAMING_PATCHES, chance, random)
-        features = look(network, torch.cat([plain, changed]))
-        log_plain, log_changed = (SHARPNESS * similarity(features, names)).log_softmax(1).chunk(2)
-        sure, taught = log_plain.detach().exp().max(1)
-        teaching = (functional.nll_loss(log_changed, taught, reduction="none") * (sure > SURE)).mean()
-        usage = (log_plain.exp().mean(0) + log_changed.exp().mean(0)) / 2
-        loss = teaching - mutual_information(log_plain.exp(), log_changed.exp()) - entropy(usage)
-        descend(optimizer, loss, NAMING_RATE, done)
-        report(f"naming, {done:.0%}")
+        images = pixels[chosen] / 255
+        chance = ASSIGNMENT_PATCH_CHANCE * min(1.0, 2 - 2 * done)
+        distorted = occlude(distort(images, random), ASSIGNMENT_PATCHES, chance, random)
+        features = encode(network, torch.cat([images, distorted]))
+        log_plain, log_distorted = (SHARPNESS * cosines(features, prototypes)).log_softmax(1).chunk(2)
+        confidence, targets = log_plain.detach().exp().max(1)
+        pseudo_label_loss = functional.nll_loss(log_distorted, targets, reduction="none") * (confidence > CONFIDENT)
+        usage = (log_plain.exp().mean(0) + log_distorted.exp().mean(0)) / 2
+        information = mutual_information(log_plain.exp(), log_distorted.exp())
+        take_step(optimizer, pseudo_label_loss.mean() - information - entropy(usage), ASSIGNMENT_LR, done)
+        report(f"assignment, {done:.0%}")
 
 
-def entropy(shares: Tensor) -> Tensor:
+def entropy(probabilities: Tensor) -> Tensor:
     """In nats, of probabilities of any shape that sum to 1."""
-    return -(shares * shares.clamp_min(1e-6).log()).sum()
+    return -(probabilities * probabilities.clamp_min(1e-6).log()).sum()
 
 
 def mutual_information(one: Tensor, other: Tensor) -> Tensor:
-    """How much two names of the same images tell of each other, in nats: 0 to log(count) (Ji et al. 2019, equation 3).
+    """Mutual information of two assignments of the same images, in nats, 0 to log(count) (Ji et al. 2019, equation 3).
 
     Args:
-        one, other: probabilities of every name, [N, count].
+        one, other: probabilities of every cluster, [N, count].
     """
     joint = one.T @ other / len(one)
     joint = (joint + joint.T) / 2

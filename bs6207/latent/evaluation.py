@@ -1,4 +1,4 @@
-"""Scores of vectors, latents, components or pixels: clusters against classes, probes, and reconstructions."""
+"""Baselines, and the scores of vectors (pixels, PCA or latents): reconstruction, clusters against classes, probes."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import trustworthiness
@@ -15,9 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from bs6207.data.images import ImageSet
+from bs6207.data.images import SPLIT_SEED, ImageSet
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
-from bs6207.latent.tasks import Search, unscored
 from bs6207.training.metrics.clusters import (
     majority_classes,
     many_classes_are_fine,
@@ -28,15 +29,194 @@ from bs6207.training.metrics.clusters import (
 )
 from bs6207.training.metrics.restoration import l1, mse, psnr_of
 
-NEIGHBOURS = 5  # that vote, and that are to be kept
-TRAIN_MOST = 10_000  # training vectors the classifiers learn from
-TEST_MOST = 2_000  # test vectors whose neighbourhoods are compared: the time grows with the square
-LINEAR_ROUNDS = 1000
-DISCARDED = 0.1  # share of the largest distance ratios that TwoNN leaves out, as Facco et al. do
-ROUNDING = 1e-9  # two distances that differ by less than this share of them are the same
-PART_SEED = 6207  # the parts are the same whatever --seed says, so that all vectors are probed on the same images
 Vectors: TypeAlias = NDArray[np.floating]  # [N, dim]
 Labels: TypeAlias = NDArray[np.int64]  # [N]
+Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
+Correct: TypeAlias = dict[str, NDArray[np.bool_]]  # by clusterer, [N]
+
+EXACT_PCA_PIXELS = 2000  # above, the eigenvectors of the covariance matrix take minutes
+
+NEIGHBOURS = 5  # of the kNN classifier and of trustworthiness and continuity
+MAX_PROBE_TRAIN = 10_000  # training vectors of the classifiers
+MAX_PROBE_TEST = 2_000  # test vectors whose neighbourhoods are compared: the time grows with the square
+LINEAR_ITERATIONS = 1000
+DISCARDED = 0.1  # share of the largest distance ratios that TwoNN leaves out, as Facco et al. do
+ROUNDING = 1e-9  # distances that differ by less than this share count as equal
+
+
+def subset(count: int, size: int) -> NDArray[np.int64]:
+    """At most `size` places out of `count`, ascending; the same for every run and every --seed."""
+    return np.sort(np.random.RandomState(SPLIT_SEED).permutation(count)[:size])
+
+
+def score_images(truth: Images, guess: Images) -> dict[str, Any]:
+    """L1, MSE and PSNR of the mean MSE, over all pixels of all images."""
+    error = mse(truth, guess)
+    return {"l1": l1(truth, guess), "mse": error, "psnr": psnr_of(error)}
+
+
+def constant_images(train: ImageSet) -> dict[str, NDArray[np.float32]]:
+    """The black, the median and the mean training image, [C, H, W] in [0, 1]."""
+    images = {"black": np.zeros(train.image_shape), "median": np.median(train.pixels, 0), "mean": train.pixels.mean(0)}
+    return {name: (image / 255).astype(np.float32) for name, image in images.items()}
+
+
+def score_constants(constants: Mapping[str, NDArray[np.float32]], images: ImageSet) -> dict[str, Any]:
+    """The scores of constant images as reconstructions, by name."""
+    truth = images.unit_pixels
+    return {name: score_images(truth, np.broadcast_to(image, truth.shape)) for name, image in constants.items()}
+
+
+@dataclass(frozen=True)
+class Components:
+    """The `count` leading principal components of images: the best linear code (Pearson 1901).
+
+    Attributes:
+        mean: float32, [pixels].
+        directions: float32, [count, pixels], orthonormal, in order of decreasing variance.
+    """
+
+    mean: NDArray[np.float32]
+    directions: NDArray[np.float32]
+
+    def encode(self, images: ImageSet) -> NDArray[np.float32]:
+        """Coordinates along the directions, [N, count]."""
+        with threadpool_limits(1):
+            return images.flat @ self.directions.T - self.mean @ self.directions.T
+
+    def decode(self, codes: NDArray[np.float32], image_shape: tuple[int, int, int]) -> Images:
+        """Images of codes, [N, C, H, W], clipped to [0, 1]."""
+        with threadpool_limits(1):
+            flat = codes @ self.directions[: codes.shape[1]] + self.mean
+        return np.clip(flat, 0, 1).reshape(-1, *image_shape)
+
+
+def principal_components(images: ImageSet, count: int) -> Components:
+    """Exact up to 2,000 pixels, by a randomized method above (Halko et al. 2011)."""
+    solver = "covariance_eigh" if images.pixels[0].size <= EXACT_PCA_PIXELS else "randomized"
+    # One thread, as the order in which threads add up would change the last digits; of images that are all alike
+    # scikit-learn divides a variance of 0 by itself.
+    with threadpool_limits(1), np.errstate(invalid="ignore"):
+        pca = PCA(count, svd_solver=solver, random_state=0).fit(images.flat)
+    return Components(pca.mean_, pca.components_)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How vectors are scored: the clusterers, their number of clusters and seed, and whether probes are computed."""
+
+    clusterers: tuple[str, ...]
+    clusters: int
+    seed: int
+    probes: bool = True
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Cluster numbers, from 0, of the training and of the test images.
+
+    Attributes:
+        count: number of clusters, empty ones included.
+        train: int64, [N]; test: int64, [M].
+        stability: what the clusterer says without labels of how far it can be trusted; empty if nothing.
+    """
+
+    count: int
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    stability: Mapping[str, Any]
+
+
+def score_vectors(
+    train_vectors: Vectors,
+    test_vectors: Vectors,
+    train: ImageSet,
+    test: ImageSet,
+    classes: Sequence[str],
+    scoring: Scoring,
+    status: Callable[[str], None],
+) -> tuple[dict[str, Partition], dict[str, Any]]:
+    """Cluster vectors by every clusterer; score the clusters and, if wanted, probe the vectors.
+
+    Args:
+        train_vectors, test_vectors: [N, dim] and [M, dim], of the images `train` and `test`.
+        classes: names by label.
+        status: called with what a slow clusterer is doing.
+    """
+    partitions = {}
+    for name in scoring.clusterers:
+        clusterer: Any = CLUSTERERS[name](scoring.clusters, scoring.seed)
+        train_inputs: list[Any] = [train_vectors]
+        test_inputs: list[Any] = [test_vectors]
+        if name in SEES_IMAGES:
+            train_inputs.append(train.pixels)
+            test_inputs.append(test.pixels)
+            clusterer.report = status
+        with threadpool_limits(1):  # the order in which threads add up would change the last digits
+            clusterer.fit(*train_inputs)
+            train_clusters, test_clusters = clusterer.predict(*train_inputs), clusterer.predict(*test_inputs)
+        stability = getattr(clusterer, "stability", {})
+        partitions[name] = Partition(scoring.clusters, train_clusters, test_clusters, stability)
+    scores: dict[str, Any] = {
+        "clusters": {name: score_partition(partition, train, test, classes) for name, partition in partitions.items()},
+        "probes": {},
+    }
+    if scoring.probes:
+        train_labels, test_labels = (None, None) if unscored(train, test) else (train.labels, test.labels)
+        scores["probes"] = probe(train_vectors, train_labels, test_vectors, test_labels, test.flat)
+    return partitions, scores
+
+
+def unscored(train: ImageSet, test: ImageSet) -> str | None:
+    """Why clusters and probes cannot be scored against the classes; None where they can."""
+    for split, images in (("training", train), ("test", test)):
+        if images.labels is None:
+            return "the images have no labels"
+        if len(np.unique(images.labels)) < 2:
+            return f"all {split} images are of one class"
+    return None
+
+
+def score_partition(partition: Partition, train: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
+    """Agreement of clusters with classes: clusters are named on the training images and scored on the test images.
+
+    Without labels, or with one class only, the scores are None.
+    """
+    facts: dict[str, Any] = {"sizes": sizes(partition.test, partition.count)}
+    if partition.stability:
+        facts["trust"] = partition.stability
+    if train.labels is not None and test.labels is not None:
+        names = match_clusters(partition.train, train.labels)
+        labels = [names.get(cluster) for cluster in range(partition.count)]
+        facts |= {"names": labels, "class_names": [None if label is None else classes[label] for label in labels]}
+        if not unscored(train, test):
+            facts["purity"] = purity(partition.test, test.labels, majority_classes(partition.train, train.labels))
+            return facts | score_clusters(partition.test, test.labels, names)
+    return facts | dict.fromkeys(("purity", "accuracy", "nmi", "ari"))
+
+
+def correct_images(partitions: Mapping[str, Partition], scores: Mapping[str, Any], test: ImageSet) -> Correct:
+    """By clusterer, which test images lie in a cluster named after their class; empty where clusters are not scored."""
+    correct = {}
+    for name, partition in partitions.items():
+        clusters = scores["clusters"][name]
+        if clusters["accuracy"] is not None:
+            names = np.array([-1 if label is None else label for label in clusters["names"]])
+            correct[name] = names[partition.test] == test.labels
+    return correct
+
+
+def mcnemar(correct: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str, Any]:
+    """McNemar's exact test of two classifications of the same images, [N] each (McNemar 1947).
+
+    Returns:
+        only_latents, only_baseline: images that only one of them has right.
+        p_value: two-sided, of so unequal numbers by chance.
+    """
+    only_latents, only_baseline = int((correct & ~baseline).sum()), int((baseline & ~correct).sum())
+    discordant = only_latents + only_baseline
+    p_value = float(binomtest(only_latents, discordant).pvalue) if discordant else 1.0
+    return {"only_latents": only_latents, "only_baseline": only_baseline, "p_value": p_value}
 
 
 def probe(
@@ -46,61 +226,51 @@ def probe(
     test_labels: Labels | None,
     test_pixels: Vectors,
 ) -> dict[str, float | None]:
-    """Five numbers about the latents of images, or about any other vectors of theirs; deterministic, in one thread.
+    """Five properties of the latents of images, or of any other vectors; deterministic, in one thread.
 
-    The classifiers learn from 10,000 of the training vectors, drawn with a fixed seed, and are scored on all test
-    vectors; the other three are of 2,000 test vectors drawn likewise. Where there are fewer, all are used.
+    The classifiers are fitted to a fixed subset of 10,000 training vectors and scored on all test vectors; the other
+    three are computed on a fixed subset of 2,000 test vectors.
 
     Args:
         train_vectors, test_vectors: [N, dim], [M, dim], finite.
         train_labels, test_labels: [N], [M]; None where the classes are unknown.
-        test_pixels: [M, pixels], the test images.
+        test_pixels: [M, pixels].
 
     Returns:
-        knn, linear: accuracies in [0, 1] of the vote of the 5 nearest training vectors, and of multinomial logistic
-            regression on standardised vectors; None without labels.
+        knn, linear: accuracies of the 5 nearest training vectors and of multinomial logistic regression on
+            standardised vectors; None without labels.
         trustworthiness, continuity: in [0, 1], higher is better, about 0.5 by chance. Trustworthiness falls with those
             of the 5 nearest in the latent that are far in pixels, continuity with those of the 5 nearest in pixels
-            that are far in the latent (Venna and Kaski 2001). None of fewer than 11 images.
+            that are far in the latent (Venna and Kaski 2001). None for fewer than 11 images.
         intrinsic_dimension: see `intrinsic_dimension`.
     """
     scores: dict[str, float | None] = {"knn": None, "linear": None}
     with threadpool_limits(1), many_classes_are_fine():
         if train_labels is not None and test_labels is not None:
-            chosen = drawn(len(train_vectors), TRAIN_MOST)
-            known, labels = train_vectors[chosen], train_labels[chosen]
-            voters = KNeighborsClassifier(min(NEIGHBOURS, len(known))).fit(known, labels)
-            scores["knn"] = float(np.mean(voters.predict(test_vectors) == test_labels))
-            scores["linear"] = linear_accuracy(known, labels, test_vectors, test_labels)
-        chosen = drawn(len(test_vectors), TEST_MOST)
+            chosen = subset(len(train_vectors), MAX_PROBE_TRAIN)
+            vectors, labels = train_vectors[chosen], train_labels[chosen]
+            knn = KNeighborsClassifier(min(NEIGHBOURS, len(vectors))).fit(vectors, labels)
+            scores["knn"] = float(np.mean(knn.predict(test_vectors) == test_labels))
+            scores["linear"] = linear_accuracy(vectors, labels, test_vectors, test_labels)
+        chosen = subset(len(test_vectors), MAX_PROBE_TEST)
         latents, pixels = test_vectors[chosen], test_pixels[chosen]
         enough = len(chosen) > 2 * NEIGHBOURS  # below this the measure is not normalised to [0, 1]
-        scores["trustworthiness"] = kept(pixels, latents) if enough else None
-        scores["continuity"] = kept(latents, pixels) if enough else None
+        for name, spaces in (("trustworthiness", (pixels, latents)), ("continuity", (latents, pixels))):
+            scores[name] = float(trustworthiness(*spaces, n_neighbors=NEIGHBOURS)) if enough else None
         scores["intrinsic_dimension"] = intrinsic_dimension(latents)
     return scores
 
 
-def drawn(count: int, most: int) -> NDArray[np.int64]:
-    """The places of at most `most` of `count` vectors, ascending; the same in every run."""
-    return np.sort(np.random.RandomState(PART_SEED).permutation(count)[:most])
-
-
-def kept(original: Vectors, mapped: Vectors) -> float:
-    """The trustworthiness of the 5 nearest neighbours in `mapped`."""
-    return float(trustworthiness(original, mapped, n_neighbors=NEIGHBOURS))
-
-
 def linear_accuracy(train_vectors: Vectors, train_labels: Labels, test_vectors: Vectors, test_labels: Labels) -> float:
-    """Accuracy of multinomial logistic regression on standardised vectors, or of the only class there is.
+    """Test accuracy of multinomial logistic regression on standardised vectors, or of the only class there is.
 
-    L-BFGS converges within 30 rounds on 16 latents of MNIST and within 136 on its pixels; where it has not after 1000,
-    it is scored as it stands.
+    L-BFGS converges within 30 iterations at dim 16 on MNIST and within 136 on its pixels; after 1000 it is scored as
+    it is.
     """
     classes = np.unique(train_labels)
     if len(classes) == 1:
         return float(np.mean(test_labels == classes[0]))
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=LINEAR_ROUNDS))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=LINEAR_ITERATIONS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(train_vectors.astype(np.float64), train_labels)
@@ -108,23 +278,23 @@ def linear_accuracy(train_vectors: Vectors, train_labels: Labels, test_vectors: 
 
 
 def intrinsic_dimension(vectors: Vectors) -> float | None:
-    """How many dimensions the vectors fill around each of them: TwoNN (Facco et al. 2017, arXiv:1803.06992).
+    """Intrinsic dimension of vectors by TwoNN (Facco et al. 2017, arXiv:1803.06992).
 
     From the ratio of the distances to the second and to the first neighbour, by the paper's linear fit without the
-    10 % of largest ratios. Equal vectors count once. It depends a little on how many there are: compare equal numbers.
+    10 % of largest ratios. Equal vectors count once. It depends a little on the number of vectors: compare equal ones.
 
     Returns:
-        None where fewer than 10 different vectors are left, or all ratios that count are 1 (as on a grid).
+        None for fewer than 10 distinct vectors, or where all ratios that count are 1 (as on a grid).
     """
     distinct = np.unique(vectors.astype(np.float64), axis=0)
     if len(distinct) < 10:
         return None
     distinct -= distinct.mean(axis=0)
-    near = NearestNeighbors(n_neighbors=2).fit(distinct).kneighbors(return_distance=False)
+    neighbours = NearestNeighbors(n_neighbors=2).fit(distinct).kneighbors(return_distance=False)
     # centred for the search, and measured again: differences of squares lose the digits of small distances
-    first, second = np.sort([np.linalg.norm(distinct - distinct[near[:, rank]], axis=1) for rank in (0, 1)], axis=0)
-    apart = first > 0  # 0 where the square of the smallest difference is no longer a number
-    return dimension_of(second[apart] / first[apart])
+    pairs = [np.linalg.norm(distinct - distinct[neighbours[:, rank]], axis=1) for rank in (0, 1)]
+    first, second = np.sort(pairs, axis=0)
+    return dimension_of(second[first > 0] / first[first > 0])  # 0 where the square of a difference underflows
 
 
 def dimension_of(ratios: NDArray[np.float64]) -> float | None:
@@ -135,91 +305,3 @@ def dimension_of(ratios: NDArray[np.float64]) -> float | None:
     shares = np.arange(1, count + 1) / len(logs)
     x, y = logs[:count], -np.log1p(-shares)
     return float(x @ y / (x @ x)) if x.any() else None
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Cluster numbers, from 0, of the training and of the test images.
-
-    Attributes:
-        count: how many clusters there are, empty ones included.
-        train: int64, [N]; test: int64, [M].
-        trust: what a clusterer can say without labels of how far it may be believed; empty if nothing.
-    """
-
-    count: int
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    trust: dict[str, Any]
-
-
-def score_images(truth: NDArray[np.float32], guess: NDArray[np.float32]) -> dict[str, Any]:
-    """L1, MSE and PSNR of the mean MSE, over all pixels of all images."""
-    error = mse(truth, guess)
-    return {"l1": l1(truth, guess), "mse": error, "psnr": psnr_of(error)}
-
-
-def constant_images(learn: ImageSet) -> dict[str, NDArray[np.float32]]:
-    """What guesses whoever has learned nothing: the black, the median and the mean image, [C, H, W] in [0, 1]."""
-    pixels = learn.pixels
-    images = {"black": np.zeros(learn.image_shape), "median": np.median(pixels, 0), "mean": pixels.mean(0)}
-    return {name: (image / 255).astype(np.float32) for name, image in images.items()}
-
-
-def score_constants(constants: Mapping[str, NDArray[np.float32]], test: ImageSet) -> dict[str, Any]:
-    """The scores of images that are guessed whatever there is to restore."""
-    truth = test.unit_pixels
-    return {name: score_images(truth, np.broadcast_to(image, truth.shape)) for name, image in constants.items()}
-
-
-def score_vectors(
-    train_vectors: Vectors,
-    test_vectors: Vectors,
-    learn: ImageSet,
-    test: ImageSet,
-    classes: Sequence[str],
-    search: Search,
-    tell: Callable[[str], None],
-) -> tuple[dict[str, Partition], dict[str, Any]]:
-    """Cluster the vectors of images by every clusterer, and score clusters and vectors.
-
-    `tell` hears what a clusterer that takes long is at.
-    """
-    partitions = {}
-    for name in search.clusterers:
-        clusterer: Any = CLUSTERERS[name](search.clusters, search.seed)
-        seen: list[tuple[Any, ...]] = [(train_vectors,), (test_vectors,)]
-        if name in SEES_IMAGES:
-            seen = [(train_vectors, learn.pixels), (test_vectors, test.pixels)]
-            clusterer.report = tell
-        with threadpool_limits(1):  # the order in which threads add up would change the last digits
-            clusterer.fit(*seen[0])
-            found, sorted_later = (clusterer.predict(*views) for views in seen)
-            partitions[name] = Partition(search.clusters, found, sorted_later, getattr(clusterer, "trust", {}))
-    scores = {"clusters": {name: score_partition(found, learn, test, classes) for name, found in partitions.items()}}
-    if not search.probes:
-        return partitions, scores | {"probes": {}}
-
-    labels = (None, None) if unscored(learn, test) else (learn.labels, test.labels)
-    probed = probe(train_vectors, labels[0], test_vectors, labels[1], test.flat)
-    return partitions, scores | {"probes": probed}
-
-
-def score_partition(found: Partition, learn: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
-    """How well clusters agree with the classes: named on the training images, scored on the test images.
-
-    Without labels, or with one class only, no score is known, but the clusters' sizes and what the clusterer itself
-    says of them are.
-
-    Args:
-        classes: the names, by label.
-    """
-    facts: dict[str, Any] = {"sizes": sizes(found.test, found.count)} | ({"trust": found.trust} if found.trust else {})
-    if learn.labels is not None and test.labels is not None:
-        naming = match_clusters(found.train, learn.labels)
-        labels = [naming.get(number) for number in range(found.count)]
-        facts |= {"names": labels, "class_names": [None if label is None else classes[label] for label in labels]}
-        if not unscored(learn, test):
-            facts["purity"] = purity(found.test, test.labels, majority_classes(found.train, learn.labels))
-            return facts | score_clusters(found.test, test.labels, naming)
-    return facts | dict.fromkeys(("purity", "accuracy", "nmi", "ari"))

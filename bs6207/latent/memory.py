@@ -1,4 +1,4 @@
-"""How much memory latent takes: of each task what was measured, by the number and size of the images.
+"""The memory that latent takes, from the number and size of the images.
 
 Measured as the growth of a process, images of 28 x 28 to 300 x 300 pixels, torch 2.14, x86.
 """
@@ -7,30 +7,32 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bs6207.data.images import DataSet
+from bs6207.latent.evaluation import EXACT_PCA_PIXELS, MAX_PROBE_TRAIN
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.memory import COPIES, Need, require_room
 
-# Bytes for each value of a pixel of all training images, as they are clustered, and of those that probes learn from,
-CLUSTERED, PROBED, PROBED_MOST = 12, 28, 10_000
-CLASSIFIED = 450  # and for each of a single image, by class: the linear probe
-RECONSTRUCTED = 10  # of all training images, by an autoencoder
-COMPONENTS, ONE_COMPONENT = 4000, 60  # of a single image; and by component
-COVARIANCE_UP_TO, COVARIANCE = 2000, 40  # pixels up to which PCA is exact; bytes for each entry of the matrix
+# Bytes per pixel value of the training images,
+CLUSTERED, PROBED = 12, 28  # of all, in clustering, and of those that are probed
+RECONSTRUCTED = 10  # of all, by an autoencoder
+LINEAR_PROBE = 450  # of one image, for each class
+PCA, COMPONENT = 4000, 60  # of one image, and for each component
+COVARIANCE = 40  # for each entry of the covariance matrix of exact PCA
 
-WIDTH, CONVOLVED = 512, 1024  # numbers that a pixel meets in the first and in the last layer, perceptron and not
-AUTOENCODER, RESULT = 9, 3  # times these weights: with gradients, momenta and what is put aside; as an outcome
-BEST = 2**30  # bytes: the clusterer of that name, on images that it has made small
-AT_ONCE = 1000  # images that it makes small at a time, and bytes
-MADE_SMALL = 12
-LEAST = 128 * 2**20  # bytes: of any task
-SMALLER = 0.8  # side of the next smaller image to be offered
-SMALLEST_SIDE, FEWEST = 8, 100  # what is offered at least
+MLP_WEIGHTS, CONV_WEIGHTS = 512, 1024  # that a pixel meets in the first and in the last layer
+TRAINED, STORED = 9, 3  # copies of the weights: with gradients, momenta and the checkpoint; in a result
+BEST, BEST_BATCH, BEST_RESIZED = (
+    2**30,
+    1000,
+    12,
+)  # bytes of the clusterer `best`; images it resizes at a time, and bytes
+MIN_TASK = 128 * 2**20  # bytes
+SCALE, MIN_SIDE, MIN_IMAGES = 0.8, 8, 100  # of the smaller images, or fewer, that are suggested
 
 
 class Sizes(NamedTuple):
-    """How many images there are to learn from and in all, how many classes, and what they measure."""
+    """The number of training images, of all images and of classes, and the image shape."""
 
-    learn: int
+    train: int
     all: int
     classes: int
     channels: int
@@ -45,58 +47,49 @@ def require_memory(data: DataSet, settings: LatentSettings) -> None:
         DataError: it does not; the message says what would.
     """
     sizes = sizes_of(data, settings)
-    what = f"latent on {data.name}, images of {sizes.width} x {sizes.height} pixels,"
-    require_room(what, taken(sizes, settings), settings.jobs or 1, less(sizes, settings))
+    subject = f"latent on {data.name}, images of {sizes.width} x {sizes.height} pixels,"
+    require_room(subject, estimate(sizes, settings), settings.jobs or 1, alternatives(sizes, settings))
 
 
 def need(data: DataSet, settings: LatentSettings) -> Need:
-    """What a run on a data set takes.
+    """The memory of a run on a data set.
 
     Raises:
         DataError: there are too few images.
     """
-    return taken(sizes_of(data, settings), settings)
+    return estimate(sizes_of(data, settings), settings)
 
 
 def sizes_of(data: DataSet, settings: LatentSettings) -> Sizes:
-    """What a run holds."""
-    learn = data.train_subset(settings.train_images)
-    every = len(data.train) + len(data.validation) + len(data.test)
-    return Sizes(len(learn), every, len(data.classes), *learn.image_shape)
+    train = data.train_subset(settings.train_images)
+    total = len(data.train) + len(data.validation) + len(data.test)
+    return Sizes(len(train), total, len(data.classes), *train.image_shape)
 
 
-def less(sizes: Sizes, settings: LatentSettings) -> Iterator[tuple[str, Need]]:
-    """What could be given instead, in words, and what that needs."""
+def alternatives(sizes: Sizes, settings: LatentSettings) -> Iterator[tuple[str, Need]]:
+    """Fewer or smaller images, in words, and the memory they need."""
     fewer = sizes
-    while fewer.learn // 2 >= max(FEWEST, *settings.dims):
-        fewer = fewer._replace(learn=fewer.learn // 2)
-        yield f"--train-images {fewer.learn}", taken(fewer, settings)
-    while min(sizes.height, sizes.width) * SMALLER >= SMALLEST_SIDE:
-        sizes = sizes._replace(height=int(sizes.height * SMALLER), width=int(sizes.width * SMALLER))
-        yield f"images of {sizes.width} x {sizes.height} pixels", taken(sizes, settings)
+    while fewer.train // 2 >= max(MIN_IMAGES, *settings.dims):
+        fewer = fewer._replace(train=fewer.train // 2)
+        yield f"--train-images {fewer.train}", estimate(fewer, settings)
+    while min(sizes.height, sizes.width) * SCALE >= MIN_SIDE:
+        sizes = sizes._replace(height=int(sizes.height * SCALE), width=int(sizes.width * SCALE))
+        yield f"images of {sizes.width} x {sizes.height} pixels", estimate(sizes, settings)
 
 
-def taken(sizes: Sizes, settings: LatentSettings) -> Need:
-    """What a run on images of these sizes takes."""
+def estimate(sizes: Sizes, settings: LatentSettings) -> Need:
     values = sizes.channels * sizes.height * sizes.width
-    data = COPIES * sizes.all * values + LEAST
-    probes = 0 if settings.skip_probes else PROBED * min(sizes.learn, PROBED_MOST) + CLASSIFIED * sizes.classes
-    best = (BEST + MADE_SMALL * min(AT_ONCE, sizes.learn) * values) * ("best" in settings.clusterer)
-    pixels = data + best + (CLUSTERED * sizes.learn + probes) * values
-    components = COMPONENTS + ONE_COMPONENT * max(settings.dims)
-    pca = data + best + (CLUSTERED * sizes.learn + components) * values
-    pca += COVARIANCE * min(values, COVARIANCE_UP_TO) ** 2
+    every = COPIES * sizes.all * values + MIN_TASK
+    best = (BEST + BEST_RESIZED * min(BEST_BATCH, sizes.train) * values) * ("best" in settings.clusterer)
+    probes = 0 if settings.skip_probes else PROBED * min(sizes.train, MAX_PROBE_TRAIN) + LINEAR_PROBE * sizes.classes
+    pixels = every + best + (CLUSTERED * sizes.train + probes) * values
+    pca = every + best + (CLUSTERED * sizes.train + PCA + COMPONENT * max(settings.dims)) * values
+    pca += COVARIANCE * min(values, EXACT_PCA_PIXELS) ** 2
 
-    def autoencoder(dim: int) -> int:
-        return data + best + RECONSTRUCTED * sizes.learn * values + AUTOENCODER * weights(sizes, dim, settings.arch)
-
-    tasks = [pixels, pca, *map(autoencoder, settings.dims)] * settings.seeds
-    here = data + RESULT * settings.seeds * sum(weights(sizes, dim, settings.arch) for dim in settings.dims)
-    return Need(here, [[] if settings.scheduler else tasks])
-
-
-def weights(sizes: Sizes, dim: int, arch: str) -> int:
-    """Bytes of the layers next to the pixels, and of the linear path; next to them no others count."""
-    pixels = sizes.height * sizes.width
-    layers = CONVOLVED * pixels if arch == "conv" else WIDTH * sizes.channels * pixels
-    return 4 * 2 * (layers + dim * sizes.channels * pixels)
+    # Bytes of the layers next to the pixels, and of the linear path; no other layers count beside them.
+    conv_layers, mlp_layers = CONV_WEIGHTS * sizes.height * sizes.width, MLP_WEIGHTS * values
+    layers = conv_layers if settings.arch == "conv" else mlp_layers
+    weights = [4 * 2 * (layers + dim * values) for dim in settings.dims]
+    autoencoders = [every + best + RECONSTRUCTED * sizes.train * values + TRAINED * size for size in weights]
+    tasks = [pixels, pca, *autoencoders] * settings.seeds
+    return Need(every + STORED * settings.seeds * sum(weights), [[] if settings.scheduler else tasks])

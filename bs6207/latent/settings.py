@@ -1,4 +1,4 @@
-"""What `bs6207 latent` can be told."""
+"""Settings of `bs6207 latent`."""
 
 from importlib.util import find_spec
 from typing import Annotated, Literal
@@ -12,15 +12,11 @@ from bs6207.runs.settings import distinct, known, setting
 from bs6207.runs.sweep import SweptSettings
 from bs6207.training.devices import PrecisionName
 
-MOST_PIXELS = 784  # of the images here; a larger latent would be no bottleneck
-
-MOST_CLUSTERS = 100
-
-LatentSize = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
+LatentSize = Annotated[int, Field(ge=1, le=784)]  # of MNIST's pixels; a larger latent is no bottleneck
 
 
 def installed(choice: str) -> str:
-    """Refuses a choice whose extra is missing, before hours of training and not after."""
+    """Refuse a choice whose extra is missing before any training."""
     extra = {**EXTRAS, "umap": "umap"}.get(choice)
     if extra is not None and find_spec(extra) is None:
         raise ValueError(f'{choice} needs the {extra} extra; run pip install "bs6207[{extra}]"')
@@ -36,8 +32,6 @@ TRAINING = "Training"
 
 
 class LatentSettings(SweptSettings):
-    """Settings of the latent experiment."""
-
     dims: Annotated[list[LatentSize], AfterValidator(distinct)] = setting(
         [2, 4, 8, 16], "Latent sizes, one autoencoder each.", min_length=1, metavar="INT..."
     )
@@ -45,15 +39,13 @@ class LatentSettings(SweptSettings):
     clusterer: Annotated[list[ClustererName], AfterValidator(distinct)] = setting(
         ["kmeans"], f"How latents are clustered: {', '.join(CLUSTERERS)}.", min_length=1, metavar="NAME..."
     )
-    clusters: int | None = setting(
-        None, "How many clusters; as many as there are classes if not given.", ge=2, le=MOST_CLUSTERS
-    )
+    clusters: int | None = setting(None, "How many clusters; as many as there are classes if not given.", ge=2, le=100)
     seeds: int = setting(1, "Autoencoders per latent size, with seeds counting up from --seed.", ge=1, le=100)
     skip_probes: bool = setting(
-        False, "Leave out what else can be read off vectors: classes, neighbourhoods, dimensions; 10 s for raw pixels."
+        False, "Leave out the probes: classifiers, neighbourhoods, intrinsic dimension; 10 s for raw pixels."
     )
     projection: ProjectionName = setting(
-        "pca", "How latents of more than two numbers are drawn in a plane: pca, or umap, with the extra of that name."
+        "pca", "How latents of more than 2 dimensions are drawn in a plane: pca, or umap, with the extra of that name."
     )
     projector: bool = setting(
         False,
@@ -61,7 +53,7 @@ class LatentSettings(SweptSettings):
     )
 
     recipe: Literal["full", "fast"] = setting(
-        "full", "What is trained: full is best after many epochs, fast after one.", panel=TRAINING
+        "full", "Network and schedule: full is best after many epochs, fast after one.", panel=TRAINING
     )
     arch: Literal["mlp", "conv"] = setting("mlp", "Hidden layers: perceptron or convolutions.", panel=TRAINING)
     loss: Literal["l1", "mse"] = setting("l1", "Absolute or squared error per pixel.", panel=TRAINING)
@@ -81,14 +73,14 @@ class LatentSettings(SweptSettings):
         le=10,
     )
     train_images: int | None = setting(
-        None, "Learn from the first so many training images only.", panel=TRAINING, ge=100, le=10_000_000
+        None, "Train on the first so many training images only.", panel=TRAINING, ge=100, le=10_000_000
     )
     precision: PrecisionName = setting(
         "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
     )
 
     @model_validator(mode="after")
-    def learns_from_enough_images(self) -> "LatentSettings":
+    def require_enough_images(self) -> "LatentSettings":
         """PCA, the baseline at every size, has no more components than images."""
         if self.train_images is not None and self.train_images < max(self.dims):
             raise ValueError(

@@ -1,287 +1,59 @@
-"""What the latent experiment shows of its autoencoders: classes, tables, figures, files and sentences."""
+"""The latent experiment's result: answer, remarks, headline, tables, figures and files."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bs6207.data.images import DataSet, npz, to_uint8
 from bs6207.latent import figures
-from bs6207.latent.clusterers import SEES_IMAGES
-from bs6207.latent.model import file_name
-from bs6207.latent.projections import FEWEST, drawn, project
+from bs6207.latent.clusterers import SEES_IMAGES, UMAP_WARNINGS, ignore_warnings
+from bs6207.latent.evaluation import subset
+from bs6207.latent.figures import class_noun
 from bs6207.latent.projector import projector_files
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.tasks import Cell, class_names, noun, numbers, shown_images, walk_ends
+from bs6207.latent.tasks import AutoencoderResult, shown_images, walk_ends
 from bs6207.runs.names import legible, listed
 from bs6207.runs.result import Drawing, Result, Row, Table
 
-
-@dataclass(frozen=True)
-class Standing:
-    """How the clusters of one latent size by one clusterer score: the medians over the seeds.
-
-    Attributes:
-        sd: sample standard deviation of the accuracy over the seeds; None of one.
-        values: the accuracy of every seed.
-        images: how many were scored.
-    """
-
-    dim: int
-    clusterer: str
-    accuracy: float
-    nmi: float
-    ari: float
-    sd: float | None
-    values: tuple[float, ...]
-    images: int
-
-    @property
-    def seeds(self) -> int:
-        """How many there are."""
-        return len(self.values)
-
-    def ties(self, other: "Standing") -> bool:
-        """Whether the seeds' ranges overlap, or the difference is within two standard errors of so few images."""
-        overlap = min(self.values) <= max(other.values) and min(other.values) <= max(self.values)
-        error = math.sqrt(self.accuracy * (1 - self.accuracy) / self.images)
-        return overlap or abs(self.accuracy - other.accuracy) <= 2 * error
+MAX_POINTS = 2000  # test images that are projected: more hide each other, and make the files large
+MIN_POINTS = {"pca": 1, "umap": 4}
+UMAP_NEIGHBOURS = 15  # UMAP's default
+SIGNIFICANCE = 0.05  # of McNemar's test
+GRID_PIXELS = 1_000_000  # of all test images that the page shows in the plane
 
 
-def standing(dim: int, clusterer: str, scores: Mapping[str, Any], images: int) -> Standing:
-    """The standing that the scores over seeds amount to."""
-    one, sd = scores["clusters"][clusterer], scores["sd"]["clusters"][clusterer]["accuracy"]
-    every = [seed["clusters"] for seed in scores["seeds"].values()]
-    values = tuple(clusters[clusterer]["accuracy"] for clusters in every if clusterer in clusters)
-    return Standing(dim, clusterer, one["accuracy"], one["nmi"], one["ari"], sd, values, images)
-
-
-def standings(metrics: Mapping[str, Any], clusterer: str) -> list[Standing]:
-    """All latent sizes by the accuracy of a clusterer, the best first; of equals the smallest."""
-    every = [standing(dim, clusterer, cell, metrics["data"]["test"]) for dim, cell in sorted(metrics["cells"].items())]
-    return sorted(every, key=lambda one: -one.accuracy)
-
-
-def answer(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequence[str]) -> str:
-    """Which latent size clusters best, by what score, with what spread, and whether it beats what takes no training.
+def summarize(
+    metrics: dict[str, Any],
+    results: Mapping[int, Mapping[int, AutoencoderResult]],
+    data: DataSet,
+    settings: LatentSettings,
+) -> Result:
+    """Answer, tables, figures and files; images and points are those of the first seed of each dim.
 
     Args:
-        names: of the classes that clusters are scored against; none where they are not.
+        results: by dim and seed.
     """
-    if not names:
-        return without_scores(metrics, clusterers)
-    best, *others = sorted((standings(metrics, name) for name in clusterers), key=lambda ranks: -ranks[0].accuracy)
-    top = best[0]
-    which = f"A latent of {numbers(top.dim)} clusters best:" if len(best) > 1 else f"At {numbers(top.dim)},"
-    return " ".join(
-        [
-            f"{which} {top.clusterer} puts {spread(top.accuracy, top.sd)} of the test "
-            f"images into the cluster named after their {noun(names)} "
-            f"(accuracy; NMI {top.nmi:.3f}, ARI {top.ari:.3f}).",
-            *on_the_spread(best),
-            *on_the_baselines(metrics, top),
-            *on_trust({top.dim: chosen(metrics["cells"][top.dim], top.clusterer)}),
-            *(
-                f"With {one.clusterer} it is {f'{numbers(one.dim)}, ' if rest else ''}{spread(one.accuracy, one.sd)}."
-                for one, *rest in others
-            ),
-            "No training and no clustering saw a test label; which size is best is read off the test scores.",
-        ]
-    )
-
-
-def on_the_spread(ranks: Sequence[Standing]) -> Iterator[str]:
-    """How much of a lead the best size has, as far as the seeds tell."""
-    top, *rest = ranks
-    if rest and top.seeds > 1:
-        ties = [one for one in rest if top.ties(one)]
-        if ties:
-            listed = ", ".join(f"{one.dim} ({spread(one.accuracy, one.sd)})" for one in ties)
-            yield f"A tie, as far as the seeds and the number of test images tell, with {listed}."
-        else:
-            one = rest[0]
-            yield f"The next, {one.dim} ({spread(one.accuracy, one.sd)}), lies outside the range of its seeds."
-    if top.seeds > 1:
-        yield f"Each number is the median of {top.seeds} seeds, ± their standard deviation."
-    else:
-        others = f" The next is {rest[0].dim} ({rest[0].accuracy:.3f})." if rest else ""
-        yield f"This is one seed, so the spread is unknown; --seeds 3 would show it.{others}"
-
-
-def on_the_baselines(metrics: Mapping[str, Any], top: Standing) -> Iterator[str]:
-    """The same clusterer on raw pixels, and on PCA of the same size."""
-    pixels, pca = metrics["baselines"]["pixels"], metrics["baselines"]["pca"][top.dim]
-    said: dict[str, list[str]] = {}
-    for what, scores in (("raw pixels", pixels), (f"PCA of {numbers(top.dim)}", pca)):
-        baseline = standing(top.dim, top.clusterer, scores, top.images)
-        verb = "ties with" if top.ties(baseline) else "beats" if top.accuracy > baseline.accuracy else "loses to"
-        said.setdefault(verb, []).append(f"{what} ({spread(baseline.accuracy, baseline.sd)})")
-    verdicts = [f"{verb} {' and '.join(beaten)}" for verb, beaten in said.items()]
-    yield f"With the same clusterer it {' and '.join(verdicts)}."
-
-
-def chosen(cell: Mapping[str, Any], clusterer: str) -> dict[str, Any]:
-    """The scores of a latent size with the clusters of one clusterer only."""
-    return {
-        "seeds": {seed: {"clusters": {clusterer: one["clusters"][clusterer]}} for seed, one in cell["seeds"].items()}
-    }
-
-
-def without_scores(metrics: Mapping[str, Any], clusterers: Sequence[str]) -> str:
-    """What can be said of clusters that are not held against classes."""
-    cells = metrics["cells"]
-    best = min(cells, key=lambda dim: cells[dim]["l1"])
-    sentences = [
-        f"Clusters have no accuracy, NMI or ARI, because {metrics['unscored']}; so no size can be said to cluster "
-        f"best, and {numbers(best)} reconstruct best (L1 {cells[best]['l1']:.4f})."
-    ]
-    agreements = {dim: cell["agreement"][clusterers[0]] for dim, cell in cells.items()}
-    known = {dim: value for dim, value in agreements.items() if value is not None}
-    if known:
-        steadiest = max(known, key=lambda dim: known[dim])
-        sentences.append(
-            f"The {clusterers[0]} clusters of different seeds agree most at {numbers(steadiest)} "
-            f"(mean adjusted Rand index {known[steadiest]:.3f})."
-        )
-    return " ".join(sentences)
-
-
-def remarks(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequence[str]) -> list[str]:
-    """What the table must not be read without; the answer comes last."""
-    data, cells = metrics["data"], metrics["cells"]
-    most = max(len(cell["seeds"]) for cell in cells.values())
-    seeds = "one seed" if most == 1 else f"medians of {most} seeds ± their standard deviation"
-    sentences = [
-        f"Scores on {data['test']:,} test images of {legible(data['name'])}, after learning from {data['train']:,} "
-        f"others; {seeds}. L1 is the mean absolute error per pixel in [0, 1]; the median and the black image are what "
-        "it costs to learn nothing."
-    ]
-    if names:
-        sentences.append(
-            "Accuracy: clusters are fitted without labels, named one to one on the training images (Hungarian method) "
-            f"and scored on the test images; chance is about {metrics['chance']['random']:.2g}, and one cluster for "
-            f"all images would reach {metrics['chance']['one']:.2g}."
-        )
-        sentences += on_one_side(data)
-    sentences += [
-        f"{name} learns from the images and takes from the latents only which of them are neighbours: its result is "
-        "not the latents' own."
-        for name in clusterers
-        if name in SEES_IMAGES
-    ]
-    return [
-        *sentences,
-        *(f"Left out: {reason}." for reason in metrics["left_out"].values()),
-        *on_failures(metrics["failed"]),
-        *on_constants(cells),
-        *on_starts(cells),
-        *on_pca(metrics, clusterers if names else ()),
-        *on_trust(cells),
-        metrics["answer"],
-    ]
-
-
-def on_one_side(data: Mapping[str, Any]) -> Iterator[str]:
-    """The classes that only the training images show, or only the test images."""
-    if data["only_in_test"]:
-        yield (
-            f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
-            f"{data['test']:,} test images count as wrong in whatever cluster they are."
-        )
-    if data["only_in_train"]:
-        yield f"No test image shows {listed(data['only_in_train'])}: clusters named after them are not tested."
-
-
-def on_failures(failed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The autoencoders that are missing."""
-    if failed:
-        which = ", ".join(f"{numbers(one['dim'])} (seed {one['seed']})" for one in failed)
-        yield f"Failed, and left out of every number here: {which}."
-
-
-def on_constants(cells: Mapping[int, Any]) -> Iterator[str]:
-    """The sizes at which there was little to learn."""
-    useless = [numbers(dim) for dim, cell in cells.items() if not cell["beats_constant"]]
-    if useless:
-        yield (
-            f"At {', '.join(useless)} the autoencoder does hardly better than a constant image on validation images: "
-            "there are too few training images, or so few numbers say nothing of them."
-        )
-
-
-def on_starts(cells: Mapping[int, Any]) -> Iterator[str]:
-    """The sizes at which training did not help."""
-    kept = [
-        numbers(dim) for dim, cell in cells.items() if any(one["best_epoch"] == 0 for one in cell["seeds"].values())
-    ]
-    if kept:
-        yield (
-            f"At {', '.join(kept)} training did no better on validation images than the principal components it starts "
-            "from, and these were kept."
-        )
-
-
-def on_pca(metrics: Mapping[str, Any], clusterers: Sequence[str]) -> Iterator[str]:
-    """The sizes at which principal components do better, in reconstruction and in clusters."""
-    cells, pca = metrics["cells"], metrics["baselines"]["pca"]
-    lost = [
-        f"{dim} ({cells[dim]['l1']:.4f} against {pca[dim]['l1']:.4f})"
-        for dim in cells
-        if cells[dim]["l1"] >= pca[dim]["l1"]
-    ]
-    if lost:
-        yield f"The autoencoder reconstructs no better than PCA at {', '.join(lost)} numbers."
-    for name in clusterers:
-        accuracies = {dim: [one[dim]["clusters"][name]["accuracy"] for one in (cells, pca)] for dim in cells}
-        lost = [
-            f"{dim} ({ours:.3f} against {theirs:.3f})" for dim, (ours, theirs) in accuracies.items() if ours <= theirs
-        ]
-        if lost:
-            yield f"{name} clusters the latents no better than PCA at {', '.join(lost)} numbers."
-
-
-def on_trust(cells: Mapping[int, Any]) -> Iterator[str]:
-    """The clusters that their own clusterer does not believe."""
-    doubted: dict[str, list[str]] = {}
-    for dim, cell in cells.items():
-        for seed, scores in cell["seeds"].items():
-            for name, one in scores["clusters"].items():
-                if "trust" in one and not one["trust"]["trusted"]:
-                    where = f"{numbers(dim)}, seed {seed} ({one['trust']['agreement']:.2f})"
-                    doubted.setdefault(name, []).append(where)
-    for name, places in doubted.items():
-        yield (
-            f"The clusters of {name} cannot be believed at {'; '.join(places)}: those it finds in one part of "
-            "the images and in another agree too little (in parentheses, adjusted Rand index; 1 is in full)."
-        )
-
-
-def spread(value: float, sd: float | None) -> str:
-    """An accuracy, with its standard deviation where there is one."""
-    return f"{value:.3f}" if sd is None else f"{value:.3f} ±{sd:.3f}"
-
-
-PLANE_PIXELS = 1_000_000  # of all test images that the page shows in the plane
-
-
-def report(metrics: dict[str, Any], cells: Sequence[Cell], data: DataSet, settings: LatentSettings) -> Result:
-    """Tables, figures and sentences of the finished cells; what is drawn is the first seed of each latent size."""
-    names, clusterers = class_names(data), [*cells[0].partitions]
-    scored = () if metrics["unscored"] else names  # the classes that clusters are scored against
-    first = {dim: next(cell for cell in cells if cell.dim == dim) for dim in metrics["cells"]}
-    wide = {dim: cell for dim, cell in first.items() if dim > 2}
-    chosen = drawn(len(data.test))
+    first = {dim: next(iter(by_seed.values())) for dim, by_seed in results.items()}
+    every = [result for by_seed in results.values() for result in by_seed.values()]
+    clusterers = [*every[0].partitions]
+    names = () if data.test.labels is None else data.classes
+    scored = () if metrics["unscored"] else clusterers
+    points = subset(len(data.test), MAX_POINTS)
+    projected = {dim: result for dim, result in first.items() if dim > 2}
     left_out = dict(metrics["left_out"])
-    if wide and len(chosen) < (fewest := FEWEST[settings.projection]):
-        wide = {}
+    if projected and len(points) < (fewest := MIN_POINTS[settings.projection]):
+        projected = {}
         left_out["projection"] = (
-            f"{settings.projection} needs {fewest} test images for a projection, and there are {len(chosen)}"
+            f"{settings.projection} needs {fewest} test images for a projection, and there are {len(points)}"
         )
-    planes = {dim: project(cell.latents[chosen], settings.projection, cell.seed) for dim, cell in wide.items()}
+    planes = {
+        dim: project(result.latents[points], settings.projection, result.seed) for dim, result in projected.items()
+    }
     metrics = metrics | {
         "left_out": left_out,
         "answer": answer(metrics, clusterers, scored),
@@ -289,70 +61,374 @@ def report(metrics: dict[str, Any], cells: Sequence[Cell], data: DataSet, settin
     }
 
     tables = {
-        "history": Table(tuple(cells[0].history[0]), [row for cell in cells for row in cell.history]),
+        "history": Table(tuple(every[0].history[0]), [row for result in every for row in result.history]),
         "scores": scores_table(metrics),
-        "clusters": clusters_table(cells, data, names),
+        "clusters": clusters_table(every, data, names),
     }
+    images = image_arrays(first, data)
     if 2 in first:
-        about = images_table(first[2], data, names, np.arange(len(data.test)))
-        tables["latents_2"] = beside(about, ("z1", "z2"), first[2].latents)
-    if wide:
-        tables["projections"] = projections_table(
-            wide, data, names, chosen, {dim: xy for dim, (xy, _) in planes.items()}
-        )
-    images = shown_arrays(first, data)
-    if (plane := first[2].plane if 2 in first else None) is not None:
-        images |= plane_arrays(first[2].latents, plane, data)
-    files = {"images.npz": npz(images)} | {f"latents_{dim}.npz": npz(arrays(one, data)) for dim, one in first.items()}
+        rows = images_table(first[2], data, names, np.arange(len(data.test)))
+        tables["latents_2"] = with_columns(rows, ("z1", "z2"), first[2].latents)
+        images |= grid_arrays(first[2], data)
+    if projected:
+        shown = {dim: images_table(result, data, names, points) for dim, result in projected.items()}
+        tables["projections"] = projections_table(shown, {dim: xy for dim, (xy, _) in planes.items()}, clusterers[0])
+    files = {"images.npz": npz(images)}
+    files |= {f"latents_{dim}.npz": npz(latent_arrays(result, data)) for dim, result in first.items()}
     if settings.projector:
         files |= projector_files(
-            {dim: cell.latents[chosen] for dim, cell in first.items()},
-            {dim: images_table(cell, data, names, chosen) for dim, cell in first.items()},
-            data.test.pixels[chosen],
+            {dim: result.latents[points] for dim, result in first.items()},
+            {dim: images_table(result, data, names, points) for dim, result in first.items()},
+            data.test.pixels[points],
         )
     return Result(
         settings=settings,
         metrics=metrics,
-        headline=headline(metrics, clusterers, scored),
-        remarks=remarks(metrics, clusterers, scored),
+        headline=headline(metrics, scored),
+        remarks=remarks(metrics, scored),
         tables=tables,
         figures=dict(drawings(metrics, tables, images, first, data, clusterers, names)),
         files=files,
         failures=[row["reason"] for row in metrics["failed"]],
-        weights={file_name(cell.dim, cell.seed): cell.weights for cell in cells},
+        weights={f"autoencoder_{result.dim}_{result.seed}": result.weights for result in every},
     )
+
+
+def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArray[np.float32], list[float] | None]:
+    """Points in a plane, [N, 2], and with `pca` the share of the variance along each axis.
+
+    Args:
+        latents: [N, dim].
+        method: `pca`, or `umap` (McInnes et al. 2018, arXiv:1802.03426), whose distances mean little.
+        seed: of UMAP.
+    """
+    with threadpool_limits(1):  # the order in which threads add up would change the last digits
+        if method == "umap":
+            with ignore_warnings(*UMAP_WARNINGS):
+                from umap import UMAP
+
+                model: Any = UMAP(n_neighbors=min(UMAP_NEIGHBOURS, len(latents) - 1), random_state=seed, n_jobs=1)
+                return model.fit_transform(latents).astype(np.float32), None
+        centred = latents - latents.mean(axis=0, dtype=np.float64)
+        _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
+        points, shares = np.zeros((len(latents), 2)), np.zeros(2)  # of a single image there is one axis
+        points[:, : len(axes)] = centred @ axes[:2].T
+        points *= np.sign(points[np.abs(points).argmax(0), [0, 1]])  # a fixed choice of the two directions
+        shares[: len(axes)] = (lengths**2 / np.maximum((lengths**2).sum(), np.finfo(np.float64).tiny))[:2]
+        return points.astype(np.float32), shares.tolist()
+
+
+# --- sentences
+
+
+def accuracies(scores: Mapping[str, Any], clusterer: str) -> list[float]:
+    """The accuracy of every seed that has any."""
+    every = [seed["clusters"] for seed in scores["seeds"].values()]
+    return [clusters[clusterer]["accuracy"] for clusters in every if clusterer in clusters]
+
+
+def accuracy_text(scores: Mapping[str, Any], clusterer: str) -> str:
+    """The median accuracy over the seeds, and their standard deviation where there are several."""
+    accuracy, sd = (group["clusters"][clusterer]["accuracy"] for group in (scores, scores["sd"]))
+    return f"{accuracy:.3f}" if sd is None else f"{accuracy:.3f} ±{sd:.3f}"
+
+
+def ties(scores: Mapping[str, Any], other: Mapping[str, Any], clusterer: str, images: int) -> bool:
+    """Whether the ranges of the seeds overlap, or the difference is within two standard errors of so few images."""
+    ours, theirs = accuracies(scores, clusterer), accuracies(other, clusterer)
+    overlap = min(ours) <= max(theirs) and min(theirs) <= max(ours)
+    accuracy, other_accuracy = (group["clusters"][clusterer]["accuracy"] for group in (scores, other))
+    return overlap or abs(accuracy - other_accuracy) <= 2 * math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def answer(metrics: Mapping[str, Any], clusterers: Sequence[str], scored: Sequence[str]) -> str:
+    """The dim and clusterer of best accuracy, its spread, and whether it beats raw pixels and PCA.
+
+    Args:
+        scored: the clusterers whose accuracy is known; none without classes.
+    """
+    if not scored:
+        return answer_without_classes(metrics, clusterers[0])
+    cells = metrics["cells"]
+
+    def accuracy(dim: int, name: str) -> float:
+        return cells[dim]["clusters"][name]["accuracy"]
+
+    ranks = {name: sorted(sorted(cells), key=lambda dim: -accuracy(dim, name)) for name in scored}
+    clusterer = max(scored, key=lambda name: accuracy(ranks[name][0], name))
+    best, *others = ranks[clusterer]
+    scores = cells[best]["clusters"][clusterer]
+    which = f"Best: {clusterer} at dim {best}" if others else f"{clusterer} at dim {best}"
+    return " ".join(
+        [
+            f"{which}, accuracy {accuracy_text(cells[best], clusterer)} on the test images "
+            f"(NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}).",
+            *on_spread(metrics, best, others, clusterer),
+            *on_baselines(metrics, best, clusterer),
+            *on_stability({best: cells[best]}, [clusterer]),
+            *(
+                f"{name}: dim {ranks[name][0]}, {accuracy_text(cells[ranks[name][0]], name)}."
+                for name in sorted(scored, key=lambda name: -accuracy(ranks[name][0], name))
+                if name != clusterer
+            ),
+            "No training and no clustering uses a test label; the best dim is chosen by test scores.",
+        ]
+    )
+
+
+def answer_without_classes(metrics: Mapping[str, Any], clusterer: str) -> str:
+    cells = metrics["cells"]
+    best = min(cells, key=lambda dim: cells[dim]["l1"])
+    sentence = (
+        f"Clusters have no accuracy, NMI or ARI, because {metrics['unscored']}. "
+        f"Best reconstruction: dim {best} (L1 {cells[best]['l1']:.4f})."
+    )
+    agreements = {dim: cell["agreement"][clusterer] for dim, cell in cells.items()}
+    known = {dim: value for dim, value in agreements.items() if value is not None}
+    if not known:
+        return sentence
+    stable = max(known, key=lambda dim: known[dim])
+    return (
+        f"{sentence} Most stable clusters of {clusterer}: dim {stable} (mean adjusted Rand index between seeds "
+        f"{known[stable]:.3f})."
+    )
+
+
+def on_spread(metrics: Mapping[str, Any], best: int, others: Sequence[int], clusterer: str) -> Iterator[str]:
+    """The lead of the best dim, as far as the seeds tell."""
+    cells = metrics["cells"]
+    texts = {dim: f"dim {dim} ({accuracy_text(cells[dim], clusterer)})" for dim in others}
+    seeds = len(accuracies(cells[best], clusterer))
+    if seeds == 1:
+        yield "One seed, so the spread is unknown; --seeds 3 shows it."
+        if others:
+            yield f"The next is {texts[others[0]]}."
+        return
+    tied = [dim for dim in others if ties(cells[best], cells[dim], clusterer, metrics["data"]["test"])]
+    if tied:
+        yield f"It ties, within the spread of seeds and test images, with {', '.join(texts[dim] for dim in tied)}."
+    elif others:
+        yield f"The next, {texts[others[0]]}, is outside the range of its seeds."
+    yield f"Medians of {seeds} seeds ± their standard deviation."
+
+
+def on_baselines(metrics: Mapping[str, Any], dim: int, clusterer: str) -> Iterator[str]:
+    """The same clusterer on raw pixels, and on PCA of the same dim: by seeds, or with one seed by McNemar's test."""
+    cell, pixels, pca = metrics["cells"][dim], metrics["baselines"]["pixels"], metrics["baselines"]["pca"][dim]
+    outcomes: dict[str, list[str]] = {}
+    for key, name, baseline in (("pixels", "raw pixels", pixels), ("pca", f"PCA at dim {dim}", pca)):
+        ours, theirs = (scores["clusters"][clusterer]["accuracy"] for scores in (cell, baseline))
+        text = accuracy_text(baseline, clusterer)
+        if len(accuracies(cell, clusterer)) == 1:
+            test = cell["paired"][clusterer][key]
+            tie, better = test["p_value"] >= SIGNIFICANCE, test["only_latents"] > test["only_baseline"]
+            text += ", p < 0.001" if test["p_value"] < 0.001 else f", p = {test['p_value']:.3f}"
+        else:
+            tie, better = ties(cell, baseline, clusterer, metrics["data"]["test"]), ours > theirs
+        verb = "ties with" if tie else "beats" if better else "loses to"
+        outcomes.setdefault(verb, []).append(f"{name} ({text})")
+    clauses = [f"{verb} {' and '.join(texts)}" for verb, texts in outcomes.items()]
+    yield f"With the same clusterer it {' and '.join(clauses)}."
+
+
+def on_stability(cells: Mapping[int, Any], clusterers: Sequence[str]) -> Iterator[str]:
+    """The clusters that their clusterer calls unstable."""
+    for name in clusterers:
+        stability = {
+            (dim, seed): scores["clusters"][name].get("trust", {"trusted": True})
+            for dim, cell in cells.items()
+            for seed, scores in cell["seeds"].items()
+        }
+        unstable = [(key, trust["agreement"]) for key, trust in stability.items() if not trust["trusted"]]
+        if unstable:
+            texts = [f"dim {dim}, seed {seed} ({agreement:.2f})" for (dim, seed), agreement in unstable]
+            yield (
+                f"Unstable clusters of {name}: {'; '.join(texts)}. In parentheses, the adjusted Rand index between "
+                "clusters of different subsets of the images; 1 is full agreement."
+            )
+
+
+def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
+    """What the headline must not be read without; the answer comes last."""
+    data, cells, pca = metrics["data"], metrics["cells"], metrics["baselines"]["pca"]
+    most = max(len(cell["seeds"]) for cell in cells.values())
+    seeds = "one seed" if most == 1 else f"medians of {most} seeds ± their standard deviation"
+    sentences = [
+        f"Scores on {data['test']:,} test images of {legible(data['name'])}, trained on {data['train']:,} others; "
+        f"{seeds}. L1: mean absolute error per pixel in [0, 1]; the median and the black image need no training."
+    ]
+    if scored:
+        sentences.append(
+            "Accuracy: clusters are fitted without labels, matched one to one with the classes on the training images "
+            f"(Hungarian method) and scored on the test images; random clusters have "
+            f"{metrics['chance']['random']:.2g}, one cluster for all images has {metrics['chance']['one']:.2g}."
+        )
+        if data["only_in_test"]:
+            sentences.append(
+                f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
+                f"{data['test']:,} test images count as wrong in any cluster."
+            )
+        if data["only_in_train"]:
+            sentences.append(f"No test image shows {listed(data['only_in_train'])}: clusters of it are not tested.")
+    clusterers = [*next(iter(cells.values()))["clusters"]]
+    sentences += [
+        f"{name} trains on the images and uses only the neighbours of the latents: its result is not the latents' own."
+        for name in clusterers
+        if name in SEES_IMAGES
+    ]
+    sentences += [f"Left out: {reason}." for reason in metrics["left_out"].values()]
+    untrained = [dim for dim, cell in cells.items() if any(seed["best_epoch"] == 0 for seed in cell["seeds"].values())]
+    lists = {
+        "Failed, and left out of all scores": [f"dim {row['dim']} (seed {row['seed']})" for row in metrics["failed"]],
+        "No better than a constant image on validation images (too few training images or dimensions)": [
+            f"dim {dim}" for dim, cell in cells.items() if not cell["beats_constant"]
+        ],
+        "Hardly better than a constant image": metrics["weak"],
+        "Training is no better on validation images than the initial PCA, which is kept": [
+            f"dim {dim}" for dim in untrained
+        ],
+        "Reconstruction, no better than PCA": [
+            f"dim {dim} (L1 {cell['l1']:.4f} vs {pca[dim]['l1']:.4f})"
+            for dim, cell in cells.items()
+            if cell["l1"] >= pca[dim]["l1"]
+        ],
+    }
+    for name in scored:
+        pairs = {dim: [group[dim]["clusters"][name]["accuracy"] for group in (cells, pca)] for dim in cells}
+        worse = {dim: f"{ours:.3f} vs {theirs:.3f}" for dim, (ours, theirs) in pairs.items() if ours <= theirs}
+        lists[f"{name}, no better than on PCA"] = [f"dim {dim} (accuracy {text})" for dim, text in worse.items()]
+    sentences += [f"{title}: {'; '.join(entries)}." for title, entries in lists.items() if entries]
+    return [*sentences, *on_stability(cells, clusterers), metrics["answer"]]
+
+
+# --- tables
+
+
+def headline(metrics: Mapping[str, Any], scored: Sequence[str]) -> Table:
+    """A row per dim and clusterer beside PCA of that dim, then the baselines without training."""
+    baselines = metrics["baselines"]
+    rows: list[dict[str, Any]] = []
+    for dim, cell in metrics["cells"].items():
+        pca = baselines["pca"][dim]
+        l1 = {"L1": with_sd(cell["l1"], cell["sd"]["l1"], 4), "PCA L1": f"{pca['l1']:.4f}"}
+        rows.append({"latent": dim, **l1, "PSNR dB": f"{cell['psnr']:.2f}"})
+        for name in scored:
+            on_pca = {"on PCA": f"{pca['clusters'][name]['accuracy']:.3f}"}
+            add_clusters(rows, cell, name, on_pca)
+    for name in ("median", "black"):
+        constant = baselines[name]
+        rows.append({"latent": name, "L1": f"{constant['l1']:.4f}", "PSNR dB": f"{constant['psnr']:.2f}"})
+    rows += [{"latent": "pixels"}] if scored else []
+    for name in scored:
+        add_clusters(rows, baselines["pixels"], name, {})
+    return Table(("latent", "L1", "PCA L1", "PSNR dB", *(("clusterer", "accuracy", "on PCA") if scored else ())), rows)
+
+
+def add_clusters(rows: list[dict[str, Any]], scores: Mapping[str, Any], name: str, more: Mapping[str, str]) -> None:
+    """Add the accuracy of one clusterer to the last row or, if it holds one, in a new row."""
+    if "clusterer" in rows[-1]:
+        rows.append({})
+    accuracy, sd = (group["clusters"][name]["accuracy"] for group in (scores, scores["sd"]))
+    rows[-1] |= {"clusterer": name, "accuracy": with_sd(accuracy, sd, 3), **more}
+
+
+def with_sd(value: float, sd: float | None, digits: int) -> str:
+    """A score and its standard deviation, without the leading zero as a terminal has 80 columns."""
+    return f"{value:.{digits}f}" + ("" if sd is None else "±" + f"{sd:.{digits}f}".removeprefix("0"))
+
+
+def scores_table(metrics: Mapping[str, Any]) -> Table:
+    """A row per kind of vectors, dim, seed and clusterer, with every score."""
+    groups = [("autoencoder", dim, cell) for dim, cell in metrics["cells"].items()]
+    groups += [("pca", dim, scores) for dim, scores in metrics["baselines"]["pca"].items()]
+    groups += [("pixels", None, metrics["baselines"]["pixels"])]
+    rows: list[Row] = []
+    for vectors, dim, group in groups:
+        for seed, scores in group["seeds"].items():
+            for name, clusters in scores["clusters"].items():
+                row = {"vectors": vectors, "dim": dim, "seed": seed, "clusterer": name}
+                for part in (scores, clusters, scores.get("probes", {}), clusters.get("trust", {})):
+                    row |= {key: value for key, value in part.items() if isinstance(value, int | float)}
+                rows.append(row)
+    return Table(tuple(dict.fromkeys(key for row in rows for key in row)), rows)
+
+
+def clusters_table(results: Sequence[AutoencoderResult], data: DataSet, names: Sequence[str]) -> Table:
+    """The number of test images in every cluster, by class where it is known, and the class it is named after."""
+    class_columns = ("name", class_noun(names)) if names else ()
+    rows: list[Row] = []
+    for result in results:
+        for clusterer, clusters in result.partitions.items():
+            scores = result.scores["clusters"][clusterer]
+            for cluster, size in enumerate(scores["sizes"]):
+                row = {"dim": result.dim, "seed": result.seed, "clusterer": clusterer, "cluster": cluster}
+                if data.test.labels is None:
+                    rows.append(row | {"count": size})
+                    continue
+                counts = np.bincount(data.test.labels[clusters == cluster], minlength=len(names))
+                row["name"] = scores["class_names"][cluster]
+                rows += [
+                    row | {class_noun(names): name, "count": count}
+                    for name, count in zip(names, counts.tolist(), strict=True)
+                ]
+    return Table(("dim", "seed", "clusterer", "cluster", *class_columns, "count"), rows)
+
+
+def images_table(result: AutoencoderResult, data: DataSet, names: Sequence[str], chosen: NDArray[np.int64]) -> Table:
+    """The chosen test images: their places in the test set, their classes where known, their clusters."""
+    columns: dict[str, list[Any]] = {"image": chosen.tolist()}
+    if data.test.labels is not None:
+        columns[class_noun(names)] = [names[label] for label in data.test.labels[chosen]]
+    columns |= {clusterer: clusters[chosen].tolist() for clusterer, clusters in result.partitions.items()}
+    return Table(tuple(columns), [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+
+def with_columns(table: Table, columns: Sequence[str], values: NDArray[np.float32]) -> Table:
+    """The table with further columns; values are [rows, columns]."""
+    rows = [{**row, **dict(zip(columns, line, strict=True))} for row, line in zip(table.rows, values, strict=True)]
+    return Table((*table.columns, *columns), rows)
+
+
+def projections_table(images: Mapping[int, Table], points: Mapping[int, NDArray[np.float32]], clusterer: str) -> Table:
+    """The images of each dim as points in the plane, with the clusters of one clusterer."""
+    rows: list[Row] = []
+    for dim, table in images.items():
+        known = table.columns[: table.columns.index(clusterer)]
+        for row, (x, y) in zip(table.rows, points[dim], strict=True):
+            shown = {column: row[column] for column in known}
+            rows.append({"dim": dim, **shown, "cluster": row[clusterer], "x": x, "y": y})
+    return Table(tuple(rows[0]), rows)
+
+
+# --- figures and arrays
 
 
 def drawings(
     metrics: Mapping[str, Any],
     tables: Mapping[str, Table],
     images: Mapping[str, NDArray[Any]],
-    first: Mapping[int, Cell],
+    first: Mapping[int, AutoencoderResult],
     data: DataSet,
     clusterers: Sequence[str],
     names: Sequence[str],
 ) -> Iterator[tuple[str, Drawing]]:
-    """How to draw the figures, by name, each from what is written beside it."""
-    seeds = {(dim, cell.seed) for dim, cell in first.items()}
-    shown = [
-        row
-        for row in tables["clusters"].rows
-        if (row["dim"], row["seed"]) in seeds and row["clusterer"] == clusterers[0]
-    ]
-    clusters = Table(tables["clusters"].columns, shown)
+    """The figures by name, each drawn from tables, metrics and images that are written beside it."""
+    clusterer, labels = clusterers[0], data.test.labels
+    seeds = {dim: result.seed for dim, result in first.items()}
+    rows = [row for row in tables["clusters"].rows if (row["clusterer"], row["seed"]) == (clusterer, seeds[row["dim"]])]
+    clusters = Table(tables["clusters"].columns, rows)
     if 2 in first:
         yield "scatter", partial(figures.scatter, tables["latents_2"], names)
         yield "thumbnails", partial(figures.thumbnails, tables["latents_2"], data.test.pixels, names)
     if "projections" in tables:
         shares = metrics["projections"]["shares"]
         yield "projection", partial(figures.projection, tables["projections"], clusters, shares, names)
-    accuracies = {dim: cell.scores["clusters"][clusterers[0]].get("accuracy") for dim, cell in first.items()}
-    centroids = {dim: images[f"centroids_{dim}_{clusterers[0]}"] for dim in first}
-    yield "centroids", partial(figures.centroids, clusters, centroids, accuracies, names)
-    labels = data.test.labels
+    scores = {dim: result.scores["clusters"][clusterer].get("accuracy") for dim, result in first.items()}
+    centroids = {dim: images[f"centroids_{dim}_{clusterer}"] for dim in first}
+    yield "centroids", partial(figures.centroids, clusters, centroids, scores, names)
     captions = [] if labels is None else [names[label] for label in labels[shown_images(data.test)]]
     restored = {dim: images[f"reconstructions_{dim}"] for dim in first}
-    l1 = {dim: cell.scores["l1"] for dim, cell in first.items()}
+    l1 = {dim: result.scores["l1"] for dim, result in first.items()}
     yield "reconstructions", partial(figures.reconstructions, images["originals"], restored, l1, captions)
     walks = {dim: images[f"walks_{dim}"] for dim in first}
     yield "walks", partial(figures.walks, walks, images["walk_starts"], images["walk_ends"])
@@ -362,152 +438,34 @@ def drawings(
     yield "loss_curves", partial(figures.loss_curves, tables["history"], metrics["baselines"])
 
 
-def headline(metrics: Mapping[str, Any], clusterers: Sequence[str], names: Sequence[str]) -> Table:
-    """A row per latent size and clusterer, PCA of that size beside it, then what takes no training."""
-    columns = ("latent", "L1", "PCA L1", "PSNR dB", *(("clusterer", "accuracy", "on PCA") if names else ()))
-    baselines = metrics["baselines"]
-    rows: list[Row] = []
-
-    def add(row: Row, accuracies: Sequence[Row]) -> None:
-        for number, one in enumerate(accuracies or [{}]):
-            rows.append(one if number else {**row, **one})
-
-    for dim, cell in metrics["cells"].items():
-        pca, sd = baselines["pca"][dim], cell["sd"]["l1"]
-        row = {
-            "latent": dim,
-            "L1": narrow(cell["l1"], sd, 4),
-            "PCA L1": f"{pca['l1']:.4f}",
-            "PSNR dB": f"{cell['psnr']:.2f}",
-        }
-        add(
-            row,
-            [accuracy(cell, name) | {"on PCA": accuracy(pca, name)["accuracy"][:5]} for name in clusterers if names],
-        )
-    for name in ("median", "black"):
-        one = baselines[name]
-        add({"latent": name, "L1": f"{one['l1']:.4f}", "PSNR dB": f"{one['psnr']:.2f}"}, [])
-    if names:
-        add({"latent": "pixels"}, [accuracy(baselines["pixels"], name) for name in clusterers])
-    return Table(columns, rows)
-
-
-def accuracy(scores: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The cells of the headline for one clusterer."""
-    value, sd = (one["clusters"][name]["accuracy"] for one in (scores, scores["sd"]))
-    return {"clusterer": name, "accuracy": narrow(value, sd, 3)}
-
-
-def narrow(value: float, sd: float | None, digits: int) -> str:
-    """A score with its standard deviation, in as few columns as a terminal of eighty asks for."""
-    return f"{value:.{digits}f}" + ("" if sd is None else f"±{sd:.{digits}f}".replace("±0.", "±."))
-
-
-def scores_table(metrics: Mapping[str, Any]) -> Table:
-    """A row per kind of vectors, size, seed and clusterer, with every score there is."""
-    groups = [("autoencoder", dim, cell) for dim, cell in metrics["cells"].items()]
-    groups += [("pca", dim, one) for dim, one in metrics["baselines"]["pca"].items()]
-    groups += [("pixels", None, metrics["baselines"]["pixels"])]
-    rows: list[Row] = []
-    for vectors, dim, group in groups:
-        for seed, scores in group["seeds"].items():
-            for name, found in scores["clusters"].items():
-                row = {"vectors": vectors, "dim": dim, "seed": seed, "clusterer": name} | numbers_of(scores)
-                rows.append(
-                    row | numbers_of(found) | numbers_of(scores.get("probes", {})) | numbers_of(found.get("trust", {}))
-                )
-    return Table(tuple(dict.fromkeys(key for row in rows for key in row)), rows)
-
-
-def numbers_of(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that fit into a cell of a table."""
-    return {key: value for key, value in scores.items() if isinstance(value, int | float)}
-
-
-def clusters_table(cells: Sequence[Cell], data: DataSet, names: Sequence[str]) -> Table:
-    """How many test images every cluster holds, by class if it is known, and the class it is named after."""
-    known = ("name", noun(names)) if names else ()
-    rows: list[Row] = []
-    for cell in cells:
-        for clusterer, clusters in cell.partitions.items():
-            found = cell.scores["clusters"][clusterer]
-            for cluster in range(len(found["sizes"])):
-                row = {"dim": cell.dim, "seed": cell.seed, "clusterer": clusterer, "cluster": cluster}
-                if data.test.labels is None:
-                    rows.append(row | {"count": found["sizes"][cluster]})
-                    continue
-                label = found["names"][cluster]
-                counts = np.bincount(data.test.labels[clusters == cluster], minlength=len(names))
-                for name, count in zip(names, counts.tolist(), strict=True):
-                    called = {"name": None if label is None else names[label], noun(names): name}
-                    rows.append(row | called | {"count": count})
-    return Table(("dim", "seed", "clusterer", "cluster", *known, "count"), rows)
-
-
-def images_table(cell: Cell, data: DataSet, names: Sequence[str], chosen: NDArray[np.int64]) -> Table:
-    """The chosen test images: their places in the test set, their classes if known, their clusters."""
-    columns: dict[str, list[Any]] = {"image": chosen.tolist()}
-    if data.test.labels is not None:
-        columns[noun(names)] = [names[label] for label in data.test.labels[chosen]]
-    columns |= {clusterer: clusters[chosen].tolist() for clusterer, clusters in cell.partitions.items()}
-    return Table(tuple(columns), [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-
-
-def beside(table: Table, columns: Sequence[str], values: NDArray[np.float32]) -> Table:
-    """The table with further columns, [rows, columns]."""
-    rows = [{**row, **dict(zip(columns, line, strict=True))} for row, line in zip(table.rows, values, strict=True)]
-    return Table((*table.columns, *columns), rows)
-
-
-def projections_table(
-    cells: Mapping[int, Cell],
-    data: DataSet,
-    names: Sequence[str],
-    chosen: NDArray[np.int64],
-    planes: Mapping[int, NDArray[np.float32]],
-) -> Table:
-    """The places of the chosen images in the plane, with the clusters of the first clusterer."""
-    columns = ("dim", "image", *((noun(names),) if names else ()), "cluster", "x", "y")
-    rows: list[Row] = []
-    for dim, cell in cells.items():
-        clusterer = next(iter(cell.partitions))
-        for row in beside(images_table(cell, data, names, chosen), ("x", "y"), planes[dim]).rows:
-            whole = {**row, "dim": dim, "cluster": row[clusterer]}
-            rows.append({column: whole[column] for column in columns})
-    return Table(columns, rows)
-
-
-def shown_arrays(first: Mapping[int, Cell], data: DataSet) -> dict[str, NDArray[Any]]:
-    """The images of the figures: [N, C, H, W] in [0, 1], and [walks, steps, C, H, W] on the walks."""
-    test = data.test.unit_pixels
-    ends = np.array(walk_ends(data.test))
-    shown: dict[str, NDArray[Any]] = {
+def image_arrays(first: Mapping[int, AutoencoderResult], data: DataSet) -> dict[str, NDArray[Any]]:
+    """The images of the figures: [N, C, H, W] in [0, 1]; walks are [walks, steps, C, H, W]."""
+    test, ends = data.test.unit_pixels, np.array(walk_ends(data.test))
+    arrays = {
         "originals": test[shown_images(data.test)],
         "walk_starts": test[ends[:, 0]],
         "walk_ends": test[ends[:, 1]],
     }
-    for dim, cell in first.items():
-        shown |= {f"reconstructions_{dim}": cell.shown, f"walks_{dim}": cell.walks}
-        shown |= {f"centroids_{dim}_{clusterer}": decoded for clusterer, decoded in cell.centroids.items()}
-    return shown
+    for dim, result in first.items():
+        arrays |= {f"reconstructions_{dim}": result.shown, f"walks_{dim}": result.walks}
+        arrays |= {f"centroids_{dim}_{clusterer}": decoded for clusterer, decoded in result.centroids.items()}
+    return arrays
 
 
-def plane_arrays(latents: NDArray[np.float32], plane: NDArray[np.float32], data: DataSet) -> dict[str, NDArray[Any]]:
-    """The plane of two numbers as the page shows it: where it ends, what it decodes to, test images that lie in it.
-
-    Pixels are uint8; `plane_images` are places in the test set.
-    """
-    chosen = drawn(len(data.test))[: max(1, PLANE_PIXELS // data.test.pixels[0].size)]
+def grid_arrays(result: AutoencoderResult, data: DataSet) -> dict[str, NDArray[Any]]:
+    """The latent of 2 dimensions as the page shows it: decoded grid, its ends, and test images in it, as uint8."""
+    assert result.grid is not None
+    chosen = subset(len(data.test), MAX_POINTS)[: max(1, GRID_PIXELS // data.test.pixels[0].size)]
     return {
-        "plane": to_uint8(plane),
-        "plane_ends": np.stack([latents.min(0), latents.max(0)]),
+        "plane": to_uint8(result.grid),
+        "plane_ends": np.stack([result.latents.min(0), result.latents.max(0)]),
         "plane_images": chosen,
         "plane_pixels": data.test.pixels[chosen],
     }
 
 
-def arrays(cell: Cell, data: DataSet) -> dict[str, NDArray[Any]]:
-    """The latents of all test images and their clusters; if known their labels, which are places in `classes`."""
+def latent_arrays(result: AutoencoderResult, data: DataSet) -> dict[str, NDArray[Any]]:
+    """The latents of all test images and their clusters; where known their labels, which are places in `classes`."""
     labels = {} if data.test.labels is None else {"labels": data.test.labels, "classes": np.array(data.classes)}
-    clusters = {f"clusters_{clusterer}": found for clusterer, found in cell.partitions.items()}
-    return {"latents": cell.latents.astype(np.float32), **labels, **clusters}
+    clusters = {f"clusters_{clusterer}": clusters for clusterer, clusters in result.partitions.items()}
+    return {"latents": result.latents, **labels, **clusters}

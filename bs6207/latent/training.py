@@ -1,4 +1,4 @@
-"""Training one autoencoder with L1, reached through a loss that starts smooth, or with the squared error."""
+"""Training of one autoencoder with L1, as the limit of a Huber loss, or with the squared error."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -19,17 +19,17 @@ from bs6207.training.optimizers import AdamW
 
 BETAS, WEIGHT_DECAY = (0.8, 0.95), 0.1
 WARM_UP = 0.15  # share of the steps in which the learning rate rises; it then falls linearly to 0
-SHARPEST = 1e-30  # far below any error but 0
+MIN_SMOOTH = 1e-30  # far below any error but 0
 SMOOTH_UNTIL = 0.7  # share of the steps in which the loss becomes pure L1
 
 
 @dataclass(frozen=True)
 class Epoch(Checkpointable):
-    """Where a training stands after an epoch.
+    """The losses after an epoch.
 
     Attributes:
-        train_l1, validation_l1, validation_mse: on the epoch's batches, and on the validation images after it.
-        best: the epoch so far whose weights did best on the validation images; 0 is the start.
+        train_l1: mean over the epoch's batches; the others are after the epoch.
+        best: the epoch so far of least validation loss; 0 is the start.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Epoch(Checkpointable):
     best: int
 
 
-def train(
+def train_autoencoder(
     model: Autoencoder,
     pixels: Tensor,
     validation: Tensor,
@@ -50,27 +50,27 @@ def train(
     precision: torch.dtype = torch.float32,
     progress: TaskProgress | None = None,
 ) -> Iterator[Epoch]:
-    """Train `model` in place, one `Epoch` after the other; it ends with the weights that did best on validation.
+    """Train `model` in place, yielding every `Epoch`; it ends with the weights of least validation loss.
 
-    The weights it starts with take part in that choice, as epoch 0: they may be principal components, which no
-    training improves where they already are exact.
+    The initial weights take part in that choice, as epoch 0: they may be PCA, which no training improves where it is
+    exact.
 
     Args:
         pixels, validation: uint8, [N, C, H, W], on the model's device.
-        recipe: learning rate, batch size and smoothness; the layers are the model's already.
+        recipe: learning rate, batch size and smoothness.
         seed: of the order of the batches.
         loss: `l1`, or `mse` for the squared error throughout.
-        precision: of the layers' arithmetic while training; weights, loss and validation stay in float32.
-        progress: where every epoch is put aside; a training that was interrupted yields its epochs again and goes on.
+        precision: of the layers while training; weights, loss and validation stay in float32.
+        progress: where every epoch is saved; a resumed training yields its earlier epochs again.
 
     Raises:
         DivergenceError: the loss is no longer a number.
     """
     steps_each = steps_per_epoch(len(pixels), recipe.batch_size)
     steps = epochs * steps_each
-    decayed = [weight for weight in model.parameters() if weight.ndim > 1]  # not biases, not BatchNorm
-    free = [weight for weight in model.parameters() if weight.ndim <= 1]
-    optimizer = AdamW([(decayed, WEIGHT_DECAY), (free, 0.0)], BETAS)
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    biases = [parameter for parameter in model.parameters() if parameter.ndim <= 1]  # BatchNorm's parameters, too
+    optimizer = AdamW([(weights, WEIGHT_DECAY), (biases, 0.0)], BETAS)
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros((), device=pixels.device)
 
@@ -79,8 +79,8 @@ def train(
             restored = model(images)
         restored = restored.float()
         error = restored.detach() - images
-        # A product's gradient is its other factor; torch first imports sympy where backward itself is given one.
-        (restored.flatten() @ slope(error, loss, smooth).flatten()).backward()
+        # The gradient of a dot product is its other factor; given to `backward` itself, torch first imports sympy.
+        (restored.flatten() @ loss_gradient(error, loss, smooth).flatten()).backward()
         optimizer.step(lr)
         total.add_(error.abs_().mean())
 
@@ -98,27 +98,27 @@ def train(
         model.train()
         total.zero_()
         with flush_denormals():
-            for place, images in enumerate(batches(pixels, recipe.batch_size, generator), (number - 1) * steps_each):
-                lr = recipe.lr * warm_up_then_decay(place, steps, WARM_UP)
-                smooth = recipe.smooth * (1 - place / (SMOOTH_UNTIL * steps))
-                advance(images, lr, max(smooth, recipe.smooth_end, SHARPEST))
-            train_l1, reached = (total / steps_each).item(), validate(model, validation)
+            for index, images in enumerate(batches(pixels, recipe.batch_size, generator), (number - 1) * steps_each):
+                lr = recipe.lr * warm_up_then_decay(index, steps, WARM_UP)
+                smooth = recipe.smooth * (1 - index / (SMOOTH_UNTIL * steps))
+                advance(images, lr, max(smooth, recipe.smooth_end, MIN_SMOOTH))
+            train_l1, validation_loss = (total / steps_each).item(), validate(model, validation)
         before = f"a validation loss of {state['lowest']:.4f} in epoch {state['best']}"
         require_finite(train_l1, number, recipe.lr, before)
-        if reached[loss] < state["lowest"]:
-            state |= {"best": number, "weights": deepcopy(model.state_dict()), "lowest": reached[loss]}
-        resumable.rows.append(Epoch(number, train_l1, reached["l1"], reached["mse"], state["best"]))
+        if validation_loss[loss] < state["lowest"]:
+            state |= {"best": number, "weights": deepcopy(model.state_dict()), "lowest": validation_loss[loss]}
+        resumable.rows.append(Epoch(number, train_l1, validation_loss["l1"], validation_loss["mse"], state["best"]))
         yield resumable.rows[-1]
     model.load_state_dict(state["weights"])
 
 
-def slope(error: Tensor, loss: str, smooth: Tensor | float) -> Tensor:
+def loss_gradient(error: Tensor, loss: str, smooth: Tensor | float) -> Tensor:
     """The gradient of the mean loss in the restored pixels; autograd would go over them three times as often.
 
     Args:
         error: restored less true pixels, of any shape.
-        loss: `mse`, or `l1`, of which errors below `smooth` count squared (Huber 1964), with slopes of at most 1.
-        smooth: above 0; `SHARPEST` for an L1 that is not smooth at all.
+        loss: `mse`, or `l1` smoothed by Huber (1964): quadratic for errors below `smooth`, with slopes of at most 1.
+        smooth: above 0; `MIN_SMOOTH` for plain L1.
     """
     if loss == "mse":
         return error * (2 / error.numel())
@@ -138,18 +138,18 @@ def validate(model: Autoencoder, pixels: Tensor) -> dict[str, float]:
 def encode(model: Autoencoder, pixels: Tensor) -> Tensor:
     """Latents of uint8 images, float32, [N, dim], on the CPU."""
     model.eval()
-    return torch.cat([model.encoder(part / 255) for part in pixels.split(AT_ONCE)]).cpu()
+    return torch.cat([model.encoder(batch / 255) for batch in pixels.split(AT_ONCE)]).cpu()
 
 
 @torch.no_grad()
 def decode(model: Autoencoder, latents: Tensor) -> Tensor:
     """The images of latents on the model's device, [N, C, H, W] in [0, 1], on the CPU."""
     model.eval()
-    return torch.cat([model.decoder(part) for part in latents.split(AT_ONCE)]).cpu()
+    return torch.cat([model.decoder(batch) for batch in latents.split(AT_ONCE)]).cpu()
 
 
 @torch.no_grad()
 def reconstruct(model: Autoencoder, pixels: Tensor) -> Tensor:
     """Reconstructions of uint8 images, [N, C, H, W] in [0, 1], on the model's device."""
     model.eval()
-    return torch.cat([model(part / 255) for part in pixels.split(AT_ONCE)])
+    return torch.cat([model(batch / 255) for batch in pixels.split(AT_ONCE)])

@@ -25,10 +25,9 @@ import numpy as np
 from distributed import Client
 
 from bs6207.data.sources import loaded
-from bs6207.latent.experiment import plan
+from bs6207.latent.experiment import make_tasks
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.study import study
-from bs6207.latent.tasks import Task
+from bs6207.latent.tasks import Task, run_task
 from bs6207.runs.dask import DaskExecutor
 from bs6207.runs.progress import TaskProgress
 from bs6207.runs.tasks import map_tasks
@@ -49,7 +48,7 @@ class Silent:
 
 def tasks() -> dict[Any, Task]:
     """Autoencoders that differ in their seeds."""
-    planned = plan(SETTINGS, 10, 1.0, loaded("mnist-5k").sha256)
+    planned = make_tasks(SETTINGS, ("kmeans",), 10, 1.0, loaded("mnist-5k").sha256)
     return {key: task for key, task in planned.items() if key[0] == "autoencoder"}
 
 
@@ -101,18 +100,18 @@ def speed_up(rounds: int) -> dict[str, Any]:
     import cluster as importable  # this file, under the name that workers know
 
     pieces = tasks()
-    outcome = study(next(iter(pieces.values())), TaskProgress(lambda *event: None))  # now all is imported and read
+    outcome = run_task(next(iter(pieces.values())), TaskProgress(lambda *event: None))  # now all is imported and read
     size = len(pickle.dumps(outcome))
     seconds: dict[str, list[float]] = {"here": [], "1 worker": [], "2 workers": []}
     costs: list[float] = []
     for _ in range(rounds):
-        seconds["here"].append(timed(None, study, pieces))
+        seconds["here"].append(timed(None, run_task, pieces))
         for count in (1, 2):
             with site(count) as address:
                 engine = DaskExecutor(address)
                 warm = {("warm", place): task for place, task in enumerate(list(pieces.values())[: 2 * count])}
-                timed(engine, study, warm)
-                seconds[f"{count} worker" + "s" * (count > 1)].append(timed(engine, study, pieces))
+                timed(engine, run_task, warm)
+                seconds[f"{count} worker" + "s" * (count > 1)].append(timed(engine, run_task, pieces))
                 if count == 1:
                     nothing = dict.fromkeys(range(NOTHING), size)
                     costs.append(timed(engine, importable.hand_back, nothing) / NOTHING)

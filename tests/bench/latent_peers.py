@@ -33,10 +33,9 @@ from torch.nn import functional
 from bs6207.data.images import DataSet
 from bs6207.data.sources import load
 from bs6207.latent.autoencoder import Autoencoder, recipe_for
-from bs6207.latent.components import principal_components
-from bs6207.latent.evaluation import score_images
+from bs6207.latent.evaluation import principal_components, score_images
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.training import reconstruct, train
+from bs6207.latent.training import reconstruct, train_autoencoder
 from bs6207.training.batches import to_device
 from bs6207.training.devices import choose_precision, flush_denormals, prepare
 
@@ -80,7 +79,7 @@ def train_ours(data: DataSet, dim: int, loss: str, epochs: int) -> Restore:
     components = principal_components(data.train, dim) if recipe.linear else None
     model = Autoencoder(data.train.image_shape, dim, recipe, components=components)
     pixels, validation, test = (to_device(images, CPU) for images in (data.train, data.validation, data.test))
-    for _ in train(model, pixels, validation, epochs, recipe, 0, loss, choose_precision("auto", CPU)):
+    for _ in train_autoencoder(model, pixels, validation, epochs, recipe, 0, loss, choose_precision("auto", CPU)):
         pass
     return lambda: reconstruct(model, test)
 

@@ -45,7 +45,7 @@ from bs6207.deblur.networks import new_restorer
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import Stage, restore, train_restorer
 from bs6207.latent.autoencoder import DARK, RECIPES, Autoencoder, Recipe
-from bs6207.latent.training import reconstruct, train
+from bs6207.latent.training import reconstruct, train_autoencoder
 from bs6207.runs.executor import cores, local_executor, map_in_processes
 from bs6207.runs.memory import keep_memory
 from bs6207.training.batches import to_device
@@ -167,7 +167,7 @@ def our_autoencoder(
     chosen = SAME if recipe == "same" else RECIPES[recipe](dim, learn)
     model: Any = (Plain(dim) if recipe == "same" else Autoencoder((1, 28, 28), dim, chosen)).to(device)
     pixels, validation = to_device(learn, device), to_device(data.validation, device)
-    for _ in train(model, pixels, validation, epochs, chosen, seed, "l1", choose_precision("auto", device)):
+    for _ in train_autoencoder(model, pixels, validation, epochs, chosen, seed, "l1", choose_precision("auto", device)):
         pass
     return test_l1(model)
 
@@ -315,7 +315,7 @@ def machine(dim: int) -> dict[str, Any]:
     # per image: forward, and backward to the weights and, but for the first layer, to the inputs
     flops = 2 * (3 * weights - first)
     pixels, validation = to_device(data.train[:COUNTED], CPU), to_device(data.validation[:100], CPU)
-    run = partial(train, model, pixels, validation, 1, recipe, 0, "l1", precision)
+    run = partial(train_autoencoder, model, pixels, validation, 1, recipe, 0, "l1", precision)
     list(run())
     speeds = [COUNTED / timed(lambda: list(run()))[0] for _ in range(3)]
     share = median(speeds) * flops / peaks[str(precision).removeprefix("torch.")]

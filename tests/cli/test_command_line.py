@@ -297,7 +297,7 @@ def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(bs6207, tmp_pat
     assert list(metrics["cells"]) == ["64"]
     assert [(row["dim"], row["seed"]) for row in metrics["failed"]] == [(2, 0)]
     assert done.returncode == 1
-    assert "2 numbers, seed 0: it ends at a validation L1" in done.stderr
+    assert "dim 2, seed 0: it ends at a validation L1" in done.stderr
     assert (tmp_path / "outputs/latent/scores.png").is_file()
 
 
@@ -309,7 +309,7 @@ def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(bs6207, tmp_pat
         ),
         (
             "latent --config quick --dims 2 --epochs 1 --train-images 100 --skip-probes --jobs 1",
-            "hardly better than the median",
+            "no better than the median",
         ),
         ("latent --config quick --train-images 4000", "has 3500 training images, not 4000; leave out --train-images"),
     ],

@@ -14,8 +14,8 @@ from bs6207.data.images import ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DivergenceError
 from bs6207.latent.autoencoder import ARCHITECTURES, WIDE, Autoencoder, Clip, Crop, fast_recipe_for, recipe_for
-from bs6207.latent.components import principal_components
-from bs6207.latent.training import SHARPEST, decode, encode, reconstruct, slope, train, validate
+from bs6207.latent.evaluation import principal_components
+from bs6207.latent.training import MIN_SMOOTH, decode, encode, loss_gradient, reconstruct, train_autoencoder, validate
 
 DATA = embedded_digits()
 DIGITS = torch.from_numpy(DATA.train.pixels)
@@ -47,7 +47,7 @@ def test_a_wide_autoencoder_starts_as_pca(arch):
 
 def test_other_batches_take_other_steps():
     recipe = recipe_for(8, 60_000)
-    assert recipe.with_batches_of(recipe.batch_size // 4).lr == pytest.approx(recipe.lr / 2)
+    assert recipe.with_batch_size(recipe.batch_size // 4).lr == pytest.approx(recipe.lr / 2)
     assert recipe_for(8, 3500).batch_size < recipe.batch_size
     assert recipe_for(8, 10).batch_size == 32
 
@@ -82,7 +82,7 @@ def test_one_epoch_of_the_fast_recipe_learns_more_than_one_of_the_full_recipe():
     for recipe in (fast_recipe_for(8, DATA.train), recipe_for(8, len(DATA.train))):
         torch.manual_seed(0)
         model = Autoencoder((1, 28, 28), 8, recipe)
-        reached += [epoch.validation_l1 for epoch in train(model, DIGITS, VALIDATION, 1, recipe, 0)]
+        reached += [epoch.validation_l1 for epoch in train_autoencoder(model, DIGITS, VALIDATION, 1, recipe, 0)]
     assert reached[0] < 0.97 * reached[1]
 
 
@@ -100,7 +100,9 @@ def trained(seed, dim=8, epochs=3, loss="l1", precision=torch.float32, progress=
     recipe = replace(recipe_for(dim, 60_000), **{"batch_size": 64, "lr": 0.01} | changes)
     components = principal_components(DATA.train[:1000], dim) if recipe.linear else None
     model = Autoencoder((1, 28, 28), dim, recipe, components=components)
-    return model, list(train(model, DIGITS[:1000], VALIDATION, epochs, recipe, seed, loss, precision, progress))
+    return model, list(
+        train_autoencoder(model, DIGITS[:1000], VALIDATION, epochs, recipe, seed, loss, precision, progress)
+    )
 
 
 def test_three_epochs_on_a_thousand_digits_leave_the_black_image_far_behind():
@@ -154,9 +156,9 @@ def gradient(precision):
     return torch.cat([weight.grad.flatten().double() for weight in model.parameters()])
 
 
-@pytest.mark.parametrize("smooth", [0.5, 1e-4, SHARPEST])
+@pytest.mark.parametrize("smooth", [0.5, 1e-4, MIN_SMOOTH])
 @pytest.mark.parametrize("loss", ["l1", "mse"])
-def test_the_slope_is_autograds_gradient(loss, smooth):
+def test_the_loss_gradient_is_autograds_gradient(loss, smooth):
     restored, images = torch.rand(2, 5, 1, 9, 9, dtype=torch.float64).unbind()
     restored[0] = images[0]
     restored.requires_grad_()
@@ -164,7 +166,7 @@ def test_the_slope_is_autograds_gradient(loss, smooth):
         functional.mse_loss(restored, images).backward()
     else:
         functional.smooth_l1_loss(restored, images, beta=smooth).backward()
-    torch.testing.assert_close(slope(restored.detach() - images, loss, smooth), restored.grad)
+    torch.testing.assert_close(loss_gradient(restored.detach() - images, loss, smooth), restored.grad)
 
 
 @pytest.mark.parametrize(("precision", "least"), [(torch.float32, 0.999999), (torch.bfloat16, 0.99)])
@@ -202,11 +204,11 @@ def test_the_first_step_does_not_wait_for_sympy():
     script = """
 import sys, torch
 from bs6207.latent.autoencoder import Autoencoder, recipe_for
-from bs6207.latent.training import train
+from bs6207.latent.training import train_autoencoder
 
 pixels = torch.zeros(64, 1, 8, 8, dtype=torch.uint8)
 recipe = recipe_for(2, 64)
-list(train(Autoencoder((1, 8, 8), 2, recipe), pixels, pixels, 1, recipe, 0))
+list(train_autoencoder(Autoencoder((1, 8, 8), 2, recipe), pixels, pixels, 1, recipe, 0))
 sys.exit("sympy" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

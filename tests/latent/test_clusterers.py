@@ -17,14 +17,14 @@ from bs6207.latent.clusterers import (
     MORE_IMAGES,
     SEES_IMAGES,
     connected,
-    hindrance,
-    part,
     principal_axes,
+    reason_to_skip,
+    subset,
 )
 from bs6207.latent.settings import LatentSettings
 from bs6207.training.metrics.clusters import agreement, sizes
 
-EVERY = [  # for those that see images see test_contrast.py; to import UMAP and to compile it takes a minute
+EVERY = [  # for those that see images see test_contrastive.py; to import UMAP and to compile it takes a minute
     pytest.param(name, marks=pytest.mark.slow) if name == "umap-gmm" else name
     for name in CLUSTERERS
     if name not in SEES_IMAGES
@@ -70,8 +70,8 @@ def test_every_clusterer_gives_the_same_answer_twice(name):
 def test_as_few_vectors_as_a_clusterer_is_given_are_enough(name, alike):
     for count in (2, 7):
         fewest = count + MORE_IMAGES.get(name, 0)
-        assert hindrance(name, count, fewest) is None
-        assert f"needs {fewest} training images" in hindrance(name, count, fewest - 1)
+        assert reason_to_skip(name, count, fewest) is None
+        assert f"needs {fewest} training images" in reason_to_skip(name, count, fewest - 1)
         vectors = np.random.RandomState(0).normal(size=(fewest, 3)).astype(np.float32)
         vectors = np.zeros_like(vectors) if alike else vectors
         assert max(CLUSTERERS[name](count, 0).fit(vectors).predict(vectors)) < count
@@ -146,11 +146,11 @@ def test_a_start_on_a_part_ends_where_a_start_on_all_does(name, monkeypatch):
 
 def test_a_part_is_drawn_without_repeats_in_order_and_by_the_seed():
     vectors = np.arange(1000.0)[:, None]
-    some = part(vectors, 100, 0)
+    some = subset(vectors, 100, 0)
     assert len(set(some[:, 0])) == 100
     assert np.all(np.diff(some[:, 0]) > 0)
-    assert not np.array_equal(some, part(vectors, 100, 1))
-    assert part(vectors, 1000, 0) is vectors
+    assert not np.array_equal(some, subset(vectors, 100, 1))
+    assert subset(vectors, 1000, 0) is vectors
 
 
 @pytest.mark.parametrize("dims", [3, 64, 65, 200])

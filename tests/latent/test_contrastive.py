@@ -13,7 +13,7 @@ from torch.nn.functional import normalize, one_hot
 from bs6207.data.sources import embedded_digits
 from bs6207.latent.contrastive import (
     SIDE,
-    ContrastiveClusters,
+    ContrastiveClusterer,
     communities,
     distort,
     merge,
@@ -43,22 +43,24 @@ def three_kinds(size, channels, side):
 
 
 @pytest.mark.parametrize(("channels", "side"), [pytest.param(3, 32, marks=pytest.mark.slow), (1, 8)])
-def test_three_kinds_of_images_are_found_and_trusted(channels, side):
+def test_three_kinds_of_images_are_found_and_stable(channels, side):
     images, kinds = three_kinds(400, channels, side)
     latents = codes(images, 4)
-    clusters = ContrastiveClusters(3, 0, contrast_steps=12, naming_steps=12).fit(latents[:300], images[:300])
+    clusters = ContrastiveClusterer(3, 0, contrast_steps=12, assignment_steps=12).fit(latents[:300], images[:300])
     found = clusters.predict(latents[300:], images[300:])
     assert found.dtype == np.int64
     assert adjusted_rand_score(kinds[300:], found) > 0.97
-    assert clusters.trust["trusted"]
+    assert clusters.stability["trusted"]
 
 
 def test_equal_seeds_give_equal_clusters_and_other_seeds_others():
     images, _ = three_kinds(200, 1, 28)
 
     def weights(seed):
-        fitted = ContrastiveClusters(3, seed, contrast_steps=3, naming_steps=3).fit(codes(images), images)
-        return torch.cat([fitted.names.flatten(), *(value.flatten() for value in fitted.network.state_dict().values())])
+        fitted = ContrastiveClusterer(3, seed, contrast_steps=3, assignment_steps=3).fit(codes(images), images)
+        return torch.cat(
+            [fitted.prototypes.flatten(), *(value.flatten() for value in fitted.network.state_dict().values())]
+        )
 
     first = weights(0)
     assert torch.equal(first, weights(0))
@@ -70,36 +72,36 @@ def test_a_few_steps_on_digits_name_unseen_ones_better_than_k_means():
     digits = embedded_digits()
     images, labels, half = digits.train.pixels, digits.train.labels, 1500
     latents = codes(images)
-    clusters = ContrastiveClusters(10, 0, contrast_steps=40, naming_steps=40).fit(latents[:half], images[:half])
+    clusters = ContrastiveClusterer(10, 0, contrast_steps=40, assignment_steps=40).fit(latents[:half], images[:half])
     kmeans = KMeans(10, n_init=10, random_state=0).fit(latents[:half])
     unseen = slice(half, half + 1000)
 
-    def accuracy(learned, found):
-        return score_clusters(found, labels[unseen], match_clusters(learned, labels[:half]))["accuracy"]
+    def accuracy(train_clusters, test_clusters):
+        return score_clusters(test_clusters, labels[unseen], match_clusters(train_clusters, labels[:half]))["accuracy"]
 
     ours = accuracy(clusters.predict(latents[:half], images[:half]), clusters.predict(latents[unseen], images[unseen]))
     assert ours > accuracy(kmeans.labels_, kmeans.predict(latents[unseen])) + 0.1
 
 
-def test_clusters_of_noise_are_not_trusted():
+def test_clusters_of_noise_are_not_stable():
     random = np.random.RandomState(0)
     images = random.randint(0, 256, (1000, 1, 28, 28)).astype(np.uint8)
     latents = random.standard_normal((1000, 16)).astype(np.float32)
-    clusters = ContrastiveClusters(10, 0, contrast_steps=5, naming_steps=1).fit(latents, images)
-    assert clusters.trust["agreement"] < 0.6
-    assert not clusters.trust["trusted"]
+    clusters = ContrastiveClusterer(10, 0, contrast_steps=5, assignment_steps=1).fit(latents, images)
+    assert clusters.stability["agreement"] < 0.6
+    assert not clusters.stability["trusted"]
 
 
-def test_images_that_are_all_the_same_are_one_cluster_and_not_to_be_trusted():
+def test_images_that_are_all_the_same_are_one_cluster_and_not_stable():
     images, latents = np.zeros((200, 1, 28, 28), np.uint8), np.zeros((200, 4), np.float32)
-    clusters = ContrastiveClusters(3, 0, contrast_steps=1, naming_steps=1).fit(latents, images)
-    assert not clusters.trust["trusted"]
+    clusters = ContrastiveClusterer(3, 0, contrast_steps=1, assignment_steps=1).fit(latents, images)
+    assert not clusters.stability["trusted"]
     assert len(set(clusters.predict(latents, images))) == 1
 
 
 def test_latents_of_other_images_are_refused():
     with pytest.raises(ValueError, match="500 latents of 499 images"):
-        ContrastiveClusters(3, 0).fit(np.zeros((500, 2), np.float32), np.zeros((499, 1, 8, 8), np.uint8))
+        ContrastiveClusterer(3, 0).fit(np.zeros((500, 2), np.float32), np.zeros((499, 1, 8, 8), np.uint8))
 
 
 @pytest.mark.parametrize("count", [2, 5, 40, 100])

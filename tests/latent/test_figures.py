@@ -4,13 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from latent.made_cells import made
+from latent.made_results import made
 
 from bs6207.figures import render, texts
 from bs6207.latent import figures
-from bs6207.latent.figures import MOST_DIMS, apart, few_of, looks, montage
-from bs6207.latent.summary import report
-from bs6207.latent.tasks import DIGITS
+from bs6207.latent.figures import DIGITS, MAX_DIMS, at_most_eight, class_styles, montage, without_overlap
+from bs6207.latent.summary import summarize
 
 IMAGES = {"reconstructions", "walks", "centroids"}
 PLANE = {"scatter", "thumbnails"}
@@ -27,41 +26,41 @@ def every_text(figure):
 
 
 def test_a_figure_is_named_for_its_function_and_there_for_its_sizes():
-    drawn = report(*made((2, 5))).figures
+    drawn = summarize(*made((2, 5))).figures
     assert set(drawn) == IMAGES | PLANE | CURVES | {"projection"}
     assert all(callable(getattr(figures, name)) for name in drawn)
-    assert set(report(*made((2,))).figures) == IMAGES | PLANE | CURVES
-    assert set(report(*made((5,), with_probes=False)).figures) == IMAGES | CURVES - {"probes"} | {"projection"}
+    assert set(summarize(*made((2,))).figures) == IMAGES | PLANE | CURVES
+    assert set(summarize(*made((5,), with_probes=False)).figures) == IMAGES | CURVES - {"probes"} | {"projection"}
 
 
 def test_the_scatter_has_a_point_for_every_row_in_the_colour_of_its_class():
-    result = report(*made((2,)))
+    result = summarize(*made((2,)))
     rows = result.tables["latents_2"].rows
     (axes,) = result.figures["scatter"]().axes
     assert sorted(map(tuple, points_of(axes).astype(np.float32))) == sorted((row["z1"], row["z2"]) for row in rows)
     assert {tuple(colour[:3]) for colour in axes.collections[0].get_facecolors()} == {
-        colour for colour, _ in looks(DIGITS).values()
+        colour for colour, _ in class_styles(DIGITS).values()
     }
 
 
 def test_the_projection_has_a_point_for_every_row_by_class_and_by_cluster():
-    result = report(*made((5, 9)))
+    result = summarize(*made((5, 9)))
     panels = result.figures["projection"]().axes
     for dim, pair in zip((5, 9), (panels[:2], panels[2:]), strict=True):
         rows = [(row["x"], row["y"]) for row in result.tables["projections"].rows if row["dim"] == dim]
         for axes, kind in zip(pair, ("digit", "cluster"), strict=True):
-            assert axes.get_title(loc="left") == f"{dim} numbers, by {kind}"
+            assert axes.get_title(loc="left") == f"dim {dim}, by {kind}"
             assert sorted(map(tuple, points_of(axes).astype(np.float32))) == sorted(rows)
             shares = result.metrics["projections"]["shares"][dim]
             assert axes.get_xlabel() == f"PC 1 ({shares[0]:.0%} of variance)"
 
 
 def test_clusters_have_the_colour_of_the_class_they_are_named_after():
-    result = report(*made((5,)))
+    result = summarize(*made((5,)))
     named = {row["cluster"]: row["name"] for row in result.tables["clusters"].rows}
     colours = points_colours(result.figures["projection"]().axes[1])
     for row, colour in zip(result.tables["projections"].rows, colours, strict=True):
-        assert tuple(colour[:3]) == looks(DIGITS)[named[row["cluster"]]][0]
+        assert tuple(colour[:3]) == class_styles(DIGITS)[named[row["cluster"]]][0]
 
 
 def points_colours(axes):
@@ -69,7 +68,7 @@ def points_colours(axes):
 
 
 def test_umap_is_labelled_as_a_second_model():
-    result = report(*made((5,)))
+    result = summarize(*made((5,)))
     clusters = result.tables["clusters"]
     figure = figures.projection(result.tables["projections"], clusters, {5: None}, DIGITS)
     assert "UMAP, a second model" in every_text(figure)
@@ -80,18 +79,18 @@ def test_umap_is_labelled_as_a_second_model():
 def test_thumbnails_stand_at_their_places_and_never_overlap():
     random = np.random.RandomState(0)
     corners = random.randint(0, 100, (300, 2))
-    taken = apart(corners, 12)
+    taken = without_overlap(corners, 12)
     covered = np.zeros((112, 112), int)
     for x, y in corners[taken]:
         covered[y : y + 12, x : x + 12] += 1
     assert covered.max() == 1
-    assert taken == apart(corners, 12)
+    assert taken == without_overlap(corners, 12)
     for place in set(range(300)) - set(taken):
         assert (np.abs(corners[taken] - corners[place]).max(axis=1) < 12).any()
 
 
 def test_the_cluster_table_shows_the_counts_of_the_csv_in_the_order_of_the_names():
-    result = report(*made((5,)))
+    result = summarize(*made((5,)))
     (axes,) = result.figures["centroids"]().axes
     heat = axes.images[0].get_array()
     order = [int(label.get_text()) for label in axes.get_yticklabels()]
@@ -102,8 +101,8 @@ def test_the_cluster_table_shows_the_counts_of_the_csv_in_the_order_of_the_names
 
 
 def test_curves_hold_the_numbers_of_metrics_json_and_a_band_from_the_least_to_the_most_of_the_seeds():
-    metrics, cells, data, settings = made((2, 4, 16), seeds=3)
-    errors, accuracies = report(metrics, cells, data, settings).figures["scores"]().axes
+    metrics, results, data, settings = made((2, 4, 16), seeds=3)
+    errors, accuracies = summarize(metrics, results, data, settings).figures["scores"]().axes
     for axes, score in (
         (errors, lambda one: one["l1"]),
         (accuracies, lambda one: one["clusters"]["kmeans"]["accuracy"]),
@@ -113,21 +112,21 @@ def test_curves_hold_the_numbers_of_metrics_json_and_a_band_from_the_least_to_th
         band = axes.collections[0].get_paths()[0].vertices
         seeds = [score(one) for one in metrics["cells"][16]["seeds"].values()]
         assert set(band[band[:, 0] == 16][:, 1]) == {min(seeds), max(seeds)}
-    assert not report(*made((2, 4))).figures["scores"]().axes[0].collections
+    assert not summarize(*made((2, 4))).figures["scores"]().axes[0].collections
     floors = metrics["baselines"]
     for name in ("black", "median", "mean"):
         assert f"{name} image {floors[name]['l1']:.4f}" in every_text(errors.figure)
 
 
 def test_loss_curves_have_a_line_for_every_seed():
-    result = report(*made((2, 5), seeds=3))
+    result = summarize(*made((2, 5), seeds=3))
     (axes,) = result.figures["loss_curves"]().axes
     solid = [line for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3]
     assert len(solid) == 2 * 3
 
 
 def test_reconstructions_show_every_class_first():
-    labels = report(*made((2,), images=90)).figures["reconstructions"]().axes[0].get_xticklabels()
+    labels = summarize(*made((2,), images=90)).figures["reconstructions"]().axes[0].get_xticklabels()
     assert [label.get_text() for label in labels] == [*"0123456789", "0", "0"]
 
 
@@ -148,7 +147,7 @@ def test_reconstructions_show_every_class_first():
     ids="many classes,no labels,one class,colour,flat,one tall,two tiny,one number,three sizes,many sizes".split(","),
 )
 def test_whatever_the_images_are_figures_keep_to_their_size(shape):
-    for name, draw in report(*made(**{"dims": (2, 5)} | shape)).figures.items():
+    for name, draw in summarize(*made(**{"dims": (2, 5)} | shape)).figures.items():
         figure = draw()
         width, height = figure.get_size_inches()
         assert max(width, height) < 20, name
@@ -157,20 +156,20 @@ def test_whatever_the_images_are_figures_keep_to_their_size(shape):
 
 
 def test_more_than_eight_sizes_are_thinned_out_and_the_title_says_which():
-    assert few_of([4, 2]) == ([2, 4], "")
-    shown, note = few_of(range(1, 12))
-    assert len(shown) == MOST_DIMS
+    assert at_most_eight([4, 2]) == ([2, 4], "")
+    shown, note = at_most_eight(range(1, 12))
+    assert len(shown) == MAX_DIMS
     assert (shown[0], shown[-1]) == (1, 11)
     left = [dim for dim in range(1, 12) if dim not in shown]
-    assert note == f"not shown: {', '.join(map(str, left))} numbers"
-    drawn = report(*made(range(1, 12))).figures
+    assert note == f"not shown: dim {', '.join(map(str, left))}"
+    drawn = summarize(*made(range(1, 12))).figures
     for name in IMAGES:
         assert note in " ".join(every_text(drawn[name]()).split()), name
 
 
 def test_twenty_five_classes_look_different_each():
-    assert len(set(looks(range(25)).values())) == 25
-    assert len(set(looks(range(10)).values())) == 10
+    assert len(set(class_styles(range(25)).values())) == 25
+    assert len(set(class_styles(range(10)).values())) == 10
 
 
 def test_a_montage_keeps_every_pixel():
@@ -184,16 +183,16 @@ def test_a_montage_keeps_every_pixel():
 
 
 def test_the_same_cells_give_the_same_pictures():
-    one, two = (report(*made((2, 5))).figures for _ in range(2))
+    one, two = (summarize(*made((2, 5))).figures for _ in range(2))
     for name in one:
         assert render(one[name](), "svg") == render(two[name](), "svg"), name
 
 
 def test_written_images_are_the_ones_drawn():
-    metrics, cells, data, settings = made((2, 5))
-    result = report(metrics, cells, data, settings)
+    metrics, results, data, settings = made((2, 5))
+    result = summarize(metrics, results, data, settings)
     images = np.load(io.BytesIO(result.files["images.npz"]))
-    np.testing.assert_array_equal(images["reconstructions_5"], cells[1].shown)
-    np.testing.assert_array_equal(images["walks_5"], cells[1].walks)
-    np.testing.assert_array_equal(images["centroids_5_kmeans"], cells[1].centroids["kmeans"])
+    np.testing.assert_array_equal(images["reconstructions_5"], results[5][0].shown)
+    np.testing.assert_array_equal(images["walks_5"], results[5][0].walks)
+    np.testing.assert_array_equal(images["centroids_5_kmeans"], results[5][0].centroids["kmeans"])
     assert images["originals"].shape == images["reconstructions_2"].shape

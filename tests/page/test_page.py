@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from latent.made_cells import made
+from latent.made_results import made
 from markupsafe import escape
 from page.made_runs import made_run
 from torch import nn
@@ -22,10 +22,9 @@ from torch import nn
 from bs6207.cli import commands as cli
 from bs6207.errors import FolderError
 from bs6207.latent.autoencoder import Autoencoder, Recipe
-from bs6207.latent.model import saved
-from bs6207.latent.study import plane_places
-from bs6207.latent.summary import report
-from bs6207.latent.tasks import PLANE_SIDE
+from bs6207.latent.model import to_weights
+from bs6207.latent.summary import summarize
+from bs6207.latent.tasks import GRID_SIDE, grid_points
 from bs6207.page import build as page
 from bs6207.page.build import MARK, build
 from bs6207.page.compare import compare
@@ -228,7 +227,7 @@ def autoencoder(folder: Path, shape=(1, 8, 8), arch="mlp", linear=False, window=
         if isinstance(layer, nn.BatchNorm1d):
             nn.init.normal_(layer.weight, 1, 0.2)
             nn.init.normal_(layer.bias, 0, 0.2)
-    weights = saved(network.eval(), 2, recipe, arch, shape)
+    weights = to_weights(network.eval(), 2, recipe, arch, shape)
     facts = {"bs6207": strict_json(weights.facts)}
     save_file({name: tensor.contiguous() for name, tensor in weights.tensors.items()}, folder / "a.safetensors", facts)
     return network
@@ -283,7 +282,7 @@ LATENTS = {
 
 @pytest.mark.parametrize("kind", LATENTS)
 def test_a_run_on_any_images_has_its_page(tmp_path, kind):
-    result = replace(report(*made(**LATENTS[kind])), figures={}, weights={})
+    result = replace(summarize(*made(**LATENTS[kind])), figures={}, weights={})
     with open_run("latent", tmp_path / "run", result.settings) as run:
         run.write_result(result)
     shown = page_of(tmp_path / "run")
@@ -296,9 +295,9 @@ def test_a_run_on_any_images_has_its_page(tmp_path, kind):
 def test_the_plane_of_a_run_is_what_its_decoder_makes_of_an_even_grid(tmp_path):
     network = autoencoder(tmp_path)
     latents = torch.randn(30, 2)
-    places = plane_places(latents)
+    places = grid_points(latents)
     low, high = latents.amin(0), latents.amax(0)
-    expected = grid(torch.stack([low, high]).numpy(), PLANE_SIDE).reshape(-1, 2)
+    expected = grid(torch.stack([low, high]).numpy(), GRID_SIDE).reshape(-1, 2)
     np.testing.assert_allclose(places.numpy(), expected, atol=1e-5)
     with torch.no_grad():
         drawn = np.round(network.decoder(places).numpy() * 255).astype(np.uint8)

@@ -225,7 +225,7 @@ def test_the_command_sweeps_over_what_a_file_lists_and_its_record_runs_it_again(
     assert [point["settings"] for point in metrics["points"]] == [{"lr": 0.005, "seed": 3}]
     (failed,) = metrics["failed"]
     assert failed["settings"] == {"lr": 1e-09, "seed": 3}
-    assert "hardly better than the median image" in failed["reason"]
+    assert "no better than the median image" in failed["reason"]
     folder = tmp_path / "outputs/latent"
     assert {"sweep.png", "sweep.svg", "sweep.csv", "scores.csv", "headline.csv"} <= {
         file.name for file in folder.iterdir()

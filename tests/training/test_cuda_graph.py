@@ -20,7 +20,9 @@ def trained(device="cuda", arch="mlp", epochs=6, progress=None, **changes):
     recipe = recipe_for(8, 2000)
     model = Autoencoder((1, 28, 28), 8, recipe, arch).to(device)
     pixels, validation = DIGITS[:1000].to(device), DIGITS[1000:1500].to(device)
-    return model, list(training.train(model, pixels, validation, epochs, recipe, 0, progress=progress, **changes))
+    return model, list(
+        training.train_autoencoder(model, pixels, validation, epochs, recipe, 0, progress=progress, **changes)
+    )
 
 
 class StepByStep:

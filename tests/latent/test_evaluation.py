@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn.manifold import trustworthiness
 
 from bs6207.latent import evaluation as probes
-from bs6207.latent.evaluation import dimension_of, drawn, intrinsic_dimension, kept, linear_accuracy, probe
+from bs6207.latent.evaluation import dimension_of, intrinsic_dimension, linear_accuracy, probe, subset
 
 
 def gaussian(count, dims, seed=0):
@@ -45,7 +46,7 @@ def test_accuracies_are_of_the_test_images():
     assert (scores["knn"], scores["linear"]) == (0.5, 0.5)
 
 
-def trusted_on_paper(original, mapped, k=5):
+def trustworthiness_on_paper(original, mapped, k=5):
     """1 - 2 / (n k (2n - 3k - 1)) times the ranks beyond k, summed over the false neighbours (Venna and Kaski)."""
     count, excess = len(original), 0
     for place in range(count):
@@ -59,8 +60,8 @@ def test_trustworthiness_and_continuity_are_the_papers_and_not_each_other():
     pixels = gaussian(60, 4)
     latents = pixels[:, :1]
     scores = probe(latents, None, latents, None, pixels)
-    assert scores["trustworthiness"] == pytest.approx(trusted_on_paper(pixels, latents))
-    assert scores["continuity"] == pytest.approx(trusted_on_paper(latents, pixels))
+    assert scores["trustworthiness"] == pytest.approx(trustworthiness_on_paper(pixels, latents))
+    assert scores["continuity"] == pytest.approx(trustworthiness_on_paper(latents, pixels))
     assert scores["trustworthiness"] < scores["continuity"]  # a projection brings together what is far
 
 
@@ -142,7 +143,7 @@ def test_one_class_and_classes_never_learned_do_not_stop_it():
 
 
 def test_a_regression_that_does_not_converge_is_scored_as_it_stands(monkeypatch):
-    monkeypatch.setattr(probes, "LINEAR_ROUNDS", 1)
+    monkeypatch.setattr(probes, "LINEAR_ITERATIONS", 1)
     vectors = gaussian(200, 20)
     assert linear_accuracy(vectors, vectors[:, 0] > 0, vectors, vectors[:, 0] > 0) > 0.5
 
@@ -158,16 +159,16 @@ def test_a_handful_of_images_is_probed_too():
 
 
 def test_large_sets_are_probed_by_parts_that_are_always_the_same(monkeypatch):
-    monkeypatch.setattr(probes, "TRAIN_MOST", 50)
-    monkeypatch.setattr(probes, "TEST_MOST", 30)
+    monkeypatch.setattr(probes, "MAX_PROBE_TRAIN", 50)
+    monkeypatch.setattr(probes, "MAX_PROBE_TEST", 30)
     train, test, pixels = gaussian(200, 3), gaussian(100, 3, seed=1), gaussian(100, 6, seed=2)
     train_labels, test_labels = train[:, 0] > 0, test[:, 0] > 0
     np.random.seed(0)
     scores = probe(train, train_labels, test, test_labels, pixels)
     np.random.seed(1)
     assert probe(train, train_labels, test, test_labels, pixels) == scores
-    known, seen = drawn(200, 50), drawn(100, 30)
+    known, seen = subset(200, 50), subset(100, 30)
     assert len(set(known)) == 50
     assert scores["linear"] == linear_accuracy(train[known], train_labels[known], test, test_labels)
-    assert scores["continuity"] == kept(test[seen], pixels[seen])
+    assert scores["continuity"] == trustworthiness(test[seen], pixels[seen], n_neighbors=5)
     assert scores["intrinsic_dimension"] == intrinsic_dimension(test[seen])
