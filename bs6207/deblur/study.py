@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # which the first optimizer imports: here, once for all workers
 from torch import Tensor, nn
 
 from bs6207.data.images import to_uint8

@@ -1,7 +1,4 @@
-"""The latent experiment: an autoencoder per latent size, clusters of its latents, and what both must beat.
-
-The pieces are planned before torch and matplotlib are imported, so that whoever works on them need not wait for that.
-"""
+"""The latent experiment: an autoencoder per latent size, clusters of its latents, and what both must beat."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +13,9 @@ from bs6207.latent.clusterers import hindrance
 from bs6207.latent.evaluation import constant_images, score_constants
 from bs6207.latent.memory import need, require_memory
 from bs6207.latent.settings import LatentSettings
+from bs6207.latent.study import study
 from bs6207.latent.tasks import CONSTANTS, Baseline, Cell, Failure, Search, Task, unscored
-from bs6207.runs.progress import FailedTask, MapTasks, Progress, TaskProgress, map_serially
+from bs6207.runs.progress import FailedTask, MapTasks, Progress, map_serially
 from bs6207.runs.result import Result
 from bs6207.training.metrics.clusters import agreement, chance
 from bs6207.training.metrics.seeds import over_seeds
@@ -57,7 +55,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
         for kind, count in steps(task).items():
             progress.expect(count, kind)
 
-    outcomes = map_tasks(do, tasks, progress, data.sha256)
+    outcomes = map_tasks(study, tasks, progress, data.sha256)
     cells = [outcome for outcome in outcomes.values() if isinstance(outcome, Cell)]
     baselines = [outcome for outcome in outcomes.values() if isinstance(outcome, Baseline)]
     failures = [
@@ -89,13 +87,6 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
     from bs6207.latent.summary import report
 
     return report(metrics, cells, data, settings)
-
-
-def do(task: Task, progress: TaskProgress) -> Cell | Baseline | Failure:
-    """Do one piece of work."""
-    from bs6207.latent.study import study
-
-    return study(task, progress)
 
 
 def plan(

@@ -1,7 +1,5 @@
 """The latent experiment: what is scored, what is compared, and that labels choose nothing."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -29,27 +27,6 @@ SETTINGS = LatentSettings(
 def finished():
     progress = Watched()
     return run(SETTINGS, progress), progress
-
-
-def test_the_tasks_are_planned_before_torch_is_imported():
-    script = """
-import sys
-from bs6207.latent import experiment
-from bs6207.latent.settings import LatentSettings
-
-class Silent:
-    expect = step = status = record = warn = lambda self, *what: None
-
-def map_tasks(function, tasks, progress, fingerprint):
-    print(len(tasks), *sys.modules)
-    sys.exit(0)
-
-experiment.run(LatentSettings(data="mnist-5k", dims=[2, 3]), Silent(), map_tasks)
-"""
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    count, *before = told.split()
-    assert count == "4"
-    assert not {"torch", "matplotlib", "scipy", "sklearn"} & {*before}
 
 
 def test_every_number_stands_beside_its_baseline(finished):
