@@ -199,7 +199,8 @@ def run_experiment(
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:
-        show(result.headline, (*result.remarks, how_to_see(invocation.out)), folder)
+        report_command = f"bs6207 report{'' if invocation.out is None else ' ' + shlex.quote(str(invocation.out))}"
+        show(result.headline, (*result.remarks, f"{report_command} makes a page of it, to play with."), folder)
     if result.failures:
         raise UserError(together(result.failures))
 
@@ -218,10 +219,6 @@ def map_tasks_of(
     if sentence := run.resume(fingerprint):
         progress.warn(sentence)
     return map_tasks(executor, run.cells, function, tasks, progress, fingerprint)
-
-
-def how_to_see(out: Path | None) -> str:
-    return f"bs6207 report{'' if out is None else ' ' + shlex.quote(str(out))} makes a page of it, to play with."
 
 
 def print_version(wanted: bool) -> None:

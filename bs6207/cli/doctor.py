@@ -38,7 +38,7 @@ from bs6207.training.devices import choose_device, choose_precision, require_dev
 PAIR = ("torch", "torchvision")  # each torchvision is built for one torch
 REINSTALL = f"they come as a pair, install both together: python -m pip install --force-reinstall {' '.join(PAIR)}"
 EXTRAS = {  # what they bring
-    "dask": "work dealt to several machines",
+    "dask": "tasks on several machines",
     "onnx": "bs6207 restore --onnx",
     "tensorboard": "looking at what bs6207 latent --projector writes",
     "umap": "bs6207 latent --clusterer umap-gmm and --projection umap",
@@ -81,8 +81,8 @@ def guarded(
         if isinstance(failure, PackageNotFoundError) and failure.name == "bs6207":
             yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
             return
-        said = " ".join(f"{type(failure).__name__}: {failure}".split())
-        yield Check(name, "broken", said, SET_TMPDIR if NO_TEMPORARY_FOLDER in said else remedy)
+        message = " ".join(f"{type(failure).__name__}: {failure}".split())
+        yield Check(name, "broken", message, SET_TMPDIR if NO_TEMPORARY_FOLDER in message else remedy)
 
 
 def python(*_: object) -> Iterator[Check]:
@@ -93,19 +93,28 @@ def python(*_: object) -> Iterator[Check]:
 
 
 def packages(*_: object) -> Iterator[Check]:
-    needed = [one for one in map(Requirement, requires("bs6207") or ()) if not one.marker or one.marker.evaluate()]
-    whole = [f"{one.name} {version(one.name)}" for one in needed if not fault(one)]
-    yield Check("packages", "ok", ", ".join((f"bs6207 {__version__}", *whole)))
-    for one in needed:
-        if said := fault(one):
-            plain = f'python -m pip install --upgrade "{one.name}{one.specifier}"'
-            yield Check(one.name, "broken", said, REINSTALL if one.name in PAIR else plain)
+    installed = [f"bs6207 {__version__}"]
+    broken = []
+    for package in map(Requirement, requires("bs6207") or ()):
+        if package.marker and not package.marker.evaluate():
+            continue
+        if problem := fault(package):
+            upgrade = f'python -m pip install --upgrade "{package.name}{package.specifier}"'
+            broken.append(Check(package.name, "broken", problem, REINSTALL if package.name in PAIR else upgrade))
+        else:
+            installed.append(f"{package.name} {version(package.name)}")
+    yield Check("packages", "ok", ", ".join(installed))
+    yield from broken
 
 
 def extras(*_: object) -> Iterator[Check]:
     for extra, brings in EXTRAS.items():
-        marked = [one for one in map(Requirement, requires("bs6207") or ()) if "extra" in str(one.marker)]
-        missing = [fault(one) for one in marked if one.marker and one.marker.evaluate({"extra": extra}) and fault(one)]
+        wanted = [
+            package
+            for package in map(Requirement, requires("bs6207") or ())
+            if "extra" in str(package.marker) and package.marker and package.marker.evaluate({"extra": extra})
+        ]
+        missing = [*filter(None, map(fault, wanted))]
         remedy = f'pip install "bs6207[{extra}]" brings {brings}' if missing else ""
         yield Check(f"extra {extra}", "ok", ", ".join(missing) or "here", remedy)
 

@@ -74,10 +74,10 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
         if flag not in lists:
             yield word
             continue
-        given = [first] if equals else []
+        texts = [first] if equals else []
         while not equals and rest and (not rest[0].startswith("-") or NEGATIVE_NUMBER.match(rest[0])):
-            given.append(rest.pop(0))
-        values = [part for text in given for part in (text.split(",") if "=" not in text else [text]) if part]
+            texts.append(rest.pop(0))
+        values = [part for text in texts for part in (text.split(",") if "=" not in text else [text]) if part]
         if not values:
             raise SettingsError(f"{flag} needs at least one value, as in {flag} A B")
         yield from (f"{flag}={value}" for value in values)
@@ -100,8 +100,8 @@ def command(
             except ValidationError as failure:
                 place = str(failure.errors()[0]["loc"][0])
                 raise SettingsError(f"{flag_of(place)}: {complaint(failure)}") from None
-            given = {field: value for field, value in flags.items() if value is not None}
-            function(read_settings(settings_type, name, given, invocation.config), invocation)
+            flags = {field: value for field, value in flags.items() if value is not None}
+            function(read_settings(settings_type, name, flags, invocation.config), invocation)
 
         common = Settings.model_fields.keys()
         fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: item[0] in common))
@@ -202,19 +202,19 @@ def constraints(info: FieldInfo) -> Iterator[Any]:
 
 
 def read_settings(
-    settings_type: type[AnySettings], command: str, given: Mapping[str, Any], config: str | None
+    settings_type: type[AnySettings], command: str, flags: Mapping[str, Any], config: str | None
 ) -> AnySettings:
     """One checked model: flags first, then the configuration file, then the defaults.
 
     Its `model_fields_set` names what the user has set, which leaves out the settings of a preset.
 
     Raises:
-        SettingsError: naming the flag, or the file and its key, and the way out.
+        SettingsError: naming the flag, or the file and its key, and the remedy.
     """
     file, table = read_config(config, command, settings_type) if config is not None else (None, {})
-    from_preset = set(table) - set(given) if file and file.parent.resolve() in PRESETS else set()
+    from_preset = set(table) - set(flags) if file and file.parent.resolve() in PRESETS else set()
     values = dict(table)
-    for field, raw in given.items():
+    for field, raw in flags.items():
         try:
             values[field] = from_text(settings_type.model_fields[field], raw)
         except ValidationError as failure:
@@ -225,10 +225,10 @@ def read_settings(
         return settings
     except ValidationError as failure:
         place = str(next(iter(failure.errors()[0]["loc"]), ""))
-        if place in given or file is None:
+        if place in flags or file is None:
             where = f"{spelling(settings_type, place)}: " if place else ""
         else:
-            where = f"{file}: {place}: " if place else f"{file}: " if not given else ""
+            where = f"{file}: {place}: " if place else f"{file}: " if not flags else ""
         raise SettingsError(f"{where}{complaint(failure)}") from None
 
 

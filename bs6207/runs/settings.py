@@ -68,7 +68,7 @@ class Settings(Options):
         exclude=True,
     )
     fresh: bool = setting(
-        False, "Begin anew: what an interrupted run has put aside moves to the history.", panel="Run", exclude=True
+        False, "Begin anew: the checkpoints of an interrupted run move to the history.", panel="Run", exclude=True
     )
 
 
