@@ -202,7 +202,8 @@ def run_experiment(
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:
-        show(result.headline, (*result.remarks, how_to_see(invocation.out)), folder)
+        report_command = f"bs6207 report{'' if invocation.out is None else ' ' + shlex.quote(str(invocation.out))}"
+        show(result.headline, (*result.remarks, f"{report_command} makes a page of it, to play with."), folder)
     if result.failures:
         raise UserError(together(result.failures))
 
@@ -223,10 +224,6 @@ def map_tasks_of(
     return map_tasks(executor, run.cells, function, tasks, progress, fingerprint)
 
 
-def how_to_see(out: Path | None) -> str:
-    return f"bs6207 report{'' if out is None else ' ' + shlex.quote(str(out))} makes a page of it, to play with."
-
-
 def print_version(wanted: bool) -> None:
     if wanted:
         with reader_may_leave(sys.stdout):
@@ -244,7 +241,7 @@ def common(
 
 
 def main() -> NoReturn:
-    """Run the command line; exit with 0 done, 1 failed, 2 misused, 129 hung up, 130 interrupted or 143 terminated."""
+    """Run the command line; exit codes: 0 done, 1 failed, 2 bad usage, 129 SIGHUP, 130 ctrl-C, 143 SIGTERM."""
     open_streams()
     for number in stopping_signals():
         signal.signal(number, stop)
@@ -267,7 +264,7 @@ def main() -> NoReturn:
 
 
 def stopping_signals() -> list[signal.Signals]:
-    """The signals that ask this process to end; a hang-up is none where it is ignored, as nohup wants."""
+    """SIGINT, SIGTERM, and SIGHUP unless it is ignored, as under nohup."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -275,26 +272,26 @@ def stopping_signals() -> list[signal.Signals]:
 
 
 def print_error(sentence: str) -> None:
-    """One line on stderr, after the traceback if it was asked for."""
+    """Print one line on stderr, after the traceback with --debug."""
     if "--debug" in sys.argv:
         traceback.print_exc()
     echo(f"bs6207: {' '.join(sentence.split())}")
 
 
 class Stopped(BaseException):
-    """A signal asks this process to end; no handler of mere errors may stand in its way."""
+    """Raised on a signal to stop; no Exception, so that no handler of errors catches it."""
 
     def __init__(self, number: int):
         self.number = number
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """End at once, by unwinding: locks are released on the way."""
+    """Handle a signal by unwinding the stack, which releases locks."""
     STOP_SIGNALS.append(number)
     raise Stopped(number)
 
 
 def end_if_stopped() -> None:
-    """End now if the first attempt was lost: Python drops what is raised inside finalizers and C callbacks."""
+    """Raise again what Python has dropped, as it does with exceptions in finalizers and C callbacks."""
     if STOP_SIGNALS:
         raise Stopped(STOP_SIGNALS[0])

@@ -1,4 +1,4 @@
-"""What people see: the result on stdout, everything else on stderr."""
+"""Output: the result on stdout, everything else on stderr."""
 
 import io
 import os
@@ -23,9 +23,9 @@ UNBOUNDED = 10_000  # letters, where the width of a table is asked for
 
 
 def open_streams() -> None:
-    """Make sure that all three streams are there and that stdout takes every letter, whatever its encoding.
+    """Open standard streams that are closed, and have stdout escape letters that its encoding lacks, as stderr does.
 
-    One that was closed is None, and the next file opened would get its number; stderr escapes letters by itself.
+    The next file that is opened would get the number of a closed stream.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -35,18 +35,18 @@ def open_streams() -> None:
 
 
 def is_plain() -> bool:
-    """Whether nothing but text is wanted, even on a terminal (no-color.org)."""
+    """Whether NO_COLOR asks for plain text, even on a terminal (no-color.org)."""
     return bool(os.environ.get("NO_COLOR"))
 
 
 def echo(sentence: str) -> None:
-    """One plain line on stderr."""
+    """Print one plain line on stderr."""
     with reader_may_leave(sys.stderr):
         print(legible(sentence), file=sys.stderr)
 
 
 def show(headline: Table, remarks: Sequence[str], folder: Any, prose: bool = False) -> None:
-    """Print the headline table, what it must not be read without, and last the folder written.
+    """Print the headline table, the remarks, and last the folder written.
 
     Args:
         prose: whether the table holds sentences, which are broken into lines, and not numbers, which are not.
@@ -70,24 +70,24 @@ def show_json(text: str, folder: Any) -> None:
 
 @contextmanager
 def reader_may_leave(stream: TextIO) -> Iterator[None]:
-    """Whoever reads a stream may have seen enough (`| head`); the run goes on all the same.
+    """Ignore that the reader of a stream has gone (`| head`).
 
     Raises:
-        UserError: what is asked for cannot be written to stdout for another reason.
+        UserError: stdout cannot be written for another reason.
     """
     try:
         yield
         stream.flush()
     except OSError as failure:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python would print_error at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python would report it at exit
         if stream is sys.stdout and not isinstance(failure, BrokenPipeError):
-            raise UserError(f"cannot print to stdout: {failure.strerror}; what the run wrote is whole") from None
+            raise UserError(f"cannot print to stdout: {failure.strerror}", "what the run wrote is whole") from None
 
 
 def fitting(table: Table, console: Console) -> RichTable:
-    """A table as wide as the terminal at most, with every value in one piece.
+    """A table no wider than the terminal, with every value on one line.
 
-    Where headings broken into lines are not enough, one row stands below the other, a line per value.
+    If broken headings are not enough, every value gets a line of its own.
     """
     cells = [[legible(str(row.get(column, ""))) for column in table.columns] for row in table.rows]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
@@ -103,7 +103,7 @@ def fitting(table: Table, console: Console) -> RichTable:
 
 
 def rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
-    """A table for the terminal: names to the left, numbers to the right."""
+    """Names to the left, numbers to the right."""
     shown = RichTable(box=box.SIMPLE_HEAD)
     for place, heading in enumerate(headings):
         shown.add_column(Text(heading), justify="right" if place else "left", no_wrap=True)
@@ -113,7 +113,7 @@ def rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTa
 
 
 def wrapped(table: Table) -> RichTable:
-    """A table of words, as wide as the terminal at most."""
+    """A table of sentences, no wider than the terminal."""
     shown = RichTable(box=box.SIMPLE_HEAD)
     for column in table.columns:
         shown.add_column(column, overflow="fold")
@@ -123,7 +123,7 @@ def wrapped(table: Table) -> RichTable:
 
 
 def stacked(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
-    """The same for a narrow terminal: headings to the left, values to the right, and a line between two rows."""
+    """Headings to the left, values to the right, and a rule between rows."""
     shown = RichTable(box=box.SIMPLE_HEAD, show_header=False)
     for _ in range(2):
         shown.add_column(overflow="fold")

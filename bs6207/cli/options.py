@@ -1,7 +1,7 @@
-"""From a settings model to command-line options and configuration files.
+"""Typer options and configuration files from settings models.
 
-A model's fields are the only place where a setting is described. Here they become Typer options, and what a
-user wrote (flags first, then the file, then the defaults) becomes one checked model.
+The fields of a model become Typer options; flags, configuration file and defaults, in this order, become one checked
+model.
 """
 
 import inspect
@@ -23,7 +23,7 @@ from bs6207.errors import SettingsError, suggest
 from bs6207.runs.names import Completions, PathSetting, usable
 from bs6207.runs.settings import BaseSettings, Settings, complaint, setting, shorten
 
-AnyWords = TypeVar("AnyWords", bound=BaseSettings)
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
 PACKAGE = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ PRESETS = tuple(folder.resolve() for folder in (PACKAGE / "configs", PACKAGE.par
 
 
 class Invocation(BaseModel):
-    """How a command is run, as against what it computes."""
+    """Options that change how a command runs, but not its result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,25 +74,25 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
         if flag not in lists:
             yield word
             continue
-        given = [first] if equals else []
+        texts = [first] if equals else []
         while not equals and rest and (not rest[0].startswith("-") or NEGATIVE_NUMBER.match(rest[0])):
-            given.append(rest.pop(0))
-        values = [part for text in given for part in (text.split(",") if "=" not in text else [text]) if part]
+            texts.append(rest.pop(0))
+        values = [part for text in texts for part in (text.split(",") if "=" not in text else [text]) if part]
         if not values:
             raise SettingsError(f"{flag} needs at least one value, as in {flag} A B")
         yield from (f"{flag}={value}" for value in values)
 
 
 def command(
-    app: typer.Typer, name: str, settings_type: type[AnyWords], **descriptions: str | None
-) -> Callable[[Callable[[AnyWords, Invocation], None]], Callable[[AnyWords, Invocation], None]]:
+    app: typer.Typer, name: str, settings_type: type[AnySettings], **descriptions: str | None
+) -> Callable[[Callable[[AnySettings, Invocation], None]], Callable[[AnySettings, Invocation], None]]:
     """Add a command whose options are the fields of `settings_type` and of `Invocation`.
 
-    `descriptions` say, by field, what those of `Invocation` mean to this command where it is something else; None
-    leaves out one that means nothing to it.
+    Args:
+        descriptions: by field of `Invocation`, its help where it differs for this command; None leaves the field out.
     """
 
-    def add(function: Callable[[AnyWords, Invocation], None]) -> Callable[[AnyWords, Invocation], None]:
+    def add(function: Callable[[AnySettings, Invocation], None]) -> Callable[[AnySettings, Invocation], None]:
         def callback(**flags: Any) -> None:
             how = {field: flags.pop(field, None) for field in Invocation.model_fields}
             try:
@@ -100,8 +100,8 @@ def command(
             except ValidationError as failure:
                 place = str(failure.errors()[0]["loc"][0])
                 raise SettingsError(f"{flag_of(place)}: {complaint(failure)}") from None
-            given = {field: value for field, value in flags.items() if value is not None}
-            function(read_settings(settings_type, name, given, invocation.config), invocation)
+            flags = {field: value for field, value in flags.items() if value is not None}
+            function(read_settings(settings_type, name, flags, invocation.config), invocation)
 
         common = Settings.model_fields.keys()
         fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: item[0] in common))
@@ -120,7 +120,7 @@ def command(
 
 
 def option(name: str, info: FieldInfo) -> inspect.Parameter:
-    """The Typer option or argument of a field; None where not given, so that a file can speak before the default."""
+    """The Typer option or argument of a field; its default is None, so that a file can come before the default."""
     look: Any = info.json_schema_extra
     kind = plain_type(info.annotation)
     is_list = get_origin(kind) is list
@@ -131,7 +131,9 @@ def option(name: str, info: FieldInfo) -> inspect.Parameter:
         metavar=look["metavar"] or (None if element is bool else metavar_of(element)),
         show_default=False,  # the model's default is in the help text; the option's own is "not given"
         rich_help_panel=look["panel"],
-        autocompletion=lambda incomplete: [word for word in words_of(info, element) if word.startswith(incomplete)],
+        autocompletion=lambda incomplete: [
+            word for word in completions_of(info, element) if word.startswith(incomplete)
+        ],
     )
     typed: Any = bool if element is bool else list[str] if is_list else str
     return inspect.Parameter(
@@ -140,7 +142,7 @@ def option(name: str, info: FieldInfo) -> inspect.Parameter:
 
 
 def spelling(settings_type: type[BaseSettings], field: str) -> str:
-    """How a line gives a field, and so what a complaint calls it: by a flag, or with none."""
+    """The name of a field in messages: its flag, or its metavar if it is positional."""
     look: Any = settings_type.model_fields[field].json_schema_extra
     return look["metavar"] if look["positional"] else flag_of(field)
 
@@ -161,18 +163,15 @@ def plain_type(annotation: Any) -> Any:
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:
-    """The words a setting accepts, where they are few."""
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def words_of(info: FieldInfo, element: Any) -> list[str]:
-    """What a shell offers as the value of a field."""
+def completions_of(info: FieldInfo, element: Any) -> list[str]:
     offered = [word for part in constraints(info) if isinstance(part, Completions) for word in part.words]
     return [*choices_of(element), *offered]
 
 
 def metavar_of(kind: Any) -> str:
-    """What a value looks like, for the help page."""
     return "|".join(choices_of(kind)) or {int: "INT", float: "FLOAT", Path: "PATH"}.get(kind, "NAME")
 
 
@@ -203,33 +202,33 @@ def constraints(info: FieldInfo) -> Iterator[Any]:
 
 
 def read_settings(
-    settings_type: type[AnyWords], command: str, given: Mapping[str, Any], config: str | None
-) -> AnyWords:
+    settings_type: type[AnySettings], command: str, flags: Mapping[str, Any], config: str | None
+) -> AnySettings:
     """One checked model: flags first, then the configuration file, then the defaults.
 
-    Its `model_fields_set` names what the user has set: a preset wishes.
+    Its `model_fields_set` names what the user has set, which leaves out the settings of a preset.
 
     Raises:
-        SettingsError: naming the flag, or the file and its key, and the way out.
+        SettingsError: naming the flag, or the file and its key, and the remedy.
     """
     file, table = read_config(config, command, settings_type) if config is not None else (None, {})
-    wished = set(table) - set(given) if file and file.parent.resolve() in PRESETS else set()
+    from_preset = set(table) - set(flags) if file and file.parent.resolve() in PRESETS else set()
     values = dict(table)
-    for field, raw in given.items():
+    for field, raw in flags.items():
         try:
             values[field] = from_text(settings_type.model_fields[field], raw)
         except ValidationError as failure:
             raise SettingsError(f"{spelling(settings_type, field)}: {complaint(failure)}") from None
     try:
         settings = settings_type.model_validate(values)
-        settings.model_fields_set.difference_update(wished)
+        settings.model_fields_set.difference_update(from_preset)
         return settings
     except ValidationError as failure:
         place = str(next(iter(failure.errors()[0]["loc"]), ""))
-        if place in given or file is None:
+        if place in flags or file is None:
             where = f"{spelling(settings_type, place)}: " if place else ""
         else:
-            where = f"{file}: {place}: " if place else f"{file}: " if not given else ""
+            where = f"{file}: {place}: " if place else f"{file}: " if not flags else ""
         raise SettingsError(f"{where}{complaint(failure)}") from None
 
 
@@ -242,7 +241,7 @@ def from_text(info: FieldInfo, raw: Any) -> Any:
     return raw if kind is bool else TypeAdapter(kind).validate_strings(raw)
 
 
-def read_config(config: str, command: str, settings_type: type[AnyWords]) -> tuple[Path, Mapping[str, Any]]:
+def read_config(config: str, command: str, settings_type: type[AnySettings]) -> tuple[Path, Mapping[str, Any]]:
     """The table of one command in a TOML file, or in a preset given by name, and the file it stands in.
 
     Paths in it are taken from the folder of the file.
@@ -271,14 +270,14 @@ def read_config(config: str, command: str, settings_type: type[AnyWords]) -> tup
 
 
 def located(folder: Path, settings_type: type[BaseSettings], key: str, value: Any) -> Any:
-    """A value in a configuration file of that folder with its paths seen from there, those of a list or a sweep too."""
+    """A value in a configuration file of that folder with its paths relative to it, those of a list or a sweep too."""
     if isinstance(value, list):
         return [located(folder, settings_type, key, one) for one in value]
     if isinstance(value, dict):
         return {name: located(folder, settings_type, name, one) for name, one in value.items()}
     paths = constraints(settings_type.model_fields[key]) if key in settings_type.model_fields else ()
     path = next((part for part in paths if isinstance(part, PathSetting)), None)
-    return path.seen_from(folder, value) if path and isinstance(value, str) else value
+    return path.relative_to(folder, value) if path and isinstance(value, str) else value
 
 
 def find_config(config: str) -> Path:

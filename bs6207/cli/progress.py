@@ -1,7 +1,6 @@
-"""Progress on stderr, and how long the rest of a run will take: an estimate that waits until it is worth something.
+"""Progress on stderr: a bar or plain lines, and an estimate of the time left.
 
-Steps of one kind take about as long, and what a step of one kind takes says nothing of another kind. So there is no
-estimate before steps of every kind that is still to come were timed.
+Steps of one kind take about as long; there is no estimate until steps of every kind that is still to come were timed.
 """
 
 import math
@@ -27,36 +26,35 @@ from bs6207.runs.result import Row
 ENOUGH = 3  # steps of a kind that are timed before it counts as known; of few, half of them will do
 RECENT = 100  # steps of a kind that count, and
 WINDOW, LONGEST_STEPS = 30.0, 4  # seconds, or so many times the longest step, over which it is seen how many work
-MOST_HELD = 10_000  # steps in the window
-TOGETHER = 1e-3  # seconds; a step that follows so soon was done with the one before, in the same time
-LEAST = 5.0  # seconds; less is told by the end itself
+MAX_STEPS = 10_000  # steps in the window
+BATCHED = 1e-3  # seconds; a step that follows so soon was done with the one before, in the same time
+MIN_REST = 5.0  # seconds; less is told by the end itself
 OVERDUE = 1 / 3  # share of what is left that must not be under way yet: nobody knows how long that still takes
 SAME = 0.1  # share of a step's time by which its beginning may miss the end of the one before
 
 
 class Remaining:
-    """What is left to do, and the pace at which it is done; all times are seconds of the same clock."""
+    """Estimates the time left from the times of steps by kind; all times are seconds of the same clock."""
 
     def __init__(self) -> None:
         self.total, self.left = Counter[str](), Counter[str]()
         self.times: defaultdict[str, deque[tuple[float, int]]] = defaultdict(lambda: deque(maxlen=RECENT))
-        self.steps: deque[tuple[float, float]] = deque(maxlen=MOST_HELD)  # when each ended, and how long it took
+        self.steps: deque[tuple[float, float]] = deque(maxlen=MAX_STEPS)  # when each ended, and how long it took
         self.began = 0.0
         self.ends: list[float] = []  # of the last step of every process, as far as they can be told apart
 
     def expect(self, steps: int, kind: str) -> None:
-        """So many further steps of a kind are to come."""
         self.total[kind] += steps
         self.left[kind] += steps
 
     def step(self, kind: str, took: float, now: float) -> None:
-        """One is done; it took 0 s if it was done before an interruption, and then says nothing of the pace."""
+        """Count a step; one that took 0 s was done before an interruption, and is not timed."""
         self.left[kind] -= 1
         if took > 0:
             if not self.steps:
                 self.began = now - took
             times = self.times[kind]
-            whole, count = times.pop() if took < TOGETHER and times else (0.0, 0)
+            whole, count = times.pop() if took < BATCHED and times else (0.0, 0)
             times.append((whole + took, count + 1))
             self.steps.append((now, took))
             before = min(self.ends, key=lambda end: abs(now - took - end), default=None)
@@ -65,7 +63,7 @@ class Remaining:
             self.ends.append(now)
 
     def seconds(self, now: float) -> float | None:
-        """How long the rest will take; None while nothing is known that is worth telling."""
+        """The time left; None while it cannot be estimated."""
         left = {kind: count for kind, count in self.left.items() if count > 0}
         if not left or any(len(self.times[kind]) < min(ENOUGH, max(1, self.total[kind] // 2)) for kind in left):
             return None
@@ -79,7 +77,7 @@ class Remaining:
         latest = max(self.ends)
         under_way = sum(now - end for end in self.ends if end == latest or now - end <= longest)  # the others are idle
         rest = (whole - under_way) * (now - start) / busy  # so many processes share it
-        return rest if rest >= LEAST and under_way <= (1 - OVERDUE) * whole else None
+        return rest if rest >= MIN_REST and under_way <= (1 - OVERDUE) * whole else None
 
 
 def mean_of_most(times: Iterable[float]) -> float:
@@ -89,7 +87,6 @@ def mean_of_most(times: Iterable[float]) -> float:
 
 
 def about(seconds: float | None) -> str:
-    """An estimate in words, no more exact than it is; empty where there is none."""
     if seconds is None:
         return ""
     for unit, size in (("h", 3600.0), ("min", 60.0)):
@@ -144,14 +141,12 @@ class ProgressReport:
             self.bar.stop()
 
     def expect(self, steps: int, kind: str = "") -> None:
-        """Announce `steps` further steps of a kind."""
         self.total += steps
         self.remaining.expect(steps, kind)
         if self.bar:
             self.bar.update(self.task, total=self.total)
 
     def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
-        """One step is done."""
         self.done += 1
         now = time.monotonic()
         self.remaining.step(kind, now - self.last_step if seconds is None else seconds, now)
@@ -159,11 +154,9 @@ class ProgressReport:
         self.show(doing, now)
 
     def status(self, doing: str) -> None:
-        """What a long step is at."""
         self.show(doing, time.monotonic())
 
     def show(self, doing: str, now: float) -> None:
-        """Say how far the run is, if it is time to."""
         self.end_if_stopped()
         is_due = now - self.last_line >= (BAR_INTERVAL if self.bar else PLAIN_INTERVAL)
         if is_due:
@@ -177,7 +170,6 @@ class ProgressReport:
             echo(f"{self.command}: {', '.join(filter(None, (doing, *parts)))}")
 
     def warn(self, sentence: str) -> None:
-        """Tell something that changes how the result is read."""
         if self.bar:
             self.console.print(f"{self.command}: {legible(sentence)}", markup=False, soft_wrap=True)
         elif not self.quiet:

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+import torch._dynamo  # which the first optimizer imports: here, once for all workers
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn

@@ -30,7 +30,7 @@ def write_whole(file: Path, content: bytes | memoryview, replace: bool = True) -
             return False
         try:
             with stream:
-                if not replace and is_taken(file):
+                if not replace and os.path.lexists(file):  # a link that leads nowhere counts too
                     return False
                 stream.write(content)
                 stream.flush()
@@ -39,7 +39,7 @@ def write_whole(file: Path, content: bytes | memoryview, replace: bool = True) -
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as failure:
-        failure.filename = str(file)  # the temporary name tells nobody anything
+        failure.filename = str(file)  # and not the temporary name
         raise
     return True
 
@@ -47,19 +47,6 @@ def write_whole(file: Path, content: bytes | memoryview, replace: bool = True) -
 def temporary_of(file: Path) -> Path:
     """Temporary name of a file: always the same, and short, as the file's own may be as long as a name can be."""
     return file.with_name(f".{hashlib.sha256(os.fsencode(file.name)).hexdigest()[:16]}.tmp")
-
-
-def is_taken(file: Path) -> bool:
-    """Whether a name is in use, if only by a link that leads nowhere.
-
-    Raises:
-        OSError: no file can have the name.
-    """
-    try:
-        file.lstat()
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
@@ -96,14 +83,14 @@ def write_again(file: Path, content: bytes, kind: bytes, flag: str = "--out") ->
         if file.exists():
             with file.open("rb") as stream:
                 if stream.read(len(kind)) != kind:
-                    raise FolderError(f"{file} exists and is something else", f"choose another {flag}")
+                    raise FolderError(f"{file} exists and is something else; choose another {flag}")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
 
 
 @contextmanager
 def failing_writes(folder: Path, flag: str = "--out") -> Iterator[None]:
-    """Tell a refused write in one sentence."""
+    """Report a refused write in one sentence, as a FolderError."""
     try:
         yield
     except OSError as failure:
@@ -112,7 +99,6 @@ def failing_writes(folder: Path, flag: str = "--out") -> Iterator[None]:
 
 
 def remedy(failure: OSError, flag: str) -> str:
-    """What to do about a refused write."""
     if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"make room and run the same command to go on, or choose another {flag}"
     if failure.errno == errno.ENAMETOOLONG:
@@ -121,7 +107,7 @@ def remedy(failure: OSError, flag: str) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can."""
+    """Make a rename in this folder durable, where the system can."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,7 @@
-"""How much memory there is, how much of it can be had, and whether a run fits into it."""
+"""Memory and cores that this process may take, of the machine and of its containers, and whether a run fits.
+
+Containers are Linux control groups: docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/.
+"""
 
 import ctypes
 import os
@@ -7,71 +10,88 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from bs6207.errors import DataError
-from bs6207.runs.containers import ROOT, control_groups, text_of
+
+ROOT = Path("/")
+MOUNTS = {1: "sys/fs/cgroup/{controller}", 2: "sys/fs/cgroup"}  # by version
+# Files of a control group, by version: limits in bytes, "max" or a number beyond all memory where there is none; bytes
+# in use; and the keys in memory.stat of file pages, which count as in use but are given up where memory is short.
+LIMITS = {1: ("memory.limit_in_bytes",), 2: ("memory.max", "memory.high")}
+USED = {1: "memory.usage_in_bytes", 2: "memory.current"}
+CACHED = {1: ("total_active_file", "total_inactive_file"), 2: ("active_file", "inactive_file")}
 
 COPIES = 3  # bytes that are held for each byte of pixels while images are read and split
 SERVER, WORKER = 300 * 2**20, 150 * 2**20  # bytes: what workers are forked from, and each at its start
 
 
-class Files(NamedTuple):
-    """Where a control group says what memory it may take.
+def control_groups(controller: str, root: Path = ROOT) -> Iterator[tuple[int, Path]]:
+    """Version and folder of every control group around this process, of each version the innermost first.
 
-    Attributes:
-        limits: files that hold a number of bytes; where there is no limit, "max" or a number beyond all memory.
-        used: the file of the bytes in use, those of `cached` included.
-        cached: keys in memory.stat of file pages, which are given up where memory is short.
+    Args:
+        controller: `memory` or `cpu`.
     """
+    inside: dict[int, tuple[str, ...]] = dict.fromkeys(MOUNTS, ())
+    for line in text_of(root / "proc/self/cgroup").splitlines():
+        controllers, path = line.split(":", 2)[1:]
+        if not controllers or controller in controllers.split(","):  # version 2 names none
+            parts = Path(path).parts[1:]
+            inside[1 if controllers else 2] = parts if ".." not in parts else ()  # outside of what is mounted here
+    for version, parts in inside.items():
+        for depth in range(len(parts), -1, -1):  # in a container the innermost may be mounted as the outermost
+            yield version, root.joinpath(MOUNTS[version].format(controller=controller), *parts[:depth])
 
-    limits: tuple[str, ...]
-    used: str
-    cached: tuple[str, ...]
+
+def cores_granted(root: Path = ROOT) -> float | None:
+    """How many cores' time may be taken; None where nothing limits it."""
+    granted = []
+    for version, group in control_groups("cpu", root):
+        files = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        numbers = " ".join(text_of(group / name) for name in files).split()
+        if len(numbers) == 2 and all(number.isdigit() for number in numbers):  # no limit: "max", or -1
+            granted.append(int(numbers[0]) / int(numbers[1]))
+    return min(granted, default=None)
 
 
-FILES = {  # by version
-    1: Files(("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
-    2: Files(("memory.max", "memory.high"), "memory.current", ("active_file", "inactive_file")),
-}
+def text_of(file: Path) -> str:
+    """The content of a file of the system; empty where it cannot be read."""
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def memory(root: Path = ROOT) -> int | None:
     """Bytes of memory here, of the container where there is one; None where the system does not say."""
-    return least([limit for limit, _ in limits(root)], of_the_machine("MemTotal", root))
+    return min([*(limit for limit, _ in limits(root)), *of_machine("MemTotal", root)], default=None)
 
 
 def available(root: Path = ROOT) -> int | None:
     """Bytes of memory that can be had beside what is in use; None where the system does not say."""
-    return least([max(0, limit - used) for limit, used in limits(root)], of_the_machine("MemAvailable", root))
+    free = [max(0, limit - used) for limit, used in limits(root)]
+    return min([*free, *of_machine("MemAvailable", root)], default=None)
 
 
-def least(of_containers: list[int], of_machine: int | None) -> int | None:
-    """The smallest of them, None where nothing is known."""
-    return min([*of_containers, *([] if of_machine is None else [of_machine])], default=None)
-
-
-def of_the_machine(key: str, root: Path) -> int | None:
-    """A line of /proc/meminfo in bytes or, where there is none, all memory of the machine."""
+def of_machine(key: str, root: Path) -> list[int]:
+    """A line of /proc/meminfo in bytes or, where there is none, all memory of the machine; empty if unknown."""
     for line in text_of(root / "proc/meminfo").splitlines():
         if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
+            return [int(line.split()[1]) * 1024]
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
+        return []
 
 
 def limits(root: Path) -> Iterator[tuple[int, int]]:
     """Limit and bytes in use of every control group around this process that has a limit; file pages do not count."""
     for version, group in control_groups("memory", root):
-        files = FILES[version]
         numbers = dict(line.split() for line in text_of(group / "memory.stat").splitlines())
-        found = [text_of(group / name).strip() for name in files.limits]
-        found.append(numbers.get("hierarchical_memory_limit", ""))  # version 1: of groups out of sight, too
-        if known := [int(limit) for limit in found if limit.isdigit()]:
-            cached = sum(int(numbers.get(key, 0)) for key in files.cached)
-            yield min(known), max(0, int(text_of(group / files.used) or 0) - cached)
+        texts = [text_of(group / name).strip() for name in LIMITS[version]]
+        texts.append(numbers.get("hierarchical_memory_limit", ""))  # version 1: of groups out of sight, too
+        if known := [int(text) for text in texts if text.isdigit()]:
+            cached = sum(int(numbers.get(key, 0)) for key in CACHED[version])
+            yield min(known), max(0, int(text_of(group / USED[version]) or 0) - cached)
 
 
 @dataclass(frozen=True)
@@ -79,7 +99,7 @@ class Need:
     """Bytes of memory that a run takes at its peak, beside what this process holds when it begins.
 
     Attributes:
-        here: taken by this process whatever the tasks take, for what they find.
+        here: taken by this process whatever the tasks take, for their outcomes.
         waves: what each task takes; the tasks of a wave run at the same time, as far as there are processes.
     """
 
@@ -87,7 +107,7 @@ class Need:
     waves: Sequence[Sequence[int]]
 
     def of(self, processes: int) -> int:
-        """With so many processes; one is this process itself."""
+        """With so many processes; for one, tasks run in this process."""
         together = max(sum(sorted(wave, reverse=True)[:processes]) for wave in self.waves)
         busy = min(processes, max(map(len, self.waves)))
         return self.here + together + (SERVER + busy * WORKER if processes > 1 else 0)
@@ -98,7 +118,7 @@ def require_room(what: str, need: Need, jobs: int, less: Iterable[tuple[str, Nee
 
     Args:
         jobs: processes that share its tasks.
-        less: what could be given instead, in words, and what would be needed then with one process.
+        less: smaller runs, in words, and what each needs.
 
     Raises:
         DataError: it does not fit; the message says what would.
@@ -117,11 +137,7 @@ def require_room(what: str, need: Need, jobs: int, less: Iterable[tuple[str, Nee
 
 
 def require_memory(pixel_bytes: int, source: Path) -> None:
-    """Check that so many bytes of pixels can be read.
-
-    Raises:
-        DataError: they do not fit.
-    """
+    """Check that so many bytes of pixels can be read, or raise DataError."""
     free = available()
     if free is not None and (needed := COPIES * pixel_bytes) > free:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Names, as people give them: which a shell offers, and which of files can be used and written down."""
+"""Paths that users give, and names in messages."""
 
 import os
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ MOST_LISTED = 5
 
 @dataclass(frozen=True)
 class Completions:
-    """In the annotation of a setting: the words that a shell completes its values to; others may be accepted."""
+    """Annotates a setting with the words that a shell completes its values to; others may be accepted."""
 
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class PathSetting:
-    """In the annotation of a setting: its values are paths, in a configuration file relative to the folder of the file.
+    """Annotates a setting whose values are paths, in a configuration file relative to the folder of the file.
 
     Attributes:
         names: values that are no paths.
@@ -27,21 +27,19 @@ class PathSetting:
 
     names: tuple[str, ...] = ()
 
-    def seen_from(self, folder: Path, value: str) -> str:
-        """The value in a file of that folder, as it is to be read from anywhere."""
+    def relative_to(self, folder: Path, value: str) -> str:
         return value if value in ("", *self.names) or is_at_home(value) else str(folder / value)
 
 
 def legible(text: str) -> str:
     """The text in one line, without letters that would move a cursor or turn others around."""
-    return "".join(
-        letter
-        if letter.isprintable() or letter in JOINERS
-        else " "
-        if letter.isspace()
-        else "\N{REPLACEMENT CHARACTER}"
-        for letter in text
-    )
+
+    def shown(letter: str) -> str:
+        if letter.isprintable() or letter in JOINERS:
+            return letter
+        return " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"
+
+    return "".join(map(shown, text))
 
 
 def listed(names: Sequence[str]) -> str:

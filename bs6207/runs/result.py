@@ -1,4 +1,4 @@
-"""What an experiment returns: rows, tables, trained weights, and the result that holds them."""
+"""What an experiment returns: tables, trained weights, and the result that holds them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ State: TypeAlias = Mapping[str, Any]  # plain values, arrays and tensors
 
 
 class Checkpointable:
-    """A dataclass that outlives the process it was made in: nothing else is read back from a file."""
+    """Base of the dataclasses that may be loaded from a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ Drawing: TypeAlias = Callable[[], "Figure"]  # a function of the module level wi
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment found.
+    """The result of an experiment.
 
     Attributes:
-        metrics: what scripts read; plain dicts, lists, numbers, strings and None.
-        headline: the table people read, and `remarks`, the sentences below it.
+        metrics: for scripts; plain dicts, lists, numbers, strings and None.
+        headline: the table that is printed, and `remarks`, the sentences below it.
         settings: as they were used, with every `auto` resolved.
         tables, weights: by file name, without its ending.
         figures: how to draw them, by file name; they are drawn when they are written, several at once.

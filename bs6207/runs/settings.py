@@ -1,4 +1,4 @@
-"""The words every experiment speaks: settings in, rows out, one result."""
+"""The base models of settings, and what checks and describes their fields."""
 
 import re
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from bs6207.errors import suggest
 
-MOST_SHOWN = 100  # letters of a value that is refused
+MAX_SHOWN = 100  # letters of a value that is refused
 
 
 def setting(
@@ -27,13 +27,13 @@ def setting(
 
 
 class BaseSettings(BaseModel):
-    """What a command can be told: each with its default, help, unit and range, here and nowhere else."""
+    """Settings of a command: the only place of their defaults, help, units and ranges."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Options(BaseSettings):
-    """What a command that computes can be told."""
+    """Settings of every command that computes."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = setting(
         "auto", "Where tensors live; auto is cuda where there is one.", panel="Run"
@@ -68,7 +68,7 @@ class Settings(Options):
         exclude=True,
     )
     fresh: bool = setting(
-        False, "Begin anew: what an interrupted run has put aside moves to the history.", panel="Run", exclude=True
+        False, "Begin anew: the checkpoints of an interrupted run move to the history.", panel="Run", exclude=True
     )
 
 
@@ -87,7 +87,7 @@ def shorten(value: Any) -> str:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits
         return "a number of thousands of digits"
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def known(noun: str, choices: Collection[str]) -> AfterValidator:

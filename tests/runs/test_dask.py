@@ -337,30 +337,29 @@ class Seen:
     def record(self, row): self.rows.append(row)
     def step(self, doing, kind, seconds): self.steps.append(doing)
     def status(self, doing): pass
-    note = expect = tell
+    warn = expect = status
 
-def work(piece, progress):
-    progress.record({"piece": piece})
-    progress.step(piece)
-    if piece == "deadly":
+def work(task, progress):
+    progress.record({"task": task})
+    progress.step(task)
+    if task == "deadly":
         time.sleep(0.5)  # so that what it told has left
         os._exit(1)
-    return piece.upper()
+    return task.upper()
 
 if __name__ == "__main__":
     Path("cells").mkdir()
     cluster, seen = DaskExecutor(sys.argv[1]), Seen()
     import deadly
-    pieces = dict.fromkeys(["one", "deadly", "two"])
-    tasks = {name: name for name in pieces}
+    tasks = {name: name for name in ("one", "deadly", "two")}
     print([*map_tasks(cluster, Path("cells"), deadly.work, tasks, seen).values()])
-    print([row["piece"] for row in seen.rows], len(seen.steps))
+    print([row["task"] for row in seen.rows], len(seen.steps))
     cluster.close()
 """
 
 
 @pytest.mark.slow
-def test_a_piece_that_kills_every_worker_is_given_up_and_the_others_are_not(sites, tmp_path):
+def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_not(sites, tmp_path):
     (tmp_path / "deadly.py").write_text(DEADLY)
     site = sites(PYTHONPATH=str(tmp_path), DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
     site.worker("--nanny")

@@ -17,21 +17,20 @@ from bs6207.bump.settings import BumpSettings
 from bs6207.cli.commands import run_experiment
 from bs6207.cli.options import Invocation
 from bs6207.errors import FolderError
-from bs6207.runs.checkpoint import Checkpoints
 from bs6207.runs.result import Result, Table, Weights
 from bs6207.runs.tasks import map_tasks
 
 WRITES = ((os, "fsync"), *((Path, name) for name in ("open", "mkdir", "touch", "rename", "replace", "unlink")))
 
 
-def count(piece, progress):
-    """Work that puts itself aside after every step, and goes on from there."""
+def count(task, progress):
+    """A task with a checkpoint after every step."""
     done = progress.load_checkpoint() or {"count": 0}
     for number in range(3):
-        progress.record({"piece": piece, "number": number})
+        progress.record({"task": task, "number": number})
         if number >= done["count"]:
             progress.save_checkpoint(lambda number=number: {"count": number + 1})
-    return piece
+    return task
 
 
 def experiment(settings, progress, map_tasks):
@@ -44,9 +43,7 @@ def experiment(settings, progress, map_tasks):
 
 
 def run(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bs6207.bump.experiment.run", experiment)
-        run_experiment("bump", BumpSettings(), Invocation(out=folder, quiet=True, print_json=True))
+    run_experiment("bump", experiment, BumpSettings(), Invocation(out=folder, quiet=True, print_json=True))
 
 
 class Refusing:
@@ -104,23 +101,23 @@ def test_wherever_the_disk_is_full_the_finished_run_stays_and_the_same_command_g
         assert set(finished_sums(place)) == {3}
         assert not (place / "bump.partial").exists()
         rows = [json.loads(line) for line in (place / "bump/history.jsonl").read_text().splitlines()]
-        assert rows == [{"piece": piece, "number": number} for piece in (1, 2) for number in range(3)]
+        assert rows == [{"task": task, "number": number} for task in (1, 2) for number in range(3)]
         shutil.rmtree(place)
 
 
-def test_what_was_put_aside_before_the_disk_was_full_is_not_done_again(tmp_path):
+def test_what_was_saved_before_the_disk_was_full_is_not_done_again(tmp_path):
     (tmp_path / "cells").mkdir()
-    checkpoints, begun = Checkpoints(tmp_path / "cells"), []
+    rows = []
 
     class Seen:
-        step = tell = note = staticmethod(lambda *what: None)
-        record = begun.append
+        step = status = warn = staticmethod(lambda *words: None)
+        record = rows.append
 
-    dealt = partial(map_tasks, None, checkpoints, count, progress=Seen())
-    dealt(pieces={"one": 1})
-    assert len(begun) == 3
-    assert dealt(pieces={"one": 1, "two": 2}) == {"one": 1, "two": 2}
-    assert [row["piece"] for row in begun[3:]] == [1, 1, 1, 2, 2, 2]
+    mapped = partial(map_tasks, None, tmp_path / "cells", count, progress=Seen())
+    mapped(tasks={"one": 1})
+    assert len(rows) == 3
+    assert mapped(tasks={"one": 1, "two": 2}) == {"one": 1, "two": 2}
+    assert [row["task"] for row in rows[3:]] == [1, 1, 1, 2, 2, 2]
 
 
 def test_files_that_may_not_grow_fail_the_run_in_one_sentence_and_leave_the_old_one(bs6207, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bs6207.runs.containers import cores_granted
+from bs6207.runs.memory import cores_granted
 
 SYSTEMS = {  # files of the system, and the cores' time that may be taken
     "no container": ({}, None),
