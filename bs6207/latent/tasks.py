@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import sklearn.cluster  # noqa: F401 (every task needs it: here, once for all workers)
 import torch
 from numpy.typing import NDArray
 from torch import Tensor

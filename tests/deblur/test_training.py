@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from bs6207.runs.axes import axes, points
 from conftest import Interrupted, Shelf, Watched
 from torch import nn
 
@@ -22,6 +21,7 @@ from bs6207.deblur.training import (
     weighted_by_blur,
 )
 from bs6207.errors import DivergenceError
+from bs6207.runs.sweep import expand, swept_values
 
 DIGITS = torch.from_numpy(embedded_digits().train.pixels[:160])
 FEW = DIGITS[:48]
@@ -72,8 +72,8 @@ def test_sigma_is_read_once_from_a_range_or_a_number_and_recorded_as_one(text, e
 
 def test_a_sweep_over_sigma_keeps_what_was_written():
     settings = DeblurSettings(sweep=["sigma=1.5,0.5:3.0"])
-    assert axes(settings) == {"sigma": ["1.5", "0.5:3.0"]}
-    assert [one.sigma for one in points(settings).values()] == [(1.5, 1.5), (0.5, 3)]
+    assert swept_values(settings) == {"sigma": ["1.5", "0.5:3.0"]}
+    assert [one.sigma for one in expand(settings).values()] == [(1.5, 1.5), (0.5, 3)]
 
 
 def spread_of_a_point(settings, count=2000):
