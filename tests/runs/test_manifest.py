@@ -79,7 +79,7 @@ COMMENT, CODE = "\n# a comment\n", "\nADDED = 1\n"
         ("latent/autoencoder.py", COMMENT, False),
         ("latent/autoencoder.py", '\ndef unused():\n    """Words."""\n', True),
         ("latent/experiment.py", CODE, True),
-        ("latent/autoencoder.py", CODE, True),  # imported inside functions only
+        ("latent/contrastive.py", CODE, True),  # imported inside a function only
         ("training/epochs.py", CODE, True),
         ("errors.py", CODE, True),
     ],
