@@ -295,17 +295,17 @@ def holds_images(folder: Path, seen: set[Path]) -> bool:
 
 def list_folder(folder: Path) -> Contents:
     """The contents of a folder."""
-    listed = Contents([], [], [])
+    sorted_entries = Contents([], [], [])
     try:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 file = folder / entry.name
                 is_folder = file.is_dir() if entry.is_symlink() else entry.is_dir()  # of a loop of links it is neither
                 if not entry.name.startswith("."):
-                    listed[0 if is_folder else 1 if file.suffix.lower() in PICTURES else 2].append(file)
+                    sorted_entries[0 if is_folder else 1 if file.suffix.lower() in PICTURES else 2].append(file)
     except OSError as failure:
         raise DataError(f"cannot read {folder}: {failure.strerror or failure}; give a folder of images") from None
-    return listed
+    return sorted_entries
 
 
 def natural_order(name: str) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from conftest import call
 from bs6207.cli import doctor
 from bs6207.cli.doctor import EXTRAS, Check, guarded
 from bs6207.data import sources
+from bs6207.data.idx import IDX_FILES
 from bs6207.errors import UserError
 from bs6207.runs.memory import in_words
 
@@ -80,7 +81,7 @@ def test_where_all_works_nothing_is_broken_and_nothing_is_left_behind(tmp_path):
 
 def test_a_table_tells_all_that_is_broken_with_its_remedy_and_no_traceback(tmp_path):
     (tmp_path / "data").mkdir()
-    for stem in sources.IDX_FILES:
+    for stem in IDX_FILES:
         (tmp_path / "data" / stem).write_bytes(b"rubbish")
     (tmp_path / "a[b]").write_text("a file, and markup too")
     broken = {"PYTHONPATH": fake(tmp_path / "fake", "torchvision", f"print('loud')\n{NMS}"), "MPLBACKEND": "nosuch"}
@@ -216,7 +217,7 @@ def test_a_card_that_cannot_compute_is_broken_and_hides_no_other_device(monkeypa
 def mnist(monkeypatch, tmp_path):
     """Four small files in $BS6207_DATA that count as MNIST's."""
     checksums = []
-    for stem, dimensions in sources.IDX_FILES.items():
+    for stem, dimensions in IDX_FILES.items():
         shape = (20, 28, 28)[:dimensions]
         sizes = b"".join(size.to_bytes(4, "big") for size in shape)
         content = bytes((0, 0, 8, dimensions)) + sizes + bytes(20 * 28 * 28 if dimensions == 3 else 20)

@@ -9,40 +9,42 @@ import torch
 from bs6207.bump import experiment as bump
 from bs6207.bump.settings import BumpSettings
 from bs6207.data.sources import EMBEDDED_SHA256
-from bs6207.deblur import study as deblur
-from bs6207.latent import study as latent
-from bs6207.latent.contrastive import ContrastiveClusters
-from bs6207.latent.evaluation import Search
+from bs6207.deblur import experiment as deblur
+from bs6207.deblur.settings import DeblurSettings
+from bs6207.latent import tasks as latent
+from bs6207.latent.contrastive import ContrastiveClusterer
+from bs6207.latent.evaluation import Scoring
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.tasks import Task
+from bs6207.runs.progress import TaskProgress
 from bs6207.training.devices import flush_denormals, prepare, preserve_torch_state
 
 
 def half_the_smallest(*arguments, **keywords):
     """Half of the smallest normal number; 0 where denormals are flushed."""
-    prepare(1)
     return sys.float_info.min / 2
 
 
 def latent_task(monkeypatch):
-    monkeypatch.setattr(latent, "study_pixels", half_the_smallest)
-    search = Search((), (10,), 0, False)
-    return latent.study(Task("pixels", (), search, 0.0, EMBEDDED_SHA256, LatentSettings(data="mnist-5k")), None)
+    monkeypatch.setattr(latent, "score_pixels", half_the_smallest)
+    scoring = Scoring((), 10, 0, False)
+    task = latent.Task("pixels", (), scoring, 0.0, EMBEDDED_SHA256, LatentSettings(data="mnist-5k"))
+    return latent.run_task(task, None)
 
 
 def deblur_task(monkeypatch):
-    return deblur.do("mnist-5k", EMBEDDED_SHA256, half_the_smallest, None)
+    return deblur.run_task(DeblurSettings(data="mnist-5k"), EMBEDDED_SHA256, (0, half_the_smallest), None)
 
 
 def bump_task(monkeypatch):
-    monkeypatch.setattr(bump, "tile", half_the_smallest)
-    return bump.work(bump.Task("diagram", "adam", BumpSettings()), None)
+    task = bump.Task("threshold", "adam", BumpSettings(optimizer=["adam"], steps=5))
+    bump.run_task(task, TaskProgress(lambda *event: None))
+    return half_the_smallest()
 
 
 def contrastive_clusters(monkeypatch):
     images = np.random.RandomState(0).randint(0, 256, (40, 1, 28, 28)).astype(np.uint8)
-    ContrastiveClusters(2, seed=0, contrast_steps=1, naming_steps=1).fit(np.ones((40, 2), np.float32), images)
-    return sys.float_info.min / 2
+    ContrastiveClusterer(2, seed=0, contrast_steps=1, assignment_steps=1).fit(np.ones((40, 2), np.float32), images)
+    return half_the_smallest()
 
 
 TASKS = (latent_task, deblur_task, bump_task, contrastive_clusters)
