@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from bs6207.data.sources import loaded
 from bs6207.deblur import classical
-from bs6207.deblur.blur import HELDOUT_SHARE, SMALLEST_SIDE, split_data
+from bs6207.deblur.blur import HELDOUT_SHARE, SMALLEST_SIDE, Context, split_data
 from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.evaluation import choose_clarity
 from bs6207.deblur.experiment import run
@@ -188,7 +188,7 @@ def test_classical_methods_are_tuned_on_training_images_alone(monkeypatch):
     monkeypatch.setattr(classical, "tune", lambda baseline, images, sigma, noise: tuned_on.extend(images) or 0.1)
     settings = QUICK.model_copy(update={"test_images": 10})
     split = split_data(loaded("mnist-5k"), settings)
-    classical.tune_and_restore("wiener", 1.0, split, settings, Watched())
+    classical.tune_and_restore("wiener", 1.0, Context(split, settings, Watched()))
     assert tuned_on
     assert {image.tobytes() for image in tuned_on} <= {image.tobytes() for image in split.train.unit_pixels}
 
