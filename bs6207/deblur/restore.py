@@ -176,7 +176,8 @@ def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
     """
     network, pixels = model.network(clarity), picture.pixels
     restored = np.empty_like(pixels)
-    for tile in tiles(*pixels.shape[1:], model.reach):
+    _, height, width = pixels.shape
+    for tile in tiles(height, width, model.reach):
         rows, columns = tile.shown
         shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)
         output = model.apply(network, shown)[0].cpu().numpy()[:, *tile.kept]
@@ -186,7 +187,7 @@ def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
 
 def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Integers of 8 or 16 bits as float32 in [0, 1]."""
-    return pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
+    return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
 
 
 class Reblur(NamedTuple):

@@ -42,7 +42,7 @@ def _hurry():
 
 @pytest.fixture
 def metrics(trained):
-    """What the short run on digits that all tests share has found."""
+    """Metrics of the short run on digits that all tests share."""
     return json.loads((trained("deblur") / "metrics.json").read_text())
 
 
@@ -114,8 +114,8 @@ def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, sha
         assert restorers[name]["1.5"]["psnr"] > restorers["identity"]["1.5"]["psnr"]
         assert restorers[name]["1.5"]["digit_accuracy"] is None
         assert restorers[name]["1.5"]["two_sample"] is None
-    for told in ("no labels", "too few to train the network of `two-sample`"):
-        assert any(told in remark for remark in result.remarks)
+    for words in ("no labels", "too few to train the network of `two-sample`"):
+        assert any(words in remark for remark in result.remarks)
 
 
 @pytest.mark.slow
