@@ -158,7 +158,7 @@ def test_no_two_files_import_each_other():
     assert not circles
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", sorted(STORIES))
 def test_a_story_reaches_few_files(story):
     files = [file for file in reach(PACKAGE / story / "experiment.py") if len(file.read_text().splitlines()) > SHORT]
     assert len(files) <= MOST_REACHED[story]

@@ -17,9 +17,10 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from bs6207.data.images import DataSet, ImageSet, shuffled, to_float, to_uint8
-from bs6207.data.sources import loaded
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError
+from bs6207.runs.progress import TaskProgress
+from bs6207.training.devices import choose_device
 from bs6207.training.metrics.restoration import Images
 
 FOLLOWED_IMAGES = 250  # validation images that show the progress of a training and choose the clarity
@@ -63,9 +64,26 @@ class Split:
         """A few validation images."""
         return self.validation[:FOLLOWED_IMAGES].unit_pixels
 
-    def validation_pair(self, settings: DeblurSettings) -> tuple[Images, Images]:
+
+@dataclass(frozen=True)
+class Context:
+    """The data and settings of every task, and where it reports."""
+
+    split: Split
+    settings: DeblurSettings
+    progress: TaskProgress
+
+    @property
+    def device(self) -> torch.device:
+        return choose_device(self.settings.device)
+
+    def validation_pair(self) -> tuple[Images, Images]:
         """The followed images, sharp and under the blur in the middle of the range."""
-        return self.followed, blur_for_test(self.followed, sum(settings.sigma) / 2, settings.noise, VALIDATION_NOISE)
+        sharp, sigma = self.split.followed, sum(self.settings.sigma) / 2
+        return sharp, blur_for_test(sharp, sigma, self.settings.noise, VALIDATION_NOISE)
+
+    def blurred_test(self, sigma: float) -> Images:
+        return blur_for_test(self.split.test.unit_pixels, sigma, self.settings.noise, TEST_NOISE)
 
 
 def split_data(data: DataSet, settings: DeblurSettings) -> Split:
@@ -87,11 +105,6 @@ def split_data(data: DataSet, settings: DeblurSettings) -> Split:
     heldout = len(images) // HELDOUT_SHARE
     tested = min(settings.test_images, max(FEWEST_TESTED, MOST_PIXELS // math.prod(images.image_shape)))
     return Split(images[heldout:], images[:heldout], images, data.validation, shuffled(data.test)[:tested])
-
-
-def load_split(settings: DeblurSettings) -> Split:
-    """The images for these settings, read once in a process."""
-    return split_data(loaded(settings.data), settings)
 
 
 def draw_blur(sharp: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:

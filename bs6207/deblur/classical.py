@@ -17,9 +17,7 @@ from skimage.restoration import wiener as wiener_hunt
 from torch import Tensor
 
 from bs6207.data.images import to_uint8
-from bs6207.deblur.blur import CUT, TEST_NOISE, Pixels, Split, blur_for_test
-from bs6207.deblur.settings import DeblurSettings
-from bs6207.runs.progress import TaskProgress
+from bs6207.deblur.blur import CUT, Context, Pixels, blur_for_test
 from bs6207.runs.result import Checkpointable
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 
@@ -216,13 +214,10 @@ class TunedBaseline(Checkpointable):
     restored: Pixels
 
 
-def tune_and_restore(
-    name: str, sigma: float, split: Split, settings: DeblurSettings, progress: TaskProgress
-) -> TunedBaseline:
+def tune_and_restore(name: str, sigma: float, context: Context) -> TunedBaseline:
     """Tune a baseline for one blur, and restore the test images."""
     baseline = BASELINES[name]
-    value = tune(baseline, split.train[:TUNING_IMAGES].unit_pixels, sigma, settings.noise)
-    blurred = blur_for_test(split.test.unit_pixels, sigma, settings.noise, TEST_NOISE)
-    restored = to_uint8(baseline.restore(blurred, sigma, value))
-    progress.step(f"{name} at sigma {sigma:g}", name)
+    value = tune(baseline, context.split.train[:TUNING_IMAGES].unit_pixels, sigma, context.settings.noise)
+    restored = to_uint8(baseline.restore(context.blurred_test(sigma), sigma, value))
+    context.progress.step(f"{name} at sigma {sigma:g}", name)
     return TunedBaseline(value, restored)

@@ -19,8 +19,8 @@ from bs6207.data.images import to_float, to_uint8
 from bs6207.deblur.blur import (
     TEST_NOISE,
     VALIDATION_NOISE,
+    Context,
     Pixels,
-    Split,
     blur_for_test,
     degrade_for_test,
 )
@@ -37,9 +37,7 @@ from bs6207.deblur.model import interpolated
 from bs6207.deblur.networks import DiscNet, State, load_weights, new_restorer
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import restore_images, scores_of
-from bs6207.runs.progress import TaskProgress
 from bs6207.runs.result import Checkpointable, Row
-from bs6207.training.devices import choose_device
 from bs6207.training.metrics.distributions import frechet_distance
 from bs6207.training.metrics.restoration import Images, l1, psnr_of_each, psnr_per_image, sharpness, ssim
 
@@ -182,7 +180,8 @@ class Evaluators(Checkpointable):
     clear_features: NDArray[np.float32] | None = None
 
 
-def train_evaluators(split: Split, settings: DeblurSettings, progress: TaskProgress) -> Evaluators:
+def train_evaluators(context: Context) -> Evaluators:
+    split, settings, progress = context.split, context.settings, context.progress
     heldout = train_heldout_disc(split.heldout.pixels, settings.sigma, settings.seed)
     progress.step("the held-out disc", "evaluators")
     pixels, labels = split.train_full.pixels, split.train_full.labels
@@ -221,57 +220,45 @@ class Evaluation(Checkpointable):
 
 
 def evaluate_restorer(
-    name: str,
-    state: State,
-    evaluators: Evaluators,
-    disc: State,
-    seed: int,
-    split: Split,
-    settings: DeblurSettings,
-    progress: TaskProgress,
+    name: str, state: State, evaluators: Evaluators, disc: State, seed: int, context: Context
 ) -> Evaluation:
     """Score a trained restorer, or with the name `identity` the blurred images as they are."""
-    device, sharp = choose_device(settings.device), split.test.unit_pixels
+    split, settings, progress, device = context.split, context.settings, context.progress, context.device
     arch = name if name == "autoencoder" else settings.arch
     restorer: nn.Module = nn.Identity()
     if name != IDENTITY:
         restorer = load_weights(new_restorer(arch, split.train.image_shape), state, device)
 
-    def restored(images: Images, sigma: float, noise_seed: int) -> Images:
-        return restore_images(restorer, blur_for_test(images, sigma, settings.noise, noise_seed), device)
-
-    by_sigma = {sigma: to_uint8(restored(sharp, sigma, TEST_NOISE)) for sigma in settings.test_sigmas}
-    evaluation = evaluate(name, by_sigma, evaluators, disc, split, settings, progress)
+    by_sigma = {
+        sigma: to_uint8(restore_images(restorer, context.blurred_test(sigma), device)) for sigma in settings.test_sigmas
+    }
+    evaluation = evaluate(name, by_sigma, evaluators, disc, context)
     if seed == settings.seed:
-        evaluate_conditions(evaluation, restorer, sharp, settings, device)
+        evaluate_conditions(evaluation, restorer, context)
     progress.step(f"{name} under conditions that the training does not cover", "conditions")
     samples = split.validation[: 2 * TWO_SAMPLES].unit_pixels
     clear, others = samples[::2], samples[1::2]  # of different originals: the test assumes independent samples
     if name != IDENTITY and len(others) >= FEWEST_SAMPLES:  # of blurred images the answer is known
         for sigma in settings.test_sigmas:
+            blurred = blur_for_test(others, sigma, settings.noise, VALIDATION_NOISE)
+            restored = restore_images(restorer, blurred, device)
             evaluation.scores[sigma]["two_sample"] = two_sample_accuracy(
-                clear, restored(others, sigma, VALIDATION_NOISE), sharp, to_float(by_sigma[sigma]), seed
+                clear, restored, split.test.unit_pixels, to_float(by_sigma[sigma]), seed
             )
     progress.step(f"{name} against clear images", "two-sample")
     return evaluation
 
 
 def evaluate(
-    name: str,
-    images: Mapping[float, Pixels],
-    evaluators: Evaluators,
-    disc: State,
-    split: Split,
-    settings: DeblurSettings,
-    progress: TaskProgress,
+    name: str, images: Mapping[float, Pixels], evaluators: Evaluators, disc: State, context: Context
 ) -> Evaluation:
     """Score restored test images, by sigma."""
     evaluation = Evaluation(restored=dict(images))
-    sharp, labels = split.test.unit_pixels, split.test.labels
-    disc_net = load_weights(DiscNet(split.test.image_shape[0]), disc, CPU)
+    test = context.split.test
+    sharp, labels = test.unit_pixels, test.labels
+    disc_net = load_weights(DiscNet(test.image_shape[0]), disc, CPU)
     for sigma, pixels in images.items():
         restored = to_float(pixels)
-        blurred = blur_for_test(sharp, sigma, settings.noise, TEST_NOISE)
         evaluation.psnr[sigma] = psnr_of_each(sharp, restored)
         evaluation.disc[sigma] = scores_of(disc_net, torch.from_numpy(restored)).numpy()
         evaluation.heldout[sigma] = evaluators.heldout.scores(restored)
@@ -282,7 +269,7 @@ def evaluate(
             "sharpness": sharpness(sharp, restored),
             "heldout_clear": float(np.mean(evaluation.heldout[sigma] > 0)),
             "disc_clear": float(np.mean(evaluation.disc[sigma] > 0)),
-            "plausibility": plausibility(restored, blurred, sigma),
+            "plausibility": plausibility(restored, context.blurred_test(sigma), sigma),
             "digit_accuracy": None,
             "frechet": None,
             "two_sample": None,
@@ -291,17 +278,16 @@ def evaluate(
             features = evaluators.classifier.features(restored)
             scores["digit_accuracy"] = evaluators.classifier.accuracy(restored, labels)
             scores["frechet"] = frechet_distance(features, evaluators.clear_features)
-    progress.step(f"{name} evaluated", "evaluation")
+    context.progress.step(f"{name} evaluated", "evaluation")
     return evaluation
 
 
-def evaluate_conditions(
-    evaluation: Evaluation, restorer: nn.Module, sharp: Images, settings: DeblurSettings, device: torch.device
-) -> None:
+def evaluate_conditions(evaluation: Evaluation, restorer: nn.Module, context: Context) -> None:
     """Add the PSNR under conditions that the training does not cover, and over all blurs."""
+    sharp, settings = context.split.test.unit_pixels, context.settings
 
     def restored(blurred: Images) -> Images:
-        return to_float(to_uint8(restore_images(restorer, blurred, device)))
+        return to_float(to_uint8(restore_images(restorer, blurred, context.device)))
 
     for name, condition in CONDITIONS.items():
         truth, blurred = condition.pair(sharp, settings.noise, TEST_NOISE, settings.sigma.high)
@@ -309,8 +295,7 @@ def evaluate_conditions(
         evaluation.conditions[name] = psnr_per_image(truth, images)
         evaluation.examples[name] = to_uint8(np.stack([side[:EXAMPLES] for side in (truth, blurred, images)]))
     for sigma in curve_sigmas(settings):
-        images = restored(blur_for_test(sharp, sigma, settings.noise, TEST_NOISE))
-        evaluation.curve.append(psnr_per_image(sharp, images))
+        evaluation.curve.append(psnr_per_image(sharp, restored(context.blurred_test(sigma))))
 
 
 def curve_sigmas(settings: DeblurSettings) -> list[float]:
@@ -340,21 +325,12 @@ class Interpolation(Checkpointable):
     restored: Pixels
 
 
-def interpolate(
-    control: State,
-    clearest: State,
-    evaluators: Evaluators,
-    split: Split,
-    settings: DeblurSettings,
-    progress: TaskProgress,
-) -> Interpolation:
+def interpolate(control: State, clearest: State, evaluators: Evaluators, context: Context) -> Interpolation:
     """Interpolate between the weights of two restorers, choose one by the held-out disc, score all for a frontier."""
-    device, heldout = choose_device(settings.device), evaluators.heldout
-    validation, sharp = split.followed, split.test.unit_pixels
-    blurred_test, blurred_validation = (
-        [blur_for_test(images, sigma, settings.noise, noise_seed) for sigma in settings.test_sigmas]
-        for images, noise_seed in ((sharp, TEST_NOISE), (validation, VALIDATION_NOISE))
-    )
+    split, settings, device, heldout = context.split, context.settings, context.device, evaluators.heldout
+    validation, sharp, sigmas = split.followed, split.test.unit_pixels, settings.test_sigmas
+    blurred_test = [context.blurred_test(sigma) for sigma in sigmas]
+    blurred_validation = [blur_for_test(validation, sigma, settings.noise, VALIDATION_NOISE) for sigma in sigmas]
     few = max(1, min(FOLLOWED_EXAMPLES, MOST_EXAMPLE_PIXELS // sharp[0].size))
     choices: list[Row] = []
     frontier: list[Row] = []
@@ -373,7 +349,7 @@ def interpolate(
         examples.append(
             np.stack([to_uint8(restore_images(restorer, blurred[:few], device)) for blurred in blurred_test])
         )
-        for sigma, blurred in zip(settings.test_sigmas, blurred_test, strict=True) if settings.frontier else ():
+        for sigma, blurred in zip(sigmas, blurred_test, strict=True) if settings.frontier else ():
             images = to_float(to_uint8(restore_images(restorer, blurred, device)))
             frontier.append(
                 {
@@ -385,7 +361,7 @@ def interpolate(
                     "sharpness": sharpness(sharp, images),
                 }
             )
-        progress.step(f"interpolation at {weight:.0%}", "interpolation")
+        context.progress.step(f"interpolation at {weight:.0%}", "interpolation")
     clear_score = float(heldout.scores(validation).mean())
     blurred_few = np.stack([to_uint8(blurred[:few]) for blurred in blurred_test])
     clarity = choose_clarity(choices, clear_score)

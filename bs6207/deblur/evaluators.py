@@ -99,23 +99,16 @@ class Detector(nn.Module):
         return self.head(torch.cat(pooled, dim=1))
 
 
-class ClassNet(nn.Module):
-    """Classifies images of any size."""
-
-    def __init__(self, channels: int, classes: int):
-        super().__init__()
-        self.features = nn.Sequential(
-            Trunk(channels),
-            nn.AdaptiveAvgPool2d(GRID),
-            nn.Flatten(),
-            nn.Linear(2 * WIDTH * GRID**2, FEATURES),
-            nn.ReLU(),
-        )
-        self.head = nn.Linear(FEATURES, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, [N, classes]."""
-        return self.head(self.features(images))
+def new_classifier(channels: int, classes: int) -> nn.Sequential:
+    """A network for features, [N, FEATURES], and one for their logits, [N, classes]; for images of any size."""
+    features = nn.Sequential(
+        Trunk(channels),
+        nn.AdaptiveAvgPool2d(GRID),
+        nn.Flatten(),
+        nn.Linear(2 * WIDTH * GRID**2, FEATURES),
+        nn.ReLU(),
+    )
+    return nn.Sequential(features, nn.Linear(FEATURES, classes))
 
 
 CPU = torch.device("cpu")
@@ -223,8 +216,8 @@ class Classifier(Checkpointable):
     weights: State
 
     @property
-    def network(self) -> ClassNet:
-        return trained_network(lambda: ClassNet(self.channels, self.classes), self.weights)
+    def network(self) -> nn.Sequential:
+        return trained_network(lambda: new_classifier(self.channels, self.classes), self.weights)
 
     def accuracy(self, images: Images, labels: NDArray[np.int64]) -> float:
         """Share of images in [0, 1] whose class is right."""
@@ -233,7 +226,7 @@ class Classifier(Checkpointable):
 
     def features(self, images: Images) -> NDArray[np.float32]:
         """[N, FEATURES], of images in [0, 1]."""
-        return outputs(self.network.features, uint8_tensor(images)).numpy()
+        return outputs(self.network[0], uint8_tensor(images)).numpy()
 
 
 def train_classifier(sharp: NDArray[np.uint8], labels: NDArray[np.int64], classes: int, seed: int) -> Classifier:
@@ -244,7 +237,7 @@ def train_classifier(sharp: NDArray[np.uint8], labels: NDArray[np.int64], classe
     least, most = CLASSIFIER_STEPS
     steps = max(least, min(most, CLASSIFIER_PASSES * len(pixels) // batch))
     with random_numbers_from(seed):
-        network = ClassNet(pixels.shape[1], classes)
+        network = new_classifier(pixels.shape[1], classes)
         batches = ((pixels[chosen], targets[chosen]) for chosen in batch_indices(len(pixels), batch, steps, random))
         fit(network, batches, steps)
     return Classifier(pixels.shape[1], classes, network.state_dict())

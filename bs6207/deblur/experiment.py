@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from bs6207.data.images import DataSet
-from bs6207.data.sources import load, require_data, settings_for
-from bs6207.deblur.blur import load_split, split_data
+from bs6207.data.sources import load, loaded, require_data, settings_for
+from bs6207.deblur.blur import Context, Pixels, split_data
 from bs6207.deblur.classical import BASELINES, tune_and_restore
 from bs6207.deblur.evaluation import (
     CLEAR,
@@ -18,6 +18,7 @@ from bs6207.deblur.evaluation import (
     train_evaluators,
 )
 from bs6207.deblur.memory import need, require_memory
+from bs6207.deblur.networks import State
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.summary import report
 from bs6207.deblur.training import LAST_STAGE, Trained, fine_tune, train_disc, train_l1
@@ -29,8 +30,9 @@ from bs6207.training.devices import prepare, preserve_torch_state
 
 SWEPT = sweeps.Measure("psnr", "PSNR dB of L1 + disc", "sigma", ("restorer", "l1_disc"), "l1", "L1 alone", "max")
 
-Task: TypeAlias = tuple[int, Callable[..., Any]]  # its seed, and a function of (split, settings, progress)
+Task: TypeAlias = tuple[int, Callable[..., Any]]  # its seed, and a function of a context
 Tasks: TypeAlias = Mapping[tuple[Any, ...], Task]
+Outcomes: TypeAlias = dict[tuple[Any, ...], Any]  # of tasks, by their keys
 
 
 def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_serially) -> Result:
@@ -51,19 +53,20 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     run_stage = partial(run_tasks, map_tasks, data, settings, progress)
 
     trained = run_stage("first", first_tasks(settings))
-    tuned = run_stage("last", last_tasks(settings, trained))
+    fine_tuned = run_stage("last", last_tasks(settings, trained))
     discs = {  # with a weight of 0 nothing was trained with it
-        seed: tuned["l1_disc", seed].disc or trained["disc_net", seed].state for seed in settings.all_seeds
+        seed: fine_tuned["l1_disc", seed].disc or trained["disc_net", seed].state for seed in settings.all_seeds
     }
-    evaluations = run_stage("evaluation", evaluation_tasks(settings, trained, tuned, discs, split.test.pixels))
+    evaluations = run_stage("evaluation", evaluation_tasks(settings, trained, fine_tuned, discs, split.test.pixels))
 
-    outcomes = (*trained.values(), *tuned.values())
+    outcomes = (*trained.values(), *fine_tuned.values())
     return report(
         split,
-        evaluations,
+        interpolation=evaluations.pop(("interpolation",)),
+        evaluations=evaluations,
         hyperparameters={key: trained[key].hyperparameter for key in baseline_keys(settings)},
         history=[row for outcome in outcomes if isinstance(outcome, Trained) for row in outcome.history],
-        states={f"restorer_{name}": tuned[name, settings.seed].state for name in settings.ends}
+        states={f"restorer_{name}": fine_tuned[name, settings.seed].state for name in settings.ends}
         | {"disc_net": discs[settings.seed]},
         data=data,
         settings=settings,
@@ -82,7 +85,7 @@ def first_tasks(settings: DeblurSettings) -> Tasks:
     )
 
 
-def last_tasks(settings: DeblurSettings, trained: Mapping[tuple[Any, ...], Any]) -> Tasks:
+def last_tasks(settings: DeblurSettings, trained: Outcomes) -> Tasks:
     """Continue from L1, each with its own weight of the adversarial loss."""
     return {
         (name, seed): (
@@ -96,19 +99,15 @@ def last_tasks(settings: DeblurSettings, trained: Mapping[tuple[Any, ...], Any])
 
 
 def evaluation_tasks(
-    settings: DeblurSettings,
-    trained: Mapping[tuple[Any, ...], Any],
-    tuned: Mapping[tuple[Any, ...], Trained],
-    discs: Mapping[int, Any],
-    clear: Any,
+    settings: DeblurSettings, trained: Outcomes, fine_tuned: Outcomes, discs: Mapping[int, State], clear: Pixels
 ) -> Tasks:
     """Evaluate restorers, baselines, the blurred and the clear images, and interpolate; the slowest comes first."""
     first, evaluators = settings.seed, trained["evaluators",]
-    states = {key: outcome.state for key, outcome in tuned.items() if key[0] != "strong"}
+    states = {key: outcome.state for key, outcome in fine_tuned.items() if key[0] != "strong"}
     states |= {(name, first): trained[name, first].state for name in settings.beside} | {(IDENTITY, first): {}}
     images = {CLEAR: dict.fromkeys(settings.test_sigmas, clear)}
     images |= {name: {sigma: trained[name, sigma].restored for sigma in settings.test_sigmas} for name in BASELINES}
-    ends = (tuned["l1", first].state, tuned[settings.clearest, first].state)
+    ends = (fine_tuned["l1", first].state, fine_tuned[settings.clearest, first].state)
     return (
         {("interpolation",): (first, partial(interpolate, *ends, evaluators))}
         | {
@@ -128,12 +127,8 @@ def baseline_keys(settings: DeblurSettings) -> list[tuple[str, float]]:
 
 def run_tasks(
     map_tasks: MapTasks, data: DataSet, settings: DeblurSettings, progress: Progress, stage: str, tasks: Tasks
-) -> dict[tuple[Any, ...], Any]:
-    """The outcomes of tasks by their keys.
-
-    Raises:
-        UserError: one has failed, and all are needed; the others are saved.
-    """
+) -> Outcomes:
+    """Map tasks; all are needed, so one that failed ends the run, and the outcomes of the others are saved."""
     named = {(stage, *key): task for key, task in tasks.items()}
     outcomes = map_tasks(partial(run_task, settings, data.sha256), named, progress, data.sha256)
     for outcome in outcomes.values():
@@ -148,7 +143,7 @@ def run_task(settings: DeblurSettings, sha256: str, task: Task, progress: TaskPr
     seed, function = task
     require_data(settings.data, sha256)
     prepare(seed)
-    return function(split=load_split(settings), settings=settings, progress=progress)
+    return function(context=Context(split_data(loaded(settings.data), settings), settings, progress))
 
 
 def expected_steps(settings: DeblurSettings) -> dict[str, int]:

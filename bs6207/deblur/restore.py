@@ -176,7 +176,7 @@ def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
     """
     network, pixels = model.network(clarity), picture.pixels
     restored = np.empty_like(pixels)
-    height, width = pixels.shape[1:]
+    _, height, width = pixels.shape
     for tile in tiles(height, width, model.reach):
         rows, columns = tile.shown
         shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)

@@ -34,7 +34,8 @@ Evaluations: TypeAlias = Mapping[str, Evaluation]  # of the first seed, by resto
 
 def report(
     split: Split,
-    evaluations: Mapping[tuple[Any, ...], Any],
+    evaluations: Mapping[tuple[str, int], Evaluation],
+    interpolation: Interpolation,
     hyperparameters: Mapping[tuple[str, float], float],
     history: list[Row],
     states: Mapping[str, State],
@@ -44,15 +45,13 @@ def report(
     """Everything that is printed, drawn and written; the figures are of the first seed.
 
     Args:
-        evaluations: Evaluation by (name, seed), and the Interpolation.
+        evaluations: by restorer and seed.
         hyperparameters: of the baselines, by name and sigma.
         states: the weights to save, by file name.
     """
-    interpolation: Interpolation = evaluations["interpolation",]
     by_name: dict[str, dict[int, Evaluation]] = {}
-    for name, *seeds in evaluations:
-        for seed in seeds:
-            by_name.setdefault(name, {})[seed] = evaluations[name, seed]
+    for (name, seed), evaluation in evaluations.items():
+        by_name.setdefault(name, {})[seed] = evaluation
     first = {name: by_seed[settings.seed] for name, by_seed in by_name.items()}
     restorers = {
         name: {str(sigma): scores(name, sigma, by_seed, hyperparameters) for sigma in settings.test_sigmas}

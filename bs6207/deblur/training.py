@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bs6207.deblur.blur import Split, degrade, draw_blur
+from bs6207.deblur.blur import Context, degrade, draw_blur
 from bs6207.deblur.networks import DiscNet, State, channels_last, cpu_state, load_weights, new_restorer
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DivergenceError, after
 from bs6207.runs.progress import TaskProgress
 from bs6207.runs.result import Checkpointable, Row
 from bs6207.training.batches import batches, steps_per_epoch, to_device
-from bs6207.training.devices import choose_device, choose_precision, flush_denormals
+from bs6207.training.devices import choose_precision, flush_denormals
 from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 from bs6207.training.optimizers import AdamW, Muon
@@ -95,61 +95,49 @@ class Trained(Checkpointable):
     disc: State | None = None
 
 
-def train_l1(
-    arch: str, name: str, seed: int, split: Split, settings: DeblurSettings, progress: TaskProgress
-) -> Trained:
+def train_l1(arch: str, name: str, seed: int, context: Context) -> Trained:
     """Train a new restorer with L1, for the epochs of its stage or, where it has none, for all."""
-    device = choose_device(settings.device)
-    restorer = new_restorer(arch, split.train.image_shape).to(device)
+    settings, images, device = context.settings, context.split.train, context.device
+    restorer = new_restorer(arch, images.image_shape).to(device)
     epochs = settings.stages.get(name, settings.epochs)
-    validate = validation_psnr(restorer, split, settings, device)
-    stage = Stage(name, epochs, settings.lr, seed, validate=validate, progress=progress)
-    history = train_restorer(restorer, to_device(split.train, device), stage, settings)
+    validate = validation_psnr(restorer, context)
+    stage = Stage(name, epochs, settings.lr, seed, validate=validate, progress=context.progress)
+    history = train_restorer(restorer, to_device(images, device), stage, settings)
     return Trained(cpu_state(restorer), history)
 
 
-def train_disc(seed: int, split: Split, settings: DeblurSettings, progress: TaskProgress) -> Trained:
+def train_disc(seed: int, context: Context) -> Trained:
     """Train disc_net on clear against blurred images."""
-    device = choose_device(settings.device)
-    disc_net = channels_last(DiscNet(split.train.image_shape[0])).to(device)
-    clear, blurred = (torch.from_numpy(images).to(device) for images in split.validation_pair(settings))
+    settings, images, device = context.settings, context.split.train, context.device
+    disc_net = channels_last(DiscNet(images.image_shape[0])).to(device)
+    clear, blurred = (torch.from_numpy(side).to(device) for side in context.validation_pair())
 
     def accuracy() -> dict[str, float]:
         hits = (scores_of(disc_net, clear) > 0).float().mean() + (scores_of(disc_net, blurred) < 0).float().mean()
         return {"validation_accuracy": float(hits / 2)}
 
-    stage = Stage("disc_net", settings.stages["disc_net"], DISC_LR, seed, validate=accuracy, progress=progress)
-    history = train_disc_net(disc_net, to_device(split.train, device), stage, settings)
+    stage = Stage("disc_net", settings.stages["disc_net"], DISC_LR, seed, validate=accuracy, progress=context.progress)
+    history = train_disc_net(disc_net, to_device(images, device), stage, settings)
     return Trained(cpu_state(disc_net), history)
 
 
-def fine_tune(
-    name: str,
-    weight: float,
-    start: State,
-    disc: State,
-    seed: int,
-    split: Split,
-    settings: DeblurSettings,
-    progress: TaskProgress,
-) -> Trained:
+def fine_tune(name: str, weight: float, start: State, disc: State, seed: int, context: Context) -> Trained:
     """Continue the training of a restorer with L1 and, unless its weight is 0, the adversarial loss.
 
     Raises:
         DivergenceError: it ends worse than what takes no training.
     """
-    device, shape = choose_device(settings.device), split.train.image_shape
-    restorer = load_weights(new_restorer(settings.arch, shape), start, device)
-    disc_net = load_weights(DiscNet(shape[0]), disc, device) if weight else None
-    validate = validation_psnr(restorer, split, settings, device)
-    epochs = settings.stages["l1_disc"]
-    stage = Stage(name, epochs, FINE_TUNE * settings.lr, seed, is_last=True, validate=validate, progress=progress)
+    settings, images, device = context.settings, context.split.train, context.device
+    restorer = load_weights(new_restorer(settings.arch, images.image_shape), start, device)
+    disc_net = load_weights(DiscNet(images.image_shape[0]), disc, device) if weight else None
+    epochs, lr, validate = settings.stages["l1_disc"], FINE_TUNE * settings.lr, validation_psnr(restorer, context)
+    stage = Stage(name, epochs, lr, seed, is_last=True, validate=validate, progress=context.progress)
     weighted = settings.model_copy(update={"disc_weight": weight})
-    history = train_restorer(restorer, to_device(split.train, device), stage, weighted, disc_net)
-    baseline, floor = untrained_baseline(split, settings)
+    history = train_restorer(restorer, to_device(images, device), stage, weighted, disc_net)
+    baseline, floor = untrained_baseline(context)
     psnr = history[-1]["validation_psnr"]
     if name != "strong" and psnr < floor < math.inf:  # strong is meant to go too far
-        steps = (settings.stages["l1"] + epochs) * steps_per_epoch(len(split.train), settings.batch_size)
+        steps = (settings.stages["l1"] + epochs) * steps_per_epoch(len(images), settings.batch_size)
         chosen = None if settings.lr == type(settings).model_fields["lr"].default else settings.lr
         raise DivergenceError(
             f"{name} ends at a validation PSNR of {psnr:.2f} dB, below the {floor:.2f} dB of the {baseline}, "
@@ -158,22 +146,20 @@ def fine_tune(
     return Trained(cpu_state(restorer), history, cpu_state(disc_net) if disc_net else None)
 
 
-def untrained_baseline(split: Split, settings: DeblurSettings) -> tuple[str, float]:
+def untrained_baseline(context: Context) -> tuple[str, float]:
     """The worst image that takes no training, and its validation PSNR: a restorer below it has learned nothing."""
-    sharp, blurred = split.validation_pair(settings)
-    mean = np.broadcast_to(split.train.unit_pixels.mean(axis=0), sharp.shape)
+    sharp, blurred = context.validation_pair()
+    mean = np.broadcast_to(context.split.train.unit_pixels.mean(axis=0), sharp.shape)
     baselines = {"mean image": mean, "blurred images as they are": blurred}
-    if settings.arch == "autoencoder":  # which starts from nothing, and with L1 reaches a black image first
+    if context.settings.arch == "autoencoder":  # which starts from nothing, and with L1 reaches a black image first
         baselines["black image"] = 0 * sharp
     psnr = {name: psnr_per_image(sharp, images) for name, images in baselines.items()}
     return min(psnr.items(), key=lambda item: item[1])
 
 
-def validation_psnr(
-    restorer: nn.Module, split: Split, settings: DeblurSettings, device: torch.device
-) -> Callable[[], dict[str, float]]:
-    sharp, blurred = split.validation_pair(settings)
-    return lambda: {"validation_psnr": psnr_per_image(sharp, restore_images(restorer, blurred, device))}
+def validation_psnr(restorer: nn.Module, context: Context) -> Callable[[], dict[str, float]]:
+    sharp, blurred = context.validation_pair()
+    return lambda: {"validation_psnr": psnr_per_image(sharp, restore_images(restorer, blurred, context.device))}
 
 
 def train_restorer(

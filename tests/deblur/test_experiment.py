@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from bs6207.data.sources import loaded
 from bs6207.deblur import classical
-from bs6207.deblur.blur import HELDOUT_SHARE, SMALLEST_SIDE, split_data
+from bs6207.deblur.blur import HELDOUT_SHARE, SMALLEST_SIDE, Context, split_data
 from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.evaluation import choose_clarity
 from bs6207.deblur.experiment import run
@@ -42,7 +42,7 @@ def _hurry():
 
 @pytest.fixture
 def metrics(trained):
-    """What the short run on digits that all tests share has found."""
+    """Metrics of the short run on digits that all tests share."""
     return json.loads((trained("deblur") / "metrics.json").read_text())
 
 
@@ -114,8 +114,8 @@ def test_images_of_any_size_and_colour_without_labels_are_restored(tmp_path, sha
         assert restorers[name]["1.5"]["psnr"] > restorers["identity"]["1.5"]["psnr"]
         assert restorers[name]["1.5"]["digit_accuracy"] is None
         assert restorers[name]["1.5"]["two_sample"] is None
-    for told in ("no labels", "too few to train the network of `two-sample`"):
-        assert any(told in remark for remark in result.remarks)
+    for words in ("no labels", "too few to train the network of `two-sample`"):
+        assert any(words in remark for remark in result.remarks)
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_classical_methods_are_tuned_on_training_images_alone(monkeypatch):
     monkeypatch.setattr(classical, "tune", lambda baseline, images, sigma, noise: tuned_on.extend(images) or 0.1)
     settings = QUICK.model_copy(update={"test_images": 10})
     split = split_data(loaded("mnist-5k"), settings)
-    classical.tune_and_restore("wiener", 1.0, split, settings, Watched())
+    classical.tune_and_restore("wiener", 1.0, Context(split, settings, Watched()))
     assert tuned_on
     assert {image.tobytes() for image in tuned_on} <= {image.tobytes() for image in split.train.unit_pixels}
 

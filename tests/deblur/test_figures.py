@@ -217,12 +217,12 @@ def test_histograms_count_the_scores_and_the_share_right_of_zero_is_written():
         figure.axes, [(sigma, key) for sigma in (1.5, 3.0) for key in ("disc_net", "heldout")], strict=True
     ):
         for level, name in enumerate(("l1_disc", "l1", "identity", "clear")):
-            found = np.array([r[key] for r in images.rows if r["sigma"] == sigma and r["restorer"] == name])
+            values = np.array([r[key] for r in images.rows if r["sigma"] == sigma and r["restorer"] == name])
             heights, edges, _ = axes.patches[level].get_data()
-            counts, _ = np.histogram(found, edges)
-            assert counts.sum() == len(found)
+            counts, _ = np.histogram(values, edges)
+            assert counts.sum() == len(values)
             np.testing.assert_allclose((heights - level) / (heights - level).max(), counts / counts.max(), atol=1e-12)
-            assert axes.texts[level].get_text() == f"{(found > 0).mean():.0%}"
+            assert axes.texts[level].get_text() == f"{(values > 0).mean():.0%}"
     assert "blurred" in drawn(figure)
 
 

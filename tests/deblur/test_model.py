@@ -174,7 +174,7 @@ def test_a_clarity_outside_of_its_range_is_refused(tmp_path, clarity):
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "."])
-def test_a_folder_without_a_restorer_is_told_with_the_way_out(tmp_path, folder):
+def test_a_folder_without_a_restorer_is_refused_with_a_remedy(tmp_path, folder):
     with pytest.raises(FolderError, match="holds no restorer; run bs6207 deblur first"):
         load(tmp_path / folder)
 
@@ -196,7 +196,7 @@ BROKEN = {
     "truncated": lambda file: file.write_bytes(file.read_bytes()[:-100]),
     "rotten": flipped,
     "a pickle": lambda file: file.write_bytes(pickle.dumps({"a": 1})),
-    "without facts": lambda file: save_file({"a": torch.zeros(1)}, file),
+    "without metadata": lambda file: save_file({"a": torch.zeros(1)}, file),
     "a folder": lambda file: (file.unlink(), file.mkdir()),
     "missing": lambda file: file.unlink(),
     "another network": lambda file: file.write_bytes(
@@ -211,17 +211,17 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("breakage", BROKEN)
-def test_a_broken_file_is_named_with_the_way_out(tmp_path, breakage):
+def test_a_broken_file_is_named_with_a_remedy(tmp_path, breakage):
     file = made(tmp_path / "run") / "restorer_l1_disc.safetensors"
     BROKEN[breakage](file)
     with pytest.raises(FolderError, match=r"restorer_l1_disc.safetensors is not a restorer.*; run bs6207 deblur again"):
         load(tmp_path / "run")
 
 
-@pytest.mark.parametrize("facts", [{"clarity": None}, {"sigma": 3.0}])
-def test_facts_that_make_no_sense_are_told_with_the_way_out(tmp_path, facts):
+@pytest.mark.parametrize("changes", [{"clarity": None}, {"sigma": 3.0}])
+def test_metadata_that_makes_no_sense_is_refused_with_a_remedy(tmp_path, changes):
     with pytest.raises(FolderError, match=r"is not a restorer.*; run bs6207 deblur again"):
-        load(made(tmp_path / "other", **facts))
+        load(made(tmp_path / "other", **changes))
 
 
 def test_restorers_of_two_runs_are_not_mixed(tmp_path):
@@ -232,6 +232,6 @@ def test_restorers_of_two_runs_are_not_mixed(tmp_path):
         load(run)
 
 
-def test_facts_are_what_was_saved(tmp_path):
+def test_metadata_is_what_was_saved(tmp_path):
     model = load(made(tmp_path / "run", channels=3, sigma=[0.2, 4.0], clarity=0.5))
     assert (model.channels, model.sigma, model.clarity) == (3, (0.2, 4.0), 0.5)

@@ -1,4 +1,4 @@
-"""`bs6207 restore`: pictures of every kind in, restored pictures out, and what is told about them."""
+"""`bs6207 restore`: pictures of every kind in, restored pictures out, and the remarks about them."""
 
 import io
 import json
@@ -289,7 +289,7 @@ ODD = (  # names that a file system holds
 NO_UTF8 = "a\udcff.png"
 
 
-def test_files_of_any_name_are_restored_or_told_and_cost_no_other(model, tmp_path, monkeypatch):
+def test_files_of_any_name_are_restored_or_reported_and_cost_no_other(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file in (*ODD, "good.png"):
         Image.fromarray(GREY).save(file, "PNG")
@@ -394,7 +394,7 @@ BAD = {  # how it is made, and what the sentence says besides its name
 
 
 @pytest.mark.parametrize(("spoil", "words"), BAD.values(), ids=BAD)
-def test_a_bad_file_is_told_in_one_sentence_and_costs_no_other(model, tmp_path, spoil, words):
+def test_a_bad_file_is_reported_in_one_sentence_and_costs_no_other(model, tmp_path, spoil, words):
     spoil(tmp_path / "bad.png")
     Image.fromarray(GREY).save(tmp_path / "good.png")
     done = restore(model, tmp_path / "bad.png", tmp_path / "good.png")
@@ -490,10 +490,10 @@ def test_the_re_blur_psnr_is_scikit_image_s():
     reblur = find_reblur(blurred, clear, everywhere(clear), 4.5)
     inside = slice(18, -18)
     again = gaussian_filter(clear, (0, reblur.sigma, reblur.sigma))[:, inside, inside]
-    judged = blurred[:, inside, inside]
-    assert reblur.psnr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=1), abs=0.01)
+    target = blurred[:, inside, inside]
+    assert reblur.psnr == pytest.approx(peak_signal_noise_ratio(target, again, data_range=1), abs=0.01)
     # 10 log10 of the variance over the mean squared residue: a PSNR whose peak is the standard deviation
-    assert reblur.snr == pytest.approx(peak_signal_noise_ratio(judged, again, data_range=judged.std()), abs=0.01)
+    assert reblur.snr == pytest.approx(peak_signal_noise_ratio(target, again, data_range=target.std()), abs=0.01)
 
 
 @pytest.mark.parametrize("channels", [[0, 1, 2], [2]], ids=["every channel", "one channel"])
@@ -563,7 +563,7 @@ def test_that_the_restorer_did_nothing_is_not_said_of_the_picture(tmp_path, monk
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (24, 30)])
-def test_of_a_picture_of_one_colour_no_blur_is_told(model, tmp_path, size):
+def test_of_a_picture_of_one_colour_no_blur_is_reported(model, tmp_path, size):
     Image.fromarray(np.full((*size, 3), (250, 0, 3), np.uint8)).save(tmp_path / "my.png")
     done = restore(model, tmp_path / "my.png")
     (row,) = done.rows
@@ -629,10 +629,10 @@ def test_the_command_prints_a_table_or_strict_json_and_exits_1_if_a_picture_fail
     done = bs6207("restore", "nowhere.png", "my.png", "--json", "--quiet", "--out", "mine")
     assert done.returncode == 1
     assert "bs6207: there is no file nowhere.png; give a picture" in done.stderr.splitlines()
-    found = json.loads(done.stdout, parse_constant=pytest.fail)
-    assert [row["written"] for row in found["images"]] == ["mine/my.png"]
-    assert [row["file"] for row in found["failed"]] == ["nowhere.png"]
-    assert found["onnx"] is None
+    printed = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert [row["written"] for row in printed["images"]] == ["mine/my.png"]
+    assert [row["file"] for row in printed["failed"]] == ["nowhere.png"]
+    assert printed["onnx"] is None
     assert "do not trust" not in done.stderr
 
 
@@ -653,7 +653,7 @@ def test_a_missing_model_exits_1_with_the_way_out_and_writes_nothing(bs6207, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_refuses_is_told_with_the_flag_to_change(model, tmp_path):
+def test_a_disk_that_refuses_is_reported_with_the_flag_to_change(model, tmp_path):
     Image.fromarray(GREY).save(tmp_path / "my.png")
     (tmp_path / "out").write_text("a file where the folder should be")
     ((reason),) = restore(model, tmp_path / "my.png").failures

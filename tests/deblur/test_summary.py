@@ -58,18 +58,18 @@ def test_a_change_that_rounds_to_nothing_has_no_minus():
 
 
 @pytest.mark.parametrize(
-    ("sigma", "told"), [("0.2:4", "blind, trained on sigma 0.2 to 4"), ("2", "trained on sigma 2 only")]
+    ("sigma", "words"), [("0.2:4", "blind, trained on sigma 0.2 to 4"), ("2", "trained on sigma 2 only")]
 )
-def test_a_baseline_that_is_ahead_is_named_and_no_other(sigma, told):
+def test_a_baseline_that_is_ahead_is_named_and_no_other(sigma, words):
     metrics, settings = made(), SETTINGS.model_copy(update={"sigma": SigmaRange.parse(sigma)})
     assert not [*baseline_sentences(metrics["restorers"], settings)]
     metrics["restorers"]["tv"]["1.0"]["psnr"] = 30.5
     assert [*baseline_sentences(metrics["restorers"], settings)] == [
-        f"Sigma 1: TV with the true kernel has a PSNR 0.50 dB above that of L1, {told}."
+        f"Sigma 1: TV with the true kernel has a PSNR 0.50 dB above that of L1, {words}."
     ]
 
 
-def test_harm_is_told_of_every_restorer_that_does_it_wherever_it_does():
+def test_harm_is_reported_of_every_restorer_that_does_it_wherever_it_does():
     metrics = made()
     metrics["restorers"]["autoencoder"] = {"1.0": scored(25), "2.0": scored(13.5)}
     assert [*harm_sentences(metrics)] == [
@@ -80,16 +80,16 @@ def test_harm_is_told_of_every_restorer_that_does_it_wherever_it_does():
     ]
 
 
-@pytest.mark.parametrize(("accuracy", "two_sample", "told"), [(0.98, 0.8, ""), (None, 0.8, "Fréch"), (1, None, "few")])
-def test_a_missing_evaluator_is_reported(accuracy, two_sample, told):
+@pytest.mark.parametrize(("accuracy", "two_sample", "words"), [(0.98, 0.8, ""), (None, 0.8, "Fréch"), (1, None, "few")])
+def test_a_missing_evaluator_is_reported(accuracy, two_sample, words):
     metrics = made(clear={"1.0": {"digit_accuracy": accuracy, "heldout_clear": 1.0}})
     metrics["restorers"]["l1"]["1.0"]["two_sample"] = two_sample
-    assert bool(told) == bool(sentences := [*evaluator_sentences(metrics)])
-    assert told in " ".join(sentences)
+    assert bool(words) == bool(sentences := [*evaluator_sentences(metrics)])
+    assert words in " ".join(sentences)
     assert ("two-sample" in next(iter(disc_sentences(metrics, SETTINGS)))) == (two_sample is not None)
 
 
-def test_classes_that_the_classifier_never_saw_are_told():
+def test_classes_that_the_classifier_never_saw_are_reported():
     metrics = made()
     metrics["data"] |= {"only_in_test": ["a\nb", "c"], "images_of_only_in_test": 30}
     assert "No training image shows a b, c, so 30 of the 1000 test images count as wrong" in " ".join(
@@ -97,7 +97,7 @@ def test_classes_that_the_classifier_never_saw_are_told():
     )
 
 
-def test_what_has_no_number_is_not_told():
+def test_what_has_no_number_is_not_reported():
     metrics = made()
     for name in ("l1", "l1_disc"):
         metrics["restorers"][name]["1.0"] = scored(math.inf, 0.0, math.nan, None)
@@ -108,7 +108,7 @@ def test_what_has_no_number_is_not_told():
     assert "changes L1 by -100.0%." in next(iter(disc_sentences(metrics, SETTINGS)))
 
 
-def test_the_frontier_and_the_reason_of_the_clarity_are_told():
+def test_the_frontier_and_the_reason_of_the_clarity_are_reported():
     ends = [{"psnr": 29.0, "sharpness": 0.95}, {"psnr": 28.5, "sharpness": 1.01}]
     settings = SETTINGS.model_copy(update={"frontier": True})
     definition, first, enough = clarity_sentences(made(frontier=ends), settings)
