@@ -18,6 +18,7 @@ from bs6207.errors import UserError
 from bs6207.runs.result import Checkpointable, Table
 
 CHUNK = 10_000  # paths stepped together; the result depends on it, because it orders the random numbers
+HEIGHTS = 201  # of the curve, evenly spaced up to the tallest bump that any path escaped
 CONFIDENCE = 0.95
 QUANTILES = (0.9, 0.5, 0.1)  # of escaping: h90 is passed by nine paths in ten
 
@@ -61,7 +62,6 @@ def survive(
     trials: int,
     steps: int,
     seed: int,
-    heights: int = 201,
     on_progress: Callable[[], None] = lambda: None,
 ) -> Survival:
     """The survival curve of one optimizer in `KERNELS`.
@@ -69,7 +69,6 @@ def survive(
     Args:
         settings: its hyperparameters, `distance` and `up_slope`.
         noise: standard deviation of the noise on each slope, in units of the slope.
-        heights: points of the curve, evenly spaced up to the tallest bump that any path escaped.
         on_progress: called after each `CHUNK` of paths.
 
     Raises:
@@ -80,7 +79,7 @@ def survive(
     escaped = climb(optimizer, settings, noise, trials, steps, seed, on_progress)
     if escaped[-1] == 0:
         raise UserError(f"{optimizer}: no path reaches the bump within {steps} steps; raise steps or lr")
-    height = np.linspace(0, escaped[-1], heights + 1)[1:]
+    height = np.linspace(0, escaped[-1], HEIGHTS + 1)[1:]
     count = trials - np.searchsorted(escaped, height)
     lower, upper = clopper_pearson(count, trials)
     quantiles = {f"h{chance * 100:.0f}": quantile(escaped, chance) for chance in QUANTILES}

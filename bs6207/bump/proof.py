@@ -198,7 +198,7 @@ def linear_rule(name: str, hyperparameters: Mapping[str, float]) -> LinearRule:
 
 
 def is_on(x: Number, foot: Number) -> bool:
-    """Whether x is the foot of the bump itself, for certain."""
+    """Whether x is certainly the foot itself."""
     return foot <= x <= foot
 
 
@@ -344,10 +344,8 @@ def certify(
     """Why the path of an optimizer never rises above its maximum: the strongest certificate found, as plain data.
 
     Args:
-        name: of the optimizer; one of `LINEAR_RULES` and `BIAS_CORRECTIONS`, or there is no proof.
-        hyperparameters: all of the optimizer's, by the names of the settings.
-        distance: L, from the start to the foot of the bump.
-        steps: what the path is known for anyhow.
+        name: one of `LINEAR_RULES` and `BIAS_CORRECTIONS`, or there is no proof.
+        steps: what the path is known for without a proof.
         make_optimizer: the float64 implementation, followed for a recurrence where no interval proof is found.
         limit: steps it is followed for, some 20 us each.
 

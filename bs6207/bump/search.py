@@ -71,10 +71,6 @@ class Study(Checkpointable):
     in_valley: Sequence[float]
 
 
-class Unrepeatable(UserError):
-    """A descent that contradicts another of the same optimizer."""
-
-
 def study(adapter: Adapter, settings: BumpSettings, on_status: OnStatus = lambda doing: None) -> Study:
     """Find the threshold of one optimizer and what certifies it, and follow it over the common bump.
 
@@ -82,10 +78,7 @@ def study(adapter: Adapter, settings: BumpSettings, on_status: OnStatus = lambda
         UserError: the optimizer fails on its way, or does not repeat itself.
     """
     descend_on = descent_of(adapter, settings)
-    try:
-        threshold = find_threshold(adapter, settings, on_status)
-    except Unrepeatable as failure:
-        raise UserError(f"{adapter.name}: {failure}") from failure
+    threshold = find_threshold(adapter, settings, on_status)
     metrics = {
         "h_max": threshold.h_max,
         "bracket": threshold.bracket,
@@ -147,7 +140,8 @@ def find_threshold(adapter: Adapter, settings: BumpSettings, on_status: OnStatus
     descend_on = descent_of(adapter, settings)
     if settings.landscape == "triangle" and not adapter.looks_elsewhere:
         endless = Triangle(settings.distance, math.inf, settings.up_slope, settings.tail_slope)
-        return find_by_envelope(descend_on, endless, settings.steps, torch.finfo(adapter.convention.dtype).eps)
+        eps = torch.finfo(adapter.convention.dtype).eps
+        return find_by_envelope(descend_on, endless, settings.steps, eps, adapter.name)
     return find_by_scan(descend_on, settings.landscape_of, settings.distance, settings.tallest, on_status)
 
 
@@ -164,7 +158,9 @@ def threshold_finder(
     return find
 
 
-def find_by_envelope(descend: Descend, endless: Triangle, steps: int, eps: float = sys.float_info.epsilon) -> Threshold:
+def find_by_envelope(
+    descend: Descend, endless: Triangle, steps: int, eps: float = sys.float_info.epsilon, name: str = "the optimizer"
+) -> Threshold:
     """Find the tallest bump that `descend` escapes within `steps` steps, exact to one float.
 
     Args:
@@ -173,7 +169,7 @@ def find_by_envelope(descend: Descend, endless: Triangle, steps: int, eps: float
         eps: of the floats that x is kept in.
 
     Raises:
-        Unrepeatable: a descent over a real bump contradicts the envelope.
+        UserError: a descent over a real bump contradicts the envelope.
     """
     path = descend(endless)
     step = max(range(len(path)), key=path.__getitem__)
@@ -192,8 +188,8 @@ def find_by_envelope(descend: Descend, endless: Triangle, steps: int, eps: float
     bracket = bisect(lambda height: bump(height).is_past_crest(path[step]), 0.0, math.nextafter(path[step], math.inf))
     for height, expected in zip(bracket, (True, False), strict=True):
         if passes(descend(bump(height)), bump(height)) != expected:
-            raise Unrepeatable(
-                f"its path over a bump of {height!r} differs from that over a higher one, so it has no threshold"
+            raise UserError(
+                f"{name}: its path over a bump of {height!r} differs from a higher one's, so it has no threshold"
             )
     return Threshold(bracket, step, margin, "envelope", [(0.0, bracket[0])])
 

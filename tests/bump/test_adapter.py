@@ -213,13 +213,13 @@ def walk(name, steps=50, landscape=ENDLESS, extra=None, **given):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_of_the_table_walks(name):
+def test_every_optimizer_of_the_table_moves(name):
     path = walk(name)
     assert len(path) == 51
     assert path[0] == 0 < path[1]
 
 
-def test_special_handling_is_found_by_trying():
+def test_special_conventions_are_found_by_trying():
     special = {name: found(name).convention for name in OPTIMIZERS if found(name).convention != Convention()}
     assert special == {
         "muon": Convention(shape=(1, 1)),
@@ -257,7 +257,7 @@ def test_torchs_own_adam_by_its_import_path_is_adam():
         ("Named", Convention(parameters="named")),
     ],
 )
-def test_a_difficult_class_that_is_gradient_descent_walks_as_gd(difficult, name, convention):
+def test_a_difficult_class_that_is_gradient_descent_moves_as_gd(difficult, name, convention):
     adapter = found(f"difficult:{name}")
     assert (adapter.convention, adapter.precision, adapter.looks_elsewhere) == (convention, "float64", False)
     assert adapter.hyperparameters == {"lr": 0.3}
@@ -267,12 +267,12 @@ def test_a_difficult_class_that_is_gradient_descent_walks_as_gd(difficult, name,
 @pytest.mark.parametrize(
     ("name", "precision"), [("SingleState", "float32"), ("SingleOnly", "float32"), ("HalfWithoutState", "bfloat16")]
 )
-def test_coarse_numbers_inside_are_told(difficult, name, precision):
+def test_coarse_numbers_inside_are_reported(difficult, name, precision):
     assert found(f"difficult:{name}").precision == precision
     assert found("difficult:SingleOnly").convention.dtype == torch.float32
 
 
-def test_an_optimizer_that_looks_ahead_is_told(difficult):
+def test_an_optimizer_that_looks_ahead_is_recognized(difficult):
     assert found("difficult:Ahead").looks_elsewhere
 
 
@@ -285,7 +285,7 @@ def test_gradients_may_be_kept_and_overwritten(difficult):
     assert walk("difficult:Overwrites") == walk("gd", lr=0.15)
 
 
-def test_a_walk_ends_before_the_first_position_that_is_no_number(difficult):
+def test_a_path_ends_before_the_first_position_that_is_not_finite(difficult):
     assert walk("difficult:Explodes") == pytest.approx([0, 0.3, 0.6, 0.9])
 
 
@@ -304,7 +304,7 @@ def test_foreign_prints_and_warnings_are_kept_away(difficult, capsys):
     assert not caught
 
 
-def test_a_stochastic_walk_repeats_and_is_the_same_over_any_bump_up_to_its_crest(difficult):
+def test_a_stochastic_path_repeats_and_is_the_same_over_any_bump_up_to_its_crest(difficult):
     path = walk("difficult:Noisy")
     assert path == walk("difficult:Noisy")
     assert path != walk("difficult:Noisy", seed=1)
@@ -367,7 +367,7 @@ def test_settings_reach_a_foreign_class_where_it_takes_them(difficult):
         ("sparse-adam", {"eps": 0.0}, "sparse-adam cannot be used: Invalid epsilon value: 0.0"),
     ],
 )
-def test_what_cannot_walk_is_told_in_one_sentence(difficult, name, extra, sentence):
+def test_what_cannot_be_used_is_refused_in_one_sentence(difficult, name, extra, sentence):
     (difficult / "careless.py").write_text("import nowhere")
     (difficult / "quits.py").write_text("raise SystemExit('not today')")
     with pytest.raises(SettingsError) as caught:
@@ -393,7 +393,7 @@ REFUSED = {  # of pytorch_optimizer: what the sentence must say
 }
 
 
-def test_at_least_ninety_optimizers_of_a_foreign_package_walk_unchanged():
+def test_at_least_ninety_optimizers_of_a_foreign_package_work_unchanged():
     import pytorch_optimizer as package
 
     names = {package.load_optimizer(key).__name__ for key in package.get_supported_optimizers()}
@@ -401,8 +401,8 @@ def test_at_least_ninety_optimizers_of_a_foreign_package_walk_unchanged():
     for name in sorted(names):
         try:
             path = walk(f"pytorch_optimizer:{name}", 20)
-        except SettingsError as refusal:
-            refused[name] = str(refusal)
+        except SettingsError as failure:
+            refused[name] = str(failure)
         else:
             if any(path):
                 walked.append(name)

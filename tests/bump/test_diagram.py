@@ -72,7 +72,7 @@ CASES = {  # optimizer, its torch constructor, settings, the two axes
 }
 
 
-def summit(make_optimizer, distance, up_slope, **values):
+def maximum_of(make_optimizer, distance, up_slope, **values):
     """h_max, step and margin of one cell, through torch."""
     adapter = Adapter("", lambda parameters: make_optimizer(parameters, **values), values)
     path = descend(adapter, Triangle(distance, np.inf, up_slope), STEPS, "cpu")
@@ -92,7 +92,7 @@ def test_every_kernel_diagram_agrees_with_torch(name):
         values,
         STEPS,
         partial(
-            summit,
+            maximum_of,
             make_optimizer,
             **{key: value for key, value in values.items() if key not in (rows.name, columns.name)},
         ),

@@ -72,7 +72,7 @@ def studied(path, in_valley=(0.0, 1.0, 2.0)):
     return Study({"h_max": 0.5}, path, in_valley)
 
 
-def test_paths_that_never_part_agree_and_the_first_step_apart_is_named():
+def test_paths_that_never_diverge_agree_and_the_first_step_apart_is_named():
     studies = {
         "a": studied([0.0, 1.0, 2.0]),
         "b": studied([0.0, 1.0 + 1e-12, 2.0]),
@@ -82,12 +82,12 @@ def test_paths_that_never_part_agree_and_the_first_step_apart_is_named():
         "f": studied([0.0, 1.0, 2.0], [0.0]),
     }
 
-    def told(one, other):
+    def compare(one, other):
         return divergence((one, other), studies, BumpSettings())
 
-    assert told("a", "b")["agree"]
-    assert told("a", "b")["difference"] < 1e-11
-    assert told("a", "c") == {
+    assert compare("a", "b")["agree"]
+    assert compare("a", "b")["difference"] < 1e-11
+    assert compare("a", "c") == {
         "optimizers": ("a", "c"),
         "landscape": "bump",
         "first_step": 2,
@@ -97,10 +97,10 @@ def test_paths_that_never_part_agree_and_the_first_step_apart_is_named():
         "h_max": [0.5, 0.5],
     }
     keys = ("landscape", "first_step", "difference", "not_finite", "agree")
-    assert [told("a", "d")[key] for key in keys] == ["valley", 2, 0.5, None, False]
-    assert [told("a", "e")[key] for key in keys] == ["bump", 2, None, "e", False]
-    assert [told("f", "a")[key] for key in keys] == ["valley", 1, None, "f", False]
-    assert told("e", "e")["agree"]
+    assert [compare("a", "d")[key] for key in keys] == ["valley", 2, 0.5, None, False]
+    assert [compare("a", "e")[key] for key in keys] == ["bump", 2, None, "e", False]
+    assert [compare("f", "a")[key] for key in keys] == ["valley", 1, None, "f", False]
+    assert compare("e", "e")["agree"]
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -120,7 +120,7 @@ def test_implementations_that_round_differently_agree_in_the_valley(name):
         assert path[1] > 0.1 * lr
 
 
-def test_what_walks_alike_where_slopes_are_one_is_told_apart(tmp_path, monkeypatch):
+def test_paths_that_agree_where_slopes_are_one_diverge_where_slopes_vary(tmp_path, monkeypatch):
     (tmp_path / "parted.py").write_text(FOREIGN)
     monkeypatch.chdir(tmp_path)
     settings = BumpSettings(optimizer=["gd", "parted.py:Signs", "parted.py:Explodes"], steps=60)
@@ -232,7 +232,7 @@ def test_exact_arithmetic_is_advised_only_where_it_settles_a_tie():
         assert "so rounding decides this answer." in caveats_of(name, **ties, **given)
 
 
-def test_what_is_not_reached_or_only_just_is_told_so_in_exact_arithmetic():
+def test_exact_arithmetic_says_what_is_not_reached_or_only_just():
     assert "in exact arithmetic h_max is 0: x comes to the foot" in caveats_of("gd", lr=0.05, steps=50, exact=True)
     assert "in exact arithmetic the bump is not reached." in caveats_of("gd", lr=0.05, steps=5, exact=True)
 
@@ -290,7 +290,7 @@ def test_many_optimizers_have_colours_of_their_own():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
 
 
-def test_the_animation_moves_and_tells_how_far_it_is(monkeypatch):
+def test_the_animation_moves_and_reports_progress(monkeypatch):
     for module in (figures, experiment):
         monkeypatch.setattr(module, "SHOWN_STEPS", 8)
     seen = Watched()
@@ -300,11 +300,11 @@ def test_the_animation_moves_and_tells_how_far_it_is(monkeypatch):
         assert picture.n_frames == 9
 
 
-def test_a_scan_tells_how_far_it_is():
-    told = []
-    find_by_scan(lambda landscape: [0.0], BumpSettings().landscape_of, 1.0, 20.0, told.append)
-    assert told[:2] == ["height 1 of 200", "height 2 of 200"]
-    assert told[199:201] == ["height 200 of 200", "height 201, to narrow them down"]
+def test_a_scan_reports_its_status():
+    statuses = []
+    find_by_scan(lambda landscape: [0.0], BumpSettings().landscape_of, 1.0, 20.0, statuses.append)
+    assert statuses[:2] == ["height 1 of 200", "height 2 of 200"]
+    assert statuses[199:201] == ["height 200 of 200", "height 201, to narrow them down"]
 
 
 def test_what_rises_after_the_steps_is_not_called_a_rounding(bs6207):
@@ -314,7 +314,7 @@ def test_what_rises_after_the_steps_is_not_called_a_rounding(bs6207):
     assert "4 steps" in said
 
 
-def test_a_recurrence_that_goes_higher_is_told(bs6207):
+def test_a_recurrence_that_goes_higher_is_reported(bs6207):
     line = "bump --optimizer gd --lr 0.1 --weight-decay 0.01 --distance 1.3707"
     assert "after these steps it rises to 0.0984013156842, at step 25800" in bs6207(*line.split()).stdout
 
@@ -404,7 +404,7 @@ class Plain:
         ("foreign:Plain --sweep lr=0.1:0.3:2 distance=1:2:2", 0, ""),
     ],
 )
-def test_foreign_classes_that_misbehave_are_told_in_a_sentence(bs6207, tmp_path, line, code, words):
+def test_foreign_classes_that_misbehave_are_refused_in_a_sentence(bs6207, tmp_path, line, code, words):
     (tmp_path / "foreign.py").write_text(FOREIGN)
     done = bs6207("bump", "--optimizer", *line.split())
     assert done.returncode == code, done.stderr

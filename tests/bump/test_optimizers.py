@@ -294,7 +294,7 @@ def test_what_cannot_be_used_is_refused(mine, tmp_path, line, words):
 
 
 @pytest.mark.usefixtures("mine")
-def test_a_run_tells_what_its_optimizers_have():
+def test_a_run_reports_the_hyperparameters_of_its_optimizers():
     mine = ["mine:Halves", "mine:Step", "mine:NoRate"]
     settings = BumpSettings(optimizer=mine, lr=0.5, weight_decay=0.01, steps=20)
     result = experiment.run(settings, Watched(), map_serially)

@@ -22,7 +22,6 @@ from bs6207.bump.kernels import KERNELS, find_maxima
 from bs6207.bump.landscape import TIE, Gaussian, Triangle
 from bs6207.bump.optimizers import make_adapter
 from bs6207.bump.search import (
-    Unrepeatable,
     bisect,
     find_by_envelope,
     find_by_scan,
@@ -31,6 +30,7 @@ from bs6207.bump.search import (
     scan_report,
 )
 from bs6207.bump.settings import BumpSettings
+from bs6207.errors import UserError
 
 KNOWN = [  # optimizer, settings, h_max after 1000 steps, step of the maximum, tolerance
     ("gd", {}, 0.2, 4, 1e-12),
@@ -87,7 +87,7 @@ def test_a_foot_that_is_reached_but_for_rounding_is_no_height(lr, distance):
     assert at_foot.margin[0] == found["margin"] < TIE
 
 
-def test_what_python_is_told_of_one_optimizer_is_its_threshold_and_why():
+def test_python_gets_the_threshold_of_one_optimizer_and_why():
     found = bump.threshold("adam")
     assert found["h_max"] == pytest.approx(0.4101842951299659, abs=1e-12)
     assert found["bracket"] == (found["h_max"], math.nextafter(found["h_max"], math.inf))
@@ -280,7 +280,7 @@ def test_an_optimizer_that_contradicts_the_envelope_is_noticed():
     def clairvoyant(landscape):  # jumps over real bumps, crawls on the endless one
         return [0.0, 1.1, 1.2] if math.isinf(landscape.height) else [0.0, 9.0, 9.0]
 
-    with pytest.raises(Unrepeatable, match="has no threshold"):
+    with pytest.raises(UserError, match="has no threshold"):
         find_by_envelope(clairvoyant, Triangle(1.0, math.inf), 2)
 
 
