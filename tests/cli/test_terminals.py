@@ -12,7 +12,7 @@ import forked
 import pytest
 from rich.console import Console
 
-from bs6207.cli import console
+from bs6207.cli import console, progress
 from bs6207.cli.console import fitting
 from bs6207.cli.progress import ProgressReport
 from bs6207.runs.result import Table
@@ -153,7 +153,7 @@ def test_a_value_longer_than_the_terminal_is_folded_and_not_cut():
 
 def test_without_a_terminal_a_line_says_how_far_it_is_and_how_long_it_will_take(monkeypatch, capsys):
     clock = iter([0.0, 1.0, 12.0, 30.0, 48.0, 66.0])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     report = ProgressReport("latent", lambda row: None)
     report.expect(8)
     report.status("reading")
@@ -174,7 +174,7 @@ def test_a_log_gets_plain_lines_and_no_moving_cursor_whatever_colours_it_is_prom
         monkeypatch.setenv(name, value)
     with ProgressReport("latent", lambda row: None) as report:
         report.expect(2)
-        report.last_line -= console.PLAIN_INTERVAL
+        report.last_line -= progress.PLAIN_INTERVAL
         report.step("one")
         report.step("two")
     lines = capsys.readouterr().err.splitlines()
