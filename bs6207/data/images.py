@@ -117,7 +117,7 @@ def on_one_side(train: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict
         return {"only_in_train": [], "only_in_test": [], "images_of_only_in_test": 0}
     trained, tested = (np.bincount(labels, minlength=len(classes)) for labels in (train.labels, test.labels))
     masks = {"only_in_train": (trained > 0) & (tested == 0), "only_in_test": (trained == 0) & (tested > 0)}
-    names = {key: [classes[label] for label in np.flatnonzero(mask)] for key, mask in masks.items()}
+    names = {key: [classes[label] for label in np.flatnonzero(mask).tolist()] for key, mask in masks.items()}
     return {**names, "images_of_only_in_test": int(tested[trained == 0].sum())}
 
 
