@@ -58,9 +58,8 @@ def errors(metrics: Metrics) -> str:
 
 def accuracies(metrics: Metrics) -> str:
     """Accuracy of the first clusterer by latent size."""
-    firsts: list[tuple[Any, Metrics]] = [
-        (dim, next(iter(cell.get("clusters", {}).values()), {})) for dim, cell in by_dim(metrics.get("cells", {}))
-    ]
+    cells = by_dim(metrics.get("cells", {}))
+    firsts: list[tuple[str, Any]] = [(dim, next(iter(cell.get("clusters", {}).values()), {})) for dim, cell in cells]
     return "Cluster accuracy at " + ", ".join(f"dim {dim} {known(one.get('accuracy'), 3)}" for dim, one in firsts) + "."
 
 

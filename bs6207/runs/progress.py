@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from bs6207.runs.checkpoint import Checkpoint
 from bs6207.runs.result import Result, Row, State
 from bs6207.runs.settings import Settings
 
@@ -33,6 +32,16 @@ class Progress(Protocol):
 
     def warn(self, sentence: str) -> None:
         """Show a warning that affects how to read the result."""
+
+
+class Checkpoint(Protocol):
+    """Where the state of one task is saved (runs/checkpoint.py)."""
+
+    def save(self, value: Any) -> None:
+        """Save a value in place of the previous one."""
+
+    def load(self, warn: Callable[[str], None]) -> Any | None:
+        """Load the value saved last, None if there is none."""
 
 
 OnEvent: TypeAlias = Callable[..., None]  # takes the name of a method of Progress and its arguments

@@ -128,7 +128,7 @@ def test_a_preset_wishes_and_what_the_user_gives_is_meant(tmp_path):
         return settings_for(data, read_settings(DeblurSettings, "deblur", given, config), notes.append)
 
     assert taken({}, "quick").train_images is None
-    assert notes == ["learns from all 20 training images of mine; the preset asks for 160"]
+    assert notes == ["trains on all 20 training images of mine; the preset asks for 160"]
     assert taken({"train_images": "100"}, "quick").train_images == 100
     (tmp_path / "my.toml").write_text("[deblur]\ntrain_images = 150")
     assert taken({}, str(tmp_path / "my.toml")).train_images == 150
