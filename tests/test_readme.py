@@ -104,7 +104,7 @@ def test_the_findings_hold_no_row_and_no_number_of_their_own():
     found |= {f"{restorers[name]['3.0']['two_sample']:.2f}" for name in ("l1", "l1_disc")}
     prose = "\n".join(line for line in findings.splitlines() if not line.startswith(("|", "!")))
     first, last = best_dims
-    assert f"at {first} to {last} numbers; with {alike[0]} and more" in " ".join(prose.split())
+    assert f"at {first} to {last} dimensions; with {alike[0]} and more" in " ".join(prose.split())
     numbers = {number.replace(",", "") for number in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)", prose)}
     assert numbers - given <= found
 
@@ -148,7 +148,7 @@ def test_the_plan_past_one_machine_follows_from_what_the_bench_wrote():
         assert f"| {workers:,} | {' | '.join(columns)} |" in plan
     told = [f"{seconds[name]:.2f} s" for name in ("here", "1 worker", "2 workers")]
     told += [f"{seconds['here'] + cost:.2f} and {(seconds['here'] + cost) / 2:.2f}", f"{1000 * cost:.0f} ms"]
-    told += [f"{size / 1e6:.1f} MB", f"{asleep['cells_a_second']:.0f} cells a second", f"{1 / cost:.0f} at most"]
+    told += [f"{size / 1e6:.1f} MB", f"{asleep['cells_a_second']:.0f} tasks a second", f"{1 / cost:.0f} at most"]
     for words in [*told, f"{100 * asleep['share_used']:.0f} % of their time"]:
         assert words in plan, words
 
