@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("project")
 RUNS = {  # the trained fixtures: one short run of every story, which all tests of finished runs read
     "bump": "bump",
     "latent": "latent --config quick --dims 2 4 --epochs 3 --train-images 1000 --jobs 2",
-    "deblur": "deblur --config quick --epochs 4 --train-images 300 --test-images 20 --test-sigmas 1.5 --batch-size 8 "
+    "deblur": "deblur --config quick --epochs 3 --train-images 240 --test-images 20 --test-sigmas 1.5 --batch-size 8 "
     "--frontier --jobs 1",
 }
 EVERY_STEP = {"bs6207.cli.progress": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds

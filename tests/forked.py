@@ -77,8 +77,11 @@ def run(
 
 def serve() -> None:
     """Fork for every line of the input, and answer with the exit code."""
+    from bs6207.runs.manifest import code_and_versions
+
     for name in IMPORTED:
         import_module(name)
+    code_and_versions()  # which hashes all code: once for all forks
     gc.freeze()  # or every fork would soon copy it all
     for line in sys.stdin:
         stop, *command = json.loads(line)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bs6207.data.images import DataSet, ImageSet
-from bs6207.data.sources import loaded, require_data
+from bs6207.data.sources import loaded, require_same
 from bs6207.errors import DivergenceError, after
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.evaluation import (
@@ -123,8 +123,8 @@ class Failure(Checkpointable):
 
 @preserve_torch_state()
 def run_task(task: Task, progress: TaskProgress) -> AutoencoderResult | Baseline | Failure:
-    require_data(task.settings.data, task.sha256)
     data = loaded(task.settings.data)
+    require_same(data, task.sha256)
     train = data.train_subset(task.settings.train_images)
     prepare(task.seed)
     if task.kind == "pixels":

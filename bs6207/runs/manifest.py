@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import CodeType
@@ -53,15 +54,21 @@ def version_of(package: str) -> str | None:
 def code_hash(*commands: str) -> str:
     """Hash of the code that the experiments of these commands can reach, without comments and docstrings."""
     seen: dict[Path, str] = {}
-    todo = [PACKAGE / command / "experiment.py" for command in commands]
+    todo = [Path(command, "experiment.py") for command in commands]
     while todo:
         file = todo.pop()
-        if file not in seen and not {*file.relative_to(PACKAGE).parts} & {*NOT_RESULTS}:
-            # Docstrings and asserts go with `optimize`; comments are in no code.
-            code = compile(file.read_bytes(), file.name, "exec", dont_inherit=True, optimize=2)
-            seen[file] = repr([*content(code)])
-            todo += imported(code)
+        if file not in seen and not {*file.parts} & {*NOT_RESULTS} and (PACKAGE / file).is_file():
+            seen[file], imports = analyze((PACKAGE / file).read_bytes())
+            todo += imports
     return hashlib.sha256("".join(seen[file] for file in sorted(seen)).encode()).hexdigest()
+
+
+@cache  # a process may start many runs
+def analyze(source: bytes) -> tuple[str, tuple[Path, ...]]:
+    """What the code of a file does, and the files of the package that it may import."""
+    # Docstrings and asserts go with `optimize`; comments are in no code.
+    code = compile(source, "", "exec", dont_inherit=True, optimize=2)
+    return repr([*content(code)]), (*imported(code),)
 
 
 def content(code: CodeType) -> Iterator[Any]:
@@ -81,14 +88,16 @@ def ordered(constant: Any) -> Any:
 
 
 def imported(code: CodeType) -> Iterator[Path]:
-    """Files of the package that code imports, inside functions too."""
+    """Files of the package that code may import, inside functions too; not all of them exist."""
     fromlists = [constant for constant in code.co_consts if isinstance(constant, tuple)]
     for name in code.co_names:
-        if name.split(".")[0] == PACKAGE.name:
-            folder = PACKAGE.parent.joinpath(*name.split("."))
-            parts = [folder, *(folder / part for names in fromlists for part in names if isinstance(part, str))]
-            for part in parts:
-                yield from filter(Path.is_file, (part.with_suffix(".py"), part / "__init__.py"))
+        package, *parts = name.split(".")
+        if package == PACKAGE.name:
+            names = [part for fromlist in fromlists for part in fromlist if isinstance(part, str)]
+            for module in (Path(*parts), *(Path(*parts, part) for part in names)):
+                yield module / "__init__.py"
+                if module.name:
+                    yield module.with_suffix(".py")
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from imported(constant)

@@ -78,7 +78,7 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --sweep lr=0:1:5:log", "--sweep: 'lr=0:1:5:log': LOW must be above 0 with log"),
     ("bump --sweep lr=0.1:1:1000000000000 beta1=0:0.9:5", "--sweep: 'lr=0.1:1:1000000000000': COUNT must be from 2 to"),
     ("bump --optimizer gd --sweep lr=0.1:1:5 beta1=0:0.9:5", "gd has no beta1"),
-    ("bump --optimizer sparse-adam --sweep eps=0:0.1:3 lr=0.1:0.3:3", "sparse-adam cannot walk"),
+    ("bump --optimizer sparse-adam --sweep eps=0:0.1:3 lr=0.1:0.3:3", "sparse-adam cannot be used"),
     ("bump --optimizer adam --sweep lr=0.1:1:5 beta1=0:1.5:5", "--sweep: beta1"),
     ("bump --optimizer nadam --noise 1", "no noisy paths for nadam"),
     ("bump --trials 1e12", "--trials: should be a valid integer"),

@@ -135,10 +135,10 @@ def test_reconstructions_show_every_class_first():
     [
         {"names": tuple(f"a class with quite a long name {number}" for number in range(25)), "images": 75},
         pytest.param({"names": (), "clusters": 40}, marks=pytest.mark.slow),
-        {"names": ("only",), "clusters": 2},
+        pytest.param({"names": ("only",), "clusters": 2}, marks=pytest.mark.slow),
         {"image_shape": (3, 40, 24)},
         pytest.param({"image_shape": (1, 1, 64)}, marks=pytest.mark.slow),
-        {"image_shape": (1, 64, 1), "images": 1, "names": ("a", "b")},
+        pytest.param({"image_shape": (1, 64, 1), "images": 1, "names": ("a", "b")}, marks=pytest.mark.slow),
         {"image_shape": (1, 2, 2), "images": 2, "names": ()},
         pytest.param({"dims": (1,)}, marks=pytest.mark.slow),
         pytest.param({"dims": (2, 3, 5)}, marks=pytest.mark.slow),

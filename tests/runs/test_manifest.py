@@ -75,7 +75,7 @@ COMMENT, CODE = "\n# a comment\n", "\nADDED = 1\n"
         ("cli/doctor.py", CODE, False),
         ("page/build.py", CODE, False),
         ("latent/figures.py", CODE, False),
-        ("bump/threshold.py", CODE, False),
+        ("bump/search.py", CODE, False),
         ("latent/autoencoder.py", COMMENT, False),
         ("latent/autoencoder.py", '\ndef unused():\n    """Words."""\n', True),
         ("latent/experiment.py", CODE, True),
