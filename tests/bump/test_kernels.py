@@ -75,7 +75,7 @@ def test_adam_of_signs_walks_as_torch_does_whatever_beta2(lr, beta1, eps, seed):
 
 
 @pytest.mark.parametrize("name", ["gd", "momentum", "nesterov", "adam of signs"])
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_without_slopes_a_walk_ends_where_its_coast_says(name, data):
     kernel = {**KERNELS, "adam of signs": ADAM_OF_SIGNS}[name]

@@ -35,23 +35,23 @@ from bs6207.errors import UserError
 KNOWN = [  # optimizer, settings, h_max after 1000 steps, step of the maximum, tolerance
     ("gd", {}, 0.2, 4, 1e-12),
     ("momentum", {}, 1.20323, 5, 1e-12),
-    ("momentum", {"momentum": 0.99}, 1.646448203, 5, 1e-12),
+    pytest.param("momentum", {"momentum": 0.99}, 1.646448203, 5, 1e-12, marks=pytest.mark.slow),
     ("momentum", {"dampening": 0.9}, 0.9302186, 10, 1e-12),
-    ("momentum", {"dampening": 0.5}, 0.71588, 5, 1e-12),
+    pytest.param("momentum", {"dampening": 0.5}, 0.71588, 5, 1e-12, marks=pytest.mark.slow),
     ("nesterov", {}, 0.458658389861, 307, 1e-10),
-    ("nesterov", {"momentum": 0.99}, 0.579517417, 985, 1e-9),
+    pytest.param("nesterov", {"momentum": 0.99}, 0.579517417, 985, 1e-9, marks=pytest.mark.slow),
     ("adam", {}, 0.4101842951299659, 6, 1e-12),
-    ("adam", {"eps": 1e-8}, 0.410184281028, 6, 1e-10),
-    ("adam", {"weight_decay": 0.1}, 0.364499258071, 6, 1e-10),
+    pytest.param("adam", {"eps": 1e-8}, 0.410184281028, 6, 1e-10, marks=pytest.mark.slow),
+    pytest.param("adam", {"weight_decay": 0.1}, 0.364499258071, 6, 1e-10, marks=pytest.mark.slow),
     ("adam", {"up_slope": 0.5}, 0.6582, 8, 1e-4),
-    ("adamax", {"up_slope": 0.5}, 0.6029, 8, 1e-4),
+    pytest.param("adamax", {"up_slope": 0.5}, 0.6029, 8, 1e-4, marks=pytest.mark.slow),
     ("adamw", {}, 0.397177723481, 6, 1e-10),
     ("amsgrad", {}, 0.4101842951299659, 6, 1e-10),
     ("adamax", {}, 0.4101842951299659, 6, 1e-10),
     ("nadam", {}, 0.214821911998, 5, 1e-10),
     ("radam", {}, 0.354947510816, 6, 1e-10),
     ("rmsprop", {}, 2.0, 1, 1e-10),
-    ("rmsprop", {"momentum": 0.9, "eps": 1e-8}, 4.1233864866, 21, 1e-10),
+    pytest.param("rmsprop", {"momentum": 0.9, "eps": 1e-8}, 4.1233864866, 21, 1e-10, marks=pytest.mark.slow),
     ("rmsprop-centered", {}, 2.01511314275, 1, 1e-10),
     ("adagrad", {}, 0.0919756808, 6, 1e-10),
     ("adadelta", {}, 0.002775, 999, 1e-6),
@@ -268,6 +268,7 @@ def test_a_tall_smooth_bump_throws_momentum_across():
     assert not passes(walk(Gaussian(1.0, high, 0.5)), Gaussian(1.0, high, 0.5))
 
 
+@pytest.mark.slow
 def test_the_triangle_scanned_gives_the_envelopes_answer():
     walk = walk_of("adam", steps=30)
     by_scan = find_by_scan(walk, lambda height: Triangle(1.0, height), 1.0, tallest=2.0)

@@ -26,8 +26,8 @@ from bs6207.latent import experiment as latent_experiment
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.result import Result, Table
 
-EXAMPLES = 100
-MANY = 20  # times as many where there is time
+EXAMPLES = 50
+MANY = 40  # times as many where there is time
 SETTINGS = {"bump": BumpSettings, "latent": LatentSettings, "deblur": DeblurSettings, "restore": RestoreSettings}
 
 ADVERSARIAL = [

@@ -165,6 +165,7 @@ def test_too_few_images_to_choose_or_to_be_scored_are_refused(part, count):
         split_data(replace(data, **{part: getattr(data, part)[:count]}), QUICK)
 
 
+@pytest.mark.slow
 def test_a_restorer_that_ends_worse_than_nothing_is_refused():
     settings = QUICK.model_copy(update={"lr": 10.0, "train_images": 100, "epochs": 3})
     with pytest.raises(DivergenceError, match=r"another --lr than 10|smaller --lr than"):

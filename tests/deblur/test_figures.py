@@ -298,7 +298,9 @@ def test_what_was_not_trained_is_not_drawn():
     [pytest.param((2.0,), marks=pytest.mark.slow), (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)],
     ids=["one sigma", "six sigmas"],
 )
-@pytest.mark.parametrize("shape", [(2, 1, 28, 28), (8, 3, 40, 24)], ids=["few", "colour"])
+@pytest.mark.parametrize(
+    "shape", [pytest.param((2, 1, 28, 28), marks=pytest.mark.slow), (8, 3, 40, 24)], ids=["few", "colour"]
+)
 def test_whatever_the_images_and_sigmas_are_figures_keep_to_their_size(sigmas, shape):
     two = [*dict.fromkeys((sigmas[0], sigmas[-1]))]
     for figure in (

@@ -67,7 +67,7 @@ def test_a_model_of_three_channels_restores_grey_as_the_mean_of_equal_colours(tm
     assert torch.allclose(model.restore(images), colours.mean(1, keepdim=True), atol=1e-6)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", SIZES)
 def test_tiles_give_what_the_whole_image_gives(tmp_path, monkeypatch, size, channels):
     monkeypatch.setattr(models, "TILE", 64)

@@ -74,7 +74,9 @@ def expected(folder, pixels):
     return np.round(restored * top).astype(pixels.dtype).reshape(pixels.shape)
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "webp"])
+@pytest.mark.parametrize(
+    "suffix", ["png", "webp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tif", "bmp"))]
+)
 @pytest.mark.parametrize("pixels", [GREY, COLOUR], ids=["grey", "colour"])
 def test_every_pixel_is_what_the_model_makes_of_it(model, tmp_path, suffix, pixels):
     Image.fromarray(pixels).save(tmp_path / f"my.{suffix}", **({"lossless": True} if suffix == "webp" else {}))

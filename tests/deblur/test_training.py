@@ -175,7 +175,7 @@ def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
     assert scored[1] > scored[0] + 1
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_weights_stay_in_single_precision(precision):
     net = UNet()
     settings = SETTINGS.model_copy(update={"precision": precision})

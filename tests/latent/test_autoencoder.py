@@ -114,7 +114,7 @@ def test_three_epochs_on_a_thousand_digits_leave_the_black_image_far_behind():
     assert encode(model, DIGITS[:7]).shape == (7, 8)
 
 
-@pytest.mark.parametrize("loss", ["l1", "mse"])
+@pytest.mark.parametrize("loss", ["l1", pytest.param("mse", marks=pytest.mark.slow)])
 def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(loss):
     changes = {"epochs": 8, "lr": 0.3, "batch_size": 500, "loss": loss}  # so fast that not the last epoch is the best
     whole, curve = trained(0, **changes)
@@ -200,6 +200,7 @@ def test_a_loss_that_is_no_number_stops_the_training():
         trained(0, lr=1e30)
 
 
+@pytest.mark.slow
 def test_the_first_step_does_not_wait_for_sympy():
     script = """
 import sys, torch

@@ -53,6 +53,7 @@ def test_three_kinds_of_images_are_found_and_stable(channels, side):
     assert clusters.stability["trusted"]
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_clusters_and_other_seeds_others():
     images, _ = three_kinds(200, 1, 28)
 

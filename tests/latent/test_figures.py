@@ -182,6 +182,7 @@ def test_a_montage_keeps_every_pixel():
     np.testing.assert_array_equal(grey[:5, :4, 2], images[0, 0, 0])
 
 
+@pytest.mark.slow
 def test_the_same_cells_give_the_same_pictures():
     one, two = (summarize(*made((2, 5))).figures for _ in range(2))
     for name in one:

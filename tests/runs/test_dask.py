@@ -29,7 +29,7 @@ SECONDS = 900  # in which what is waited for must happen
 VARIES = {"env.json"}  # of the files of a run
 SWEEP = {"lr": [0.005, 0.01], "seed": [0, 1]}
 SWEPT = [
-    *("latent --data mnist-5k --dims 8 --epochs 2 --train-images 300 --batch-size 16 --skip-probes".split()),
+    *("latent --data mnist-5k --dims 8 --epochs 1 --train-images 300 --batch-size 16 --skip-probes".split()),
     *("--sweep", *(f"{name}={','.join(map(str, values))}" for name, values in SWEEP.items())),
 ]
 CELLS = 4

@@ -166,6 +166,7 @@ for _ in range(10):
 
 
 @pytest.mark.skipif(not HAS_GLIBC, reason="needs glibc: no other C library is told what to keep")
+@pytest.mark.slow
 def test_the_memory_of_tensors_is_kept_for_the_next_ones():
     stdout = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True).stdout
     pages = [int(line) for line in stdout.split()]

@@ -84,7 +84,7 @@ def points(tmp_path_factory):
     return refusing.seen
 
 
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.slow)])
 def test_wherever_the_disk_is_full_the_finished_run_stays_and_the_same_command_goes_on(points, tmp_path, every):
     assert points > 50
     for nth in range(1, points + 1, every):
@@ -134,4 +134,3 @@ def test_files_that_may_not_grow_fail_the_run_in_one_sentence_and_leave_the_old_
     assert done.stderr.count("\n") == 1
     assert "File too large; make room and run the same command to go on" in done.stderr
     assert (tmp_path / "outputs/bump/metrics.json").read_bytes() == before
-    assert bs6207("bump", "--optimizer", "gd", "adam", "--steps", "50").returncode == 0
