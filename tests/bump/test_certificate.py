@@ -62,7 +62,7 @@ def test_known_answers_are_proved_for_ever_and_an_independent_checker_agrees(nam
 
 
 def test_every_linear_rule_is_among_the_known_answers():
-    assert {name for name, *_ in PROVED} == set(LINEAR_RULES)
+    assert {getattr(case, "values", case)[0] for case in PROVED} == set(LINEAR_RULES)  # some are slow to prove
 
 
 def test_adam_as_in_the_assignment_is_known_to_58_digits():
