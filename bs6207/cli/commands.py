@@ -133,12 +133,12 @@ def doctor(options: Options, invocation: Invocation) -> None:
 
     checks = examine(invocation.out or Path("outputs"), options.device)
     broken = [check.name for check in checks if check.state == "broken"]
-    verdict = f"broken: {', '.join(broken)}" if broken else "nothing is broken"
+    conclusion = f"broken: {', '.join(broken)}" if broken else "nothing is broken"
     if invocation.print_json:
-        show_json(strict_json({"checks": [asdict(check) for check in checks], "ok": not broken}), verdict)
+        show_json(strict_json({"checks": [asdict(check) for check in checks], "ok": not broken}), conclusion)
     else:
         rows = [asdict(check) | {"found, and what to do": f"{check.found}\n{check.remedy}".strip()} for check in checks]
-        show(Table(("name", "state", "found, and what to do"), rows), (), verdict, prose=True)
+        show(Table(("name", "state", "found, and what to do"), rows), (), conclusion, prose=True)
     if broken:
         raise typer.Exit(1)
 

@@ -28,7 +28,7 @@ RECENT = 100  # steps of a kind that count, and
 WINDOW, LONGEST_STEPS = 30.0, 4  # seconds, or so many times the longest step, over which it is seen how many work
 MAX_STEPS = 10_000  # steps in the window
 BATCHED = 1e-3  # seconds; a step that follows so soon was done with the one before, in the same time
-MIN_REST = 5.0  # seconds; less is told by the end itself
+MIN_REST = 5.0  # seconds; a shorter rest is over before an estimate is read
 OVERDUE = 1 / 3  # share of what is left that must not be under way yet: nobody knows how long that still takes
 SAME = 0.1  # share of a step's time by which its beginning may miss the end of the one before
 

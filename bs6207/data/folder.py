@@ -310,8 +310,8 @@ def list_folder(folder: Path) -> Contents:
 
 def natural_order(name: str) -> tuple[Any, ...]:
     """Key that sorts 2 before 10."""
-    pieces = re.split(r"(\d+)", name)  # every second one is a number
-    return [(text, int(number)) for text, number in zip(pieces[::2], (*pieces[1::2], "0"), strict=True)], name
+    parts = re.split(r"(\d+)", name)  # every second one is a number
+    return [(text, int(number)) for text, number in zip(parts[::2], (*parts[1::2], "0"), strict=True)], name
 
 
 def first_and_count(paths: Sequence[Path]) -> str:

@@ -118,7 +118,7 @@ class Partition:
     Attributes:
         count: number of clusters, empty ones included.
         train: int64, [N]; test: int64, [M].
-        stability: what the clusterer says without labels of how far it can be trusted; empty if nothing.
+        stability: the clusterer's own estimate of its stability, which takes no labels; empty if it has none.
     """
 
     count: int
