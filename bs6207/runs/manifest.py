@@ -43,6 +43,7 @@ def code_and_versions(*commands: str) -> dict[str, Any]:
     }
 
 
+@cache  # a process may start many runs
 def version_of(package: str) -> str | None:
     """The version that is installed, None for an extra that is not."""
     try:
@@ -53,17 +54,19 @@ def version_of(package: str) -> str | None:
 
 def code_hash(*commands: str) -> str:
     """Hash of the code that the experiments of these commands can reach, without comments and docstrings."""
+    unseen = {file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py")}
+    unseen -= {file for file in unseen if {*file.parts} & {*NOT_RESULTS}}
     seen: dict[Path, str] = {}
     todo = [Path(command, "experiment.py") for command in commands]
     while todo:
-        file = todo.pop()
-        if file not in seen and not {*file.parts} & {*NOT_RESULTS} and (PACKAGE / file).is_file():
+        if (file := todo.pop()) in unseen:
+            unseen.remove(file)
             seen[file], imports = analyze((PACKAGE / file).read_bytes())
             todo += imports
     return hashlib.sha256("".join(seen[file] for file in sorted(seen)).encode()).hexdigest()
 
 
-@cache  # a process may start many runs
+@cache
 def analyze(source: bytes) -> tuple[str, tuple[Path, ...]]:
     """What the code of a file does, and the files of the package that it may import."""
     # Docstrings and asserts go with `optimize`; comments are in no code.
@@ -117,7 +120,7 @@ def environment_facts(started: float) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "start": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        "versions": {"bs6207": __version__, **{name: version(name) for name in packages}},
+        "versions": {"bs6207": __version__, **{name: version_of(name) for name in packages}},
     }
 
 
