@@ -38,36 +38,36 @@ def draw_diagram(optimizer, axes, common, steps, find_threshold, on_progress=lam
 
 
 CASES = {  # optimizer, its torch constructor, settings, the two axes
-    "gd": (SGD, BASE, axis("lr=0.07:0.9:6"), axis("distance=0.53:2.1:5")),
+    "gd": (SGD, BASE, axis("lr=0.07:0.9:4"), axis("distance=0.53:2.1:4")),
     "momentum": (
         SGD,
         {**BASE, "momentum": 0.9, "dampening": 0.0},
-        axis("momentum=0:0.98:6"),
-        axis("dampening=0:0.9:5"),
+        axis("momentum=0:0.98:4"),
+        axis("dampening=0:0.9:4"),
     ),
     "nesterov": (
         lambda parameters, **values: SGD(parameters, nesterov=True, **values),
         BASE,
-        axis("lr=0.05:0.9:5"),
-        axis("momentum=0.05:0.97:6"),
+        axis("lr=0.05:0.9:4"),
+        axis("momentum=0.05:0.97:4"),
     ),
     "adam": (
         lambda parameters, beta1, beta2, **values: Adam(parameters, betas=(beta1, beta2), **values),
         {**BASE, "beta2": 0.99, "eps": 1e-8},
-        axis("lr=0.03:0.97:5"),
-        axis("beta1=0:0.98:6"),
+        axis("lr=0.03:0.97:4"),
+        axis("beta1=0:0.98:4"),
     ),
     "adamw": (
         lambda parameters, beta1, beta2, **values: AdamW(parameters, betas=(beta1, beta2), **values),
         {**BASE, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
-        axis("lr=0.13:0.97:5"),
-        axis("weight_decay=0.01:0.3:6"),
+        axis("lr=0.13:0.97:4"),
+        axis("weight_decay=0.01:0.3:4"),
     ),
     "rmsprop": (
         RMSprop,
         {**BASE, "eps": 1e-8, "momentum": 0.5},
-        axis("lr=0.03:0.5:5"),
-        axis("alpha=0.1:0.98:6"),
+        axis("lr=0.03:0.5:4"),
+        axis("alpha=0.1:0.98:4"),
     ),
 }
 

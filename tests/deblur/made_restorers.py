@@ -6,18 +6,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from bs6207.deblur.networks import UNet
+from bs6207.deblur import networks
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.runs.folder import open_run
 from bs6207.runs.result import Result, Table, Weights
 
+NARROW = {"bs6207.deblur.networks": {"WIDTH": 8, "COARSE_WIDTH": 16}}
 
-def network(seed: int, channels: int = 1) -> UNet:
+
+def network(seed: int, channels: int = 1) -> networks.UNet:
     """A U-Net whose every layer changes what passes through."""
     torch.manual_seed(seed)
-    net = UNet(channels)
+    net = networks.UNet(channels)
     for parameter in net.parameters():
-        nn.init.normal_(parameter, std=0.03)
+        nn.init.normal_(parameter, std=0.17 / networks.WIDTH**0.5)
     return net.eval()
 
 

@@ -15,6 +15,8 @@ from bs6207.deblur.model import load
 from bs6207.deblur.networks import STRIDE
 from bs6207.errors import FolderError
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 SIZES = [(1, 1), (5, 7), (28, 28), (130, 61), (64, 129), (200, 203)]
 
 

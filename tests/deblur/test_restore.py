@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from deblur import made_restorers
-from deblur.made_restorers import made
+from deblur.made_restorers import NARROW, made
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage import data
@@ -29,6 +29,8 @@ from bs6207.deblur.restore import Reblur, doubts, find_reblur, run
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import FolderError, SettingsError
 from bs6207.runs.files import strict_json, temporary_of, write_new
+
+pytestmark = pytest.mark.usefixtures("narrow")
 
 RANDOM = np.random.RandomState(0)
 GREY = RANDOM.randint(0, 256, (21, 34), np.uint8)
@@ -396,14 +398,15 @@ BAD = {  # how it is made, and what the sentence says besides its name
 }
 
 
-@pytest.mark.parametrize(("spoil", "words"), BAD.values(), ids=BAD)
-def test_a_bad_file_is_reported_in_one_sentence_and_costs_no_other(model, tmp_path, spoil, words):
-    spoil(tmp_path / "bad.png")
+def test_a_bad_file_is_reported_in_one_sentence_and_costs_no_other(model, tmp_path):
+    files = {name: tmp_path / f"{name}.png" for name in BAD}
+    for name, (spoil, _) in BAD.items():
+        spoil(files[name])
     Image.fromarray(GREY).save(tmp_path / "good.png")
-    done = restore(model, tmp_path / "bad.png", tmp_path / "good.png")
-    ((reason),) = done.failures
-    assert words in reason
-    assert str(tmp_path / "bad.png") in reason
+    done = restore(model, *files.values(), tmp_path / "good.png")
+    for (name, (_, words)), reason in zip(BAD.items(), done.failures, strict=True):
+        assert words in reason, name
+        assert str(files[name]) in reason
     assert [row["file"] for row in done.rows] == [str(tmp_path / "good.png")]
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["good.png"]
 
@@ -632,11 +635,11 @@ def test_onnx_that_is_not_installed_is_refused_with_the_line_that_installs_it(mo
 def test_the_command_prints_a_table_or_strict_json_and_exits_1_if_a_picture_failed(bs6207, tmp_path):
     made(tmp_path / "outputs/deblur")
     Image.fromarray(GREY).save(tmp_path / "my.png")
-    done = bs6207("restore", "my.png", "--clarity", "0.25")
+    done = bs6207("restore", "my.png", "--clarity", "0.25", constants=NARROW)
     assert done.returncode == 0, done.stderr
     assert "21" in done.stdout
     assert done.stdout.splitlines()[-1] == "outputs/restored"
-    done = bs6207("restore", "nowhere.png", "my.png", "--json", "--quiet", "--out", "mine")
+    done = bs6207("restore", "nowhere.png", "my.png", "--json", "--quiet", "--out", "mine", constants=NARROW)
     assert done.returncode == 1
     assert "bs6207: there is no file nowhere.png; give a picture" in done.stderr.splitlines()
     printed = json.loads(done.stdout, parse_constant=pytest.fail)
@@ -648,7 +651,7 @@ def test_the_command_prints_a_table_or_strict_json_and_exits_1_if_a_picture_fail
 
 def test_where_nothing_was_restored_no_folder_is_named(bs6207, tmp_path):
     made(tmp_path / "outputs/deblur")
-    done = bs6207("restore", "nowhere.png", "--out", "mine")
+    done = bs6207("restore", "nowhere.png", "--out", "mine", constants=NARROW)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "bs6207: there is no file nowhere.png; give a picture\n"
     assert not (tmp_path / "mine").exists()

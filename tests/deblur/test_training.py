@@ -99,6 +99,7 @@ def weights(net):
     return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_restorer_learns_and_without_disc_weight_equals_its_control():
     nets = []
     for disc_net, weight in ((None, 0.1), (DiscNet(), 0.0), (DiscNet(), 0.1)):
@@ -144,6 +145,7 @@ def test_disc_net_tells_clear_from_blurred_with_every_loss(loss):
     assert (scores_of(disc_net, blurred) < 0).float().mean() > 0.9
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("loss", DISC_LOSSES)
 @pytest.mark.parametrize("disc", ["frozen", "joint"])
 def test_disc_net_learns_on_only_if_it_is_asked_to(disc, loss):
@@ -162,6 +164,7 @@ def test_an_adversarial_loss_is_weighted_by_the_square_of_what_the_blur_removed(
     assert weighted_by_blur(losses, sharp, sharp) == 0  # nothing was blurred: sigma and noise of 0
 
 
+@pytest.mark.usefixtures("narrow")
 def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
     scored = []
     for weight in (0.0, 1.0):
@@ -175,6 +178,7 @@ def test_the_restorer_is_pulled_to_where_disc_net_scores_high():
     assert scored[1] > scored[0] + 1
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_weights_stay_in_single_precision(precision):
     net = UNet()
@@ -184,6 +188,7 @@ def test_weights_stay_in_single_precision(precision):
     assert restore(net, DIGITS[:4] / 255).dtype == torch.float32
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("disc", ["frozen", "joint"])
 def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(disc):
     settings = SETTINGS.model_copy(update={"disc": disc})
@@ -206,6 +211,7 @@ def test_an_interrupted_training_ends_with_the_bytes_of_one_that_was_not(disc):
     assert all(torch.equal(one, other) for one, other in zip(tensors, whole[1:], strict=True))
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_loss_that_is_no_number_stops_the_training():
     with pytest.raises(DivergenceError, match="not a number in epoch"):
         train_restorer(UNet(), DIGITS, Stage("l1", 3, 1e30), SETTINGS)
@@ -219,6 +225,7 @@ def test_restored_images_stay_in_range():
     assert restored.max() <= 1
 
 
+@pytest.mark.usefixtures("narrow")
 def test_steps_are_counted_by_the_stage_and_not_by_words_in_its_name():
     class Counted(Watched):
         def step(self, doing, kind="", seconds=None):
