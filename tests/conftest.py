@@ -37,9 +37,9 @@ RUNS = {  # the trained fixtures: one short run of every story, which all tests 
 }
 EVERY_STEP = {"bs6207.cli.progress": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
 HURRY = {  # evaluators that train for a few steps, and few images to tune on: their scores are tested elsewhere
-    "bs6207.deblur.evaluators": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 10, "CLASSIFIER_STEPS": [30, 30]},
-    "bs6207.deblur.blur": {"FOLLOWED_IMAGES": 60},
-    "bs6207.deblur.classical": {"TUNING_IMAGES": 20},
+    "bs6207.deblur.evaluators": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 5, "CLASSIFIER_STEPS": [30, 30]},
+    "bs6207.deblur.blur": {"FOLLOWED_IMAGES": 30},
+    "bs6207.deblur.classical": {"TUNING_IMAGES": 10},
 }
 
 # Tests that share what is slow to start or to train; a group goes to one worker, the longest first.

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("evaluators")  # its tests share what one o
 
 DIGITS = embedded_digits()
 TEST = DIGITS.test.unit_pixels[:500]
-LEARN, OTHERS = (DIGITS.train[part].unit_pixels for part in (slice(1000, 1400), slice(1400, 1800)))
+LEARN, OTHERS = (DIGITS.train[part].unit_pixels for part in (slice(1000, 1200), slice(1400, 1600)))
 
 
 @pytest.fixture(scope="module")

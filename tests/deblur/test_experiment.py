@@ -98,6 +98,7 @@ def save_squares(folder, shape):
         Image.fromarray(pixels).save(folder / f"{place}.png")
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize(
     ("shape", "image_shape"), [((20, 24, 3), [3, 20, 24]), pytest.param((33, 31), [1, 33, 31], marks=pytest.mark.slow)]
 )

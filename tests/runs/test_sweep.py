@@ -203,8 +203,8 @@ def test_without_a_sweep_there_are_no_runs():
         ([f"seed={','.join(map(str, range(101)))}", f"epochs={','.join(map(str, range(1, 101)))}"], "10,100 comb"),
     ],
 )
-def test_a_sweep_that_leads_nowhere_is_refused_in_one_sentence(bs6207, tmp_path, texts, told):
-    done = bs6207("latent", "--dims", "200", "--sweep", *texts)
+def test_a_sweep_that_leads_nowhere_is_refused_in_one_sentence(main, tmp_path, texts, told):
+    done = main("latent", "--dims", "200", "--sweep", *texts)
     assert done.returncode == 2
     assert done.stderr.startswith("bs6207: --sweep: ")
     assert told in done.stderr

@@ -73,11 +73,6 @@ def count_to_four(task, progress):
     return number
 
 
-def sleep(folder, progress):
-    (Path(folder) / str(os.getpid())).touch()
-    time.sleep(600)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _prepared():
     """Processes are forked from one that has imported this file and what it needs."""
@@ -259,23 +254,8 @@ def test_a_key_of_any_kind_names_a_file_of_its_own(key):
 @pytest.fixture
 def sleepers(tmp_path):
     """A process that has two workers asleep, and the workers' process ids."""
-    code = f"""
-import signal
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from test_tasks import Seen, sleep
-from bs6207.runs.tasks import map_tasks
-from bs6207.runs.executor import local_executor
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind & deaf to it
-    with local_executor(2) as executor:
-        folder = {str(tmp_path)!r}
-        map_tasks(executor, Path(folder), sleep, dict.fromkeys("ab", folder), Seen())
-"""
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    parent = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
+    script = Path(__file__).with_name("sleepers.py")
+    parent = subprocess.Popen([sys.executable, script, tmp_path], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + SECONDS
     while len(asleep := [int(file.name) for file in tmp_path.iterdir() if file.name.isdigit()]) < 2:
         assert time.monotonic() < deadline

@@ -120,11 +120,11 @@ def test_what_was_saved_before_the_disk_was_full_is_not_done_again(tmp_path):
     assert [row["task"] for row in rows[3:]] == [1, 1, 1, 2, 2, 2]
 
 
-def test_files_that_may_not_grow_fail_the_run_in_one_sentence_and_leave_the_old_one(bs6207, tmp_path):
-    assert bs6207("bump", "--optimizer", "gd", "--jobs", "1").returncode == 0
+def test_files_that_may_not_grow_fail_the_run_in_one_sentence_and_leave_the_old_one(trained, tmp_path):
+    shutil.copytree(trained("bump"), tmp_path / "outputs/bump")
     before = (tmp_path / "outputs/bump/metrics.json").read_bytes()
     done = subprocess.run(
-        [sys.executable, "-m", "bs6207", "bump", "--optimizer", "gd", "adam", "--steps", "50"],
+        [sys.executable, "-m", "bs6207", "bump", "--optimizer", "gd", "adam", "--steps", "50", "--jobs", "1"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
