@@ -131,7 +131,7 @@ def test_paths_that_agree_where_slopes_are_one_diverge_where_slopes_vary(tmp_pat
 
 
 def test_two_implementations_of_one_optimizer_agree(bs6207):
-    done = bs6207("bump", "--optimizer", "torch.optim:AdamW", "adamw", "--eps", "1e-8", "--json")
+    done = bs6207("bump", "--optimizer", "torch.optim:AdamW", "adamw", "--eps", "1e-8", "--steps", "50", "--json")
     (pair,) = json.loads(done.stdout)["parity"]
     assert pair["agree"]
     assert pair["h_max"][0] == pair["h_max"][1]
@@ -237,12 +237,12 @@ def test_exact_arithmetic_says_what_is_not_reached_or_only_just():
 
 
 def test_other_landscapes_are_scanned(bs6207):
-    line = "bump --optimizer momentum --landscape gaussian --steps 12 --json"
+    line = "bump --optimizer momentum --landscape gaussian --steps 8 --json"
     one = json.loads(bs6207(*line.split()).stdout)["optimizers"]["momentum"]
     assert one["method"] == "scan"
     assert one["intervals"][0][0] == 0
     assert one["certificate"]["kind"] == "steps"
-    line = "bump --optimizer gd --landscape staircase --bumps 2 --steps 20"
+    line = "bump --optimizer gd --landscape staircase --bumps 2 --steps 8"
     assert bs6207(*line.split()).returncode == 0
 
 

@@ -180,26 +180,26 @@ def test_a_device_that_is_not_here_is_refused_with_the_way_out(main, monkeypatch
 
 
 def test_stdout_is_the_result_and_json_is_exactly_the_file(bs6207, tmp_path):
-    done = bs6207("bump", "--optimizer", "adam", "gd", "--json")
+    done = bs6207("bump", "--optimizer", "adam", "gd", "--steps", "20", "--json")
     assert done.returncode == 0
     assert done.stdout == (tmp_path / "outputs/bump/metrics.json").read_text()
     assert list(json.loads(done.stdout)["optimizers"]) == ["adam", "gd"]
 
 
 def test_the_table_ends_with_the_folder_written(bs6207, tmp_path):
-    done = bs6207("bump", "--optimizer", "gd", "--out", "runs/mine")
+    done = bs6207("bump", "--optimizer", "gd", "--steps", "20", "--out", "runs/mine")
     assert done.stdout.splitlines()[-1] == "runs/mine"
     assert (tmp_path / "runs/mine/metrics.json").is_file()
     assert not (tmp_path / "outputs").exists()
 
 
 def test_flag_beats_file_beats_default(bs6207, tmp_path):
-    file = config_of(tmp_path, '[bump]\noptimizer = ["momentum"]\nlr = 0.2\nmomentum = 0.5')
+    file = config_of(tmp_path, '[bump]\noptimizer = ["momentum"]\nlr = 0.2\nmomentum = 0.5\nsteps = 20')
     done = bs6207("bump", "--config", file, "--lr", "0.25", "--json")
     (one,) = json.loads(done.stdout)["optimizers"].values()
     assert one["settings"] == {
         "distance": 1.0,
-        "steps": 1000,
+        "steps": 20,
         "lr": 0.25,
         "momentum": 0.5,
         "dampening": 0.0,
@@ -286,7 +286,7 @@ def test_the_bare_command_is_a_question_for_help(bs6207):
 
 
 def test_a_config_saved_by_notepad_is_read(bs6207, tmp_path):
-    file = config_of(tmp_path, b'\xef\xbb\xbf[bump]\noptimizer = ["gd"]')
+    file = config_of(tmp_path, b'\xef\xbb\xbf[bump]\noptimizer = ["gd"]\nsteps = 20')
     assert bs6207("bump", "--config", file).returncode == 0
 
 

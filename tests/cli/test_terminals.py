@@ -18,7 +18,7 @@ from bs6207.cli.progress import ProgressReport
 from bs6207.runs.result import Table
 
 COMMAND = f"{sys.executable} -m bs6207"
-BUMP = f"{COMMAND} bump --optimizer gd"
+BUMP = f"{COMMAND} bump --optimizer gd --steps 20"
 REFUSED = f"{COMMAND} bump --optimizer adm"
 FULL = "bs6207: cannot print to stdout: No space left on device; what the run wrote is whole\n"
 
@@ -58,7 +58,7 @@ def on_device(device: str, tmp_path, *arguments: str, **environment: str) -> int
 
 
 def test_a_disk_that_is_full_fails_the_run_whose_table_it_should_take_and_the_run_is_whole(tmp_path):
-    assert on_device("/dev/full", tmp_path, "bump", "--optimizer", "gd") == 1
+    assert on_device("/dev/full", tmp_path, "bump", "--optimizer", "gd", "--steps", "20") == 1
     assert (tmp_path / "outputs/bump/metrics.json").is_file()
 
 
@@ -85,9 +85,9 @@ def on_terminal(tmp_path, *arguments: str, **environment: str) -> tuple[int, str
 
 
 def test_a_terminal_gets_colours_and_a_live_bar_unless_it_wants_none(tmp_path):
-    code, sent = on_terminal(tmp_path, "bump", "--optimizer", "gd")
+    code, sent = on_terminal(tmp_path, "bump", "--optimizer", "gd", "--steps", "20")
     assert (code, "\x1b[" in sent) == (0, True)
-    code, sent = on_terminal(tmp_path, "bump", "--optimizer", "gd", NO_COLOR="1")
+    code, sent = on_terminal(tmp_path, "bump", "--optimizer", "gd", "--steps", "20", NO_COLOR="1")
     assert (code, "\x1b" in sent) == (0, False)
     assert "h_max" in sent
 
