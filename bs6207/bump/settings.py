@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
-from bs6207.bump.landscape import Gaussian, Landscape, Staircase, Triangle
+from bs6207.bump.landscape import Gaussian, Landscape, Triangle
 from bs6207.errors import suggest
 from bs6207.runs.memory import memory
 from bs6207.runs.names import Completions
@@ -38,11 +39,7 @@ def is_foreign(name: str) -> bool:
 
 
 def parse_set(texts: Sequence[str]) -> dict[str, str]:
-    """The texts of KEY=VALUE by their keys.
-
-    Raises:
-        ValueError: a text is not of this form, or a key is given twice; the message says what to write instead.
-    """
+    """The texts of KEY=VALUE by their keys; a ValueError says what to write instead."""
     keywords: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -55,11 +52,7 @@ def parse_set(texts: Sequence[str]) -> dict[str, str]:
 
 
 def read_sweep(texts: Sequence[str]) -> tuple[Axis, ...]:
-    """The axes of a diagram, one or two, with rising values; none without texts.
-
-    Raises:
-        ValueError: they cannot be read; the message says what to write instead.
-    """
+    """The axes of a diagram, one or two, with rising values, none without texts; a ValueError says what to write."""
     axes = read_axes(texts, dict.fromkeys(SWEEPABLE, FiniteFloat))
     if len(axes) > MOST_AXES:
         raise ValueError(f"a sweep has one axis or two, not {len(axes)}; write lr=0.01:1:512 beta1=0:0.99:512")
@@ -70,8 +63,6 @@ def read_sweep(texts: Sequence[str]) -> tuple[Axis, ...]:
 
 
 def accepted_by(read: Callable[[Sequence[str]], Any]) -> Callable[[list[str]], list[str]]:
-    """A validator that accepts the texts that `read` does."""
-
     def check(texts: list[str]) -> list[str]:
         read(texts)
         return texts
@@ -117,21 +108,15 @@ class BumpSettings(Settings):
         metavar="NAME...",
     )
     steps: int = setting(1000, "Steps of each optimizer.", ge=1, le=1_000_000)
-    exact: bool = setting(
-        False, "Also use rational arithmetic, where the optimizer's steps are linear: it settles ties."
-    )
-    device: Literal["auto", "cpu", "cuda"] = run_setting(
-        "auto", "Where x lives; auto is the CPU, the fastest for a single number."
-    )
+    exact: bool = setting(False, "Also use rational arithmetic where an optimizer's steps are linear: it settles ties.")
+    device: Literal["auto", "cpu", "cuda"] = run_setting("auto", "Where x lives; auto is the CPU, the fastest here.")
     jobs: int | None = run_setting(
         1, "Processes that share the work; to start one takes longer than most studies.", ge=1, le=1024, exclude=True
     )
 
     lr: float | None = hyperparameter(None, f"Step size, in units of x per unit of slope; own: {LR}.", gt=0)
     momentum: float | None = hyperparameter(None, "Decay of the velocity; own: 0.9, rmsprop 0, muon 0.95.", ge=0, lt=1)
-    dampening: float | None = hyperparameter(
-        None, "What a slope adds to the velocity is 1 minus this; own: 0.", ge=0, le=1
-    )
+    dampening: float | None = hyperparameter(None, "A slope adds 1 minus this to the velocity; own: 0.", ge=0, le=1)
     beta1: float | None = hyperparameter(None, "Decay of Adam's mean slope; own: 0.9.", ge=0, lt=1)
     beta2: float | None = hyperparameter(None, "Decay of Adam's mean squared slope; own: 0.999.", ge=0, lt=1)
     alpha: float | None = hyperparameter(None, "Decay of RMSprop's mean squared slope; own: 0.99.", ge=0, lt=1)
@@ -152,16 +137,10 @@ class BumpSettings(Settings):
     )
     distance: float = landscape_setting(1.0, "L: from the start to the foot of the bump, in units of x.", gt=0, le=1e6)
     height: float = landscape_setting(
-        0.4,
-        "Height of the bump that the paths are drawn and tabulated over; h_max does not depend on it.",
-        gt=0,
-        le=1e6,
+        0.4, "Height of the bump that paths are drawn and tabulated over; h_max does not depend on it.", gt=0, le=1e6
     )
     up_slope: float = landscape_setting(
-        1.0,
-        "Rise per unit of x on triangles; heights stay half the width, so the crest rises to up-slope times them.",
-        gt=0,
-        le=1e6,
+        1.0, "Rise per unit of x on triangles; heights stay half the width, so crests rise with it.", gt=0, le=1e6
     )
     tail_slope: float = landscape_setting(-0.3, "Slope beyond the bump.", lt=0, ge=-1e6)
     bump_width: float | None = landscape_setting(
@@ -178,13 +157,9 @@ class BumpSettings(Settings):
         f"h_max over one setting or two, as in lr=0.01:1:512:log beta1=0,0.5,0.9; any of {', '.join(SWEEPABLE)}.",
         metavar="KEY=LOW:HIGH:COUNT[:log]|A,B,C...",
     )
-    noise: float = study_setting(
-        0.0, "Standard deviation of noise on every slope: how often is a bump escaped?", ge=0, le=1e6
-    )
+    noise: float = study_setting(0.0, "Standard deviation of slope noise: how often is a bump escaped?", ge=0, le=1e6)
     trials: int = study_setting(10_000, "Paths with noise.", ge=10, le=10_000_000)
-    scan: float | None = study_setting(
-        None, "Also what a scan of the height in such steps would report.", ge=1e-9, le=1
-    )
+    scan: float | None = study_setting(None, "Also what a scan of heights in such steps would report.", ge=1e-9, le=1)
     animate: bool = study_setting(False, "Also draw the descent as an animation (GIF).")
 
     @property
@@ -200,7 +175,6 @@ class BumpSettings(Settings):
 
     @property
     def keywords(self) -> dict[str, str]:
-        """The keywords of `set`, as texts."""
         return parse_set(self.set)
 
     @property
@@ -212,9 +186,8 @@ class BumpSettings(Settings):
         """The landscape of these settings with a bump of some height."""
         if self.landscape == "gaussian":
             return Gaussian(self.distance, height, self.bump_width or BUMP_WIDTH, self.tail_slope)
-        if self.landscape == "staircase":
-            return Staircase(self.distance, height, self.bumps or BUMPS, self.up_slope, self.tail_slope)
-        return Triangle(self.distance, height, self.up_slope, self.tail_slope)
+        bumps = self.bumps or BUMPS if self.landscape == "staircase" else 1
+        return Triangle(self.distance, height, self.up_slope, self.tail_slope, bumps)
 
     @property
     def is_exact_possible(self) -> bool:
@@ -224,8 +197,7 @@ class BumpSettings(Settings):
     @model_validator(mode="after")
     def fits_together(self) -> "BumpSettings":
         """Refuses what would have no effect, or would fail half-way."""
-        owners = {"bump_width": "gaussian", "bumps": "staircase"}
-        for field, owner in owners.items():
+        for field, owner in {"bump_width": "gaussian", "bumps": "staircase"}.items():
             if getattr(self, field) is not None and self.landscape != owner:
                 raise ValueError(f"--{field.replace('_', '-')} goes with --landscape {owner}")
         if self.landscape == "gaussian" and self.up_slope != 1:
@@ -238,27 +210,20 @@ class BumpSettings(Settings):
             raise ValueError("--exact and --noise know nothing of the keywords of --set; leave one of them out")
         if self.noise and (unknown := [name for name in self.names if name not in NOISY]):
             raise ValueError(f"--noise: no noisy paths for {unknown[0]}; choose from {', '.join(NOISY)}")
-        for name, value in ((axis.name, axis.values[end]) for axis in self.axes for end in (0, -1)):
+        for axis, end in product(self.axes, (0, -1)):
             try:
-                require_allowed(name, value)
+                require_allowed(axis.name, axis.values[end])
             except ValueError as failure:
                 raise ValueError(f"--sweep: {failure}") from None
-        self.check_memory()
-        return self
-
-    def check_memory(self) -> None:
-        """Paths and diagrams of all optimizers are held until they are written."""
-        count = len(self.names)
-        values = {"--steps": (self.steps, STEP_BYTES)}
-        if self.sweep:
-            values["--sweep"] = (prod(axis.count for axis in self.axes), CELL_BYTES)
-        has = memory()
-        for flag, (how_many, size) in values.items():
-            if has is not None and (needed := count * how_many * size) > has:
+        cells = prod(axis.count for axis in self.axes) if self.sweep else 0
+        has, count = memory(), len(self.names)  # paths and diagrams of all optimizers are held until they are written
+        for flag, values, size in (("--steps", self.steps, STEP_BYTES), ("--sweep", cells, CELL_BYTES)):
+            if has is not None and (needed := count * values * size) > has:
                 raise ValueError(
-                    f"{flag}: {how_many:,} values for each of {count} optimizers need about {needed / 2**30:,.1f} GiB "
+                    f"{flag}: {values:,} values for each of {count} optimizers need about {needed / 2**30:,.1f} GiB "
                     f"of memory and there are {has / 2**30:,.1f}; ask for fewer"
                 )
+        return self
 
 
 def require_allowed(field: str, value: float) -> None:
