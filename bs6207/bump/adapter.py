@@ -11,7 +11,7 @@ import random
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,8 +33,6 @@ Presentation = Literal["list", "groups", "named"]
 STDOUT = 1  # its file descriptor
 NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115
 atexit.register(NOWHERE.close)
-
-
 WORDS = {"true": "True", "false": "False", "none": "None", "null": "None", "inf": "1e999", "infinity": "1e999"}
 WORD = re.compile(rf"\b({'|'.join(WORDS)})\b", re.IGNORECASE)
 TYPE_NAMES = {
@@ -55,54 +53,38 @@ class KeywordError(SettingsError):
 
 @dataclass(frozen=True)
 class Convention:
-    """How an optimizer is called; the defaults suit most.
+    """How an optimizer is called; the defaults suit most."""
 
-    Attributes:
-        dtype: of x; float32 only for those that refuse float64.
-        parameters: the constructor's argument: [x], [("x", x)], or a group with `use_muon`, by which Muon and its kin
-            distinguish the matrices they orthogonalize from what they leave to Adam.
-        sparse: the slope comes as a sparse tensor.
-        closure: `step` is called with a function that sets the gradient where x then stands and returns the loss there.
-        shape: of x, which holds one number in any of them.
-    """
-
-    dtype: torch.dtype = torch.float64
-    parameters: Presentation = "list"
-    sparse: bool = False
-    closure: bool = False
-    shape: tuple[int, ...] = ()
+    dtype: torch.dtype = torch.float64  # of x; float32 only for those that refuse float64
+    parameters: Presentation = "list"  # "groups": with `use_muon`, by which Muon and its kin know matrices
+    sparse: bool = False  # the slope comes as a sparse tensor
+    closure: bool = False  # `step` is called with a function that sets the gradient where x is and returns the loss
+    shape: tuple[int, ...] = ()  # of x, which holds one number in any of them
 
     def present(self, x: Tensor) -> list[Any]:
         """The constructor's argument."""
-        if self.parameters == "groups":
-            return [{"params": [x], "use_muon": True}]
-        return [("x", x)] if self.parameters == "named" else [x]
+        return [{"list": x, "named": ("x", x), "groups": {"params": [x], "use_muon": True}}[self.parameters]]
 
 
 @dataclass(frozen=True)
 class Adapter:
     """An optimizer with its hyperparameters and its calling convention.
 
-    Attributes:
-        make: parameters, presented as `convention` says -> optimizer.
-        hyperparameters: the keywords that `make` passes on.
-        given: the same as plain data, each hyperparameter also by the name of its flag; has: what the optimizer then
-            has, read back from its first group, but for what is off (0, False or None).
-        seed: of every random number of a descent.
-        precision: the coarsest floating dtype it computes in; see `optimizers.Coarsest` for what that can miss.
-        looks_elsewhere: it asks for slopes at points it never stands on, as a line search does; then slopes beyond
-            a crest it has not passed can sway it, and the envelope says nothing about real bumps.
+    One that `looks_elsewhere` asks for slopes at points it never stands on, as a line search does; then slopes beyond a
+    crest it has not passed can sway it, and the envelope says nothing about real bumps.
     """
 
     name: str
-    make: MakeOptimizer
-    hyperparameters: dict[str, Any]
-    seed: int = 0
+    make: MakeOptimizer  # of parameters, presented as `convention` says
+    hyperparameters: dict[str, Any]  # the keywords that `make` passes on
+    seed: int = 0  # of every random number of a descent
+    takes: Mapping[str, inspect.Parameter] = field(default_factory=dict)  # all keywords that its constructor names
+    target: Callable[..., Any] | None = None  # the constructor itself, where it takes others too
     convention: Convention = Convention()
-    precision: str = "float64"
+    precision: str = "float64"  # the coarsest it computes in; see `optimizers.Coarsest` for what that can miss
     looks_elsewhere: bool = False
-    given: dict[str, Any] = field(default_factory=dict)
-    has: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)  # as plain data, those of flags by their names too
+    has: dict[str, Any] = field(default_factory=dict)  # what it then has, but for what is off (0, False or None)
 
 
 def descend(adapter: Adapter, landscape: Slope, steps: int, device: str) -> list[float]:
@@ -184,11 +166,7 @@ def isolated(name: str) -> Iterator[None]:
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Import the class that `package.module:Class` or `file.py:Class` names, from the current folder first.
-
-    Raises:
-        SettingsError: there is no such module or file, it fails, or it has no such class.
-    """
+    """Import the class that `package.module:Class` or `file.py:Class` names, from the current folder first."""
     place, _, dotted = name.rpartition(":")
     is_file = place.endswith(".py")
     if not all(part.isidentifier() for part in (*(() if is_file else place.split(".")), *dotted.split("."))):
@@ -216,11 +194,7 @@ def load(name: str) -> Callable[..., Any]:
 
 
 def import_file(file: Path) -> ModuleType:
-    """The module in a file, which is imported once.
-
-    Raises:
-        SettingsError: there is no such file.
-    """
+    """The module in a file, which is imported once."""
     file = file.expanduser().resolve()
     if not file.is_file():
         raise SettingsError(f"there is no file {file}; give its path from the current folder on")
@@ -243,11 +217,16 @@ def constructor_keywords(target: Callable[..., Any]) -> tuple[dict[str, inspect.
     """
     constructors: list[Callable[..., Any]] = [target]
     if inspect.isclass(target):
-        constructors = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)]
-        constructors = [init for init in constructors if init is not object.__init__ and not takes_defaults(init)]
+        inits = [vars(base)["__init__"] for base in target.__mro__[:-1] if "__init__" in vars(base)]
+        # but for torch's own base class, and those made after it
+        constructors = [init for init in inits if [*inspect.signature(init).parameters][2:] != ["defaults"]]
     taken: dict[str, inspect.Parameter] = {}
     for constructor in constructors:
-        parameters = list(signature(constructor).parameters.values())
+        try:  # annotations that were written as strings may name what is imported for type checkers only
+            signature = inspect.signature(constructor, eval_str=True)
+        except Exception:
+            signature = inspect.signature(constructor)
+        parameters = list(signature.parameters.values())
         beside = parameters[2:] if inspect.isclass(target) else parameters[1:]
         named = {one.name: one for one in beside if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
         taken = named | taken  # the nearest class decides on a default
@@ -256,30 +235,12 @@ def constructor_keywords(target: Callable[..., Any]) -> tuple[dict[str, inspect.
     return taken, bool(constructors)
 
 
-def takes_defaults(constructor: Callable[..., Any]) -> bool:
-    """Whether the arguments are parameters and their defaults, as of torch's own base class and those made after it."""
-    return [*inspect.signature(constructor).parameters][2:] == ["defaults"]
-
-
-def signature(constructor: Callable[..., Any]) -> inspect.Signature:
-    """The signature, with annotations that were written as strings evaluated if possible."""
-    try:
-        return inspect.signature(constructor, eval_str=True)
-    except Exception:  # they may name what is imported for type checkers only
-        return inspect.signature(constructor)
-
-
 def read_value(keyword: str, text: str, parameter: inspect.Parameter | None) -> Any:
-    """The value of a keyword of --set: of the type of its default, or of its annotation.
+    """The value of a keyword of --set, of the type of its default or annotation; a KeywordError if it is of another.
 
-    Args:
-        parameter: of the constructor; None for what goes into its **kwargs, where any type may be right.
-
-    Raises:
-        SettingsError: it is of another type.
+    `parameter` is None for what goes into the constructor's **kwargs, where any type may be right.
     """
-    kinds = allowed_types(parameter)
-    value = literal(text)
+    kinds, value = allowed_types(parameter), literal(text)
     if isinstance(value, tuple | list) and kinds & {tuple, list} and parameter is not None:
         if (items := convert_items(value, parameter.default)) is not None:
             return tuple(items) if isinstance(parameter.default, tuple) or list not in kinds else items
@@ -311,7 +272,7 @@ def allowed_types(parameter: inspect.Parameter | None) -> set[type]:
         return set()
     default = type(parameter.default)
     is_known = default in TYPE_NAMES and default is not NoneType
-    kinds = set(annotated_types(parameter.annotation)) & TYPE_NAMES.keys()
+    kinds = annotated_types(parameter.annotation) & TYPE_NAMES.keys()
     if kinds - {NoneType}:
         return kinds | {default} if is_known else kinds
     if not is_known:
@@ -319,18 +280,14 @@ def allowed_types(parameter: inspect.Parameter | None) -> set[type]:
     return {default} if default is bool else {default, NoneType} | ({float} if default is int else set())
 
 
-def annotated_types(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation allows."""
-    origin = get_origin(annotation)
+def annotated_types(annotation: Any) -> set[Any]:
+    origin, parts = get_origin(annotation), get_args(annotation)
     if origin in (Union, UnionType):
-        for part in get_args(annotation):
-            yield from annotated_types(part)
-    elif origin is Literal:
-        yield from map(type, get_args(annotation))
-    elif origin in (collections.abc.Sequence, collections.abc.Iterable):
-        yield from (tuple, list)
-    else:
-        yield origin or annotation
+        return set().union(*map(annotated_types, parts))
+    if origin is Literal:
+        return {type(part) for part in parts}
+    is_any_list = origin in (collections.abc.Sequence, collections.abc.Iterable)
+    return {tuple, list} if is_any_list else {origin or annotation}
 
 
 def convert_items(values: Sequence[Any], default: Any) -> list[Any] | None:
@@ -345,5 +302,4 @@ def convert_items(values: Sequence[Any], default: Any) -> list[Any] | None:
 
 def last_line(failure: BaseException) -> str:
     """The last line of an error's message, or its type if the message is empty."""
-    lines = str(failure).strip().splitlines()
-    return lines[-1] if lines else type(failure).__name__
+    return (str(failure).strip().splitlines() or [type(failure).__name__])[-1]

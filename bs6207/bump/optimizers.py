@@ -10,13 +10,13 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -27,7 +27,6 @@ from bs6207.bump.adapter import (
     Adapter,
     Convention,
     KeywordError,
-    MakeOptimizer,
     Presentation,
     allowed_types,
     constructor_keywords,
@@ -54,14 +53,12 @@ UNKNOWN_KEYWORD = "keyword_that_nobody_takes"
 NOT_HYPERPARAMETERS = ("params", "param_names", "use_muon")  # entries of a parameter group
 CLASS = re.compile(r"[^\s:]+:[A-Za-z_][\w.]*")  # package.module:Class
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
+CALLS = ((False, False), (True, False), (False, True))  # sparse, closure
+SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (1, 1))
 CONVENTIONS = [
     Convention(dtype, parameters, sparse, closure, shape)
-    for dtype, parameters, (sparse, closure), shape in product(
-        (torch.float64, torch.float32),
-        get_args(Presentation),
-        ((False, False), (True, False), (False, True)),
-        ((), (1,), (1, 1)),
-    )
+    for dtype in (torch.float64, torch.float32)
+    for parameters, (sparse, closure), shape in product(get_args(Presentation), CALLS, SHAPES)
 ]
 OF_MODELS = ("parameters", "named_parameters", "modules", "named_modules")
 NEEDS_MODEL = "it needs the whole model, not its parameters"
@@ -71,22 +68,6 @@ REASONS = {  # part of an error of torch's, which has no type of its own, and wh
     "process group": "it needs several processes",
     "leaf Variable that requires grad": "its steps are to be differentiable, and here nothing differentiates them",
 }
-
-
-class Construction(NamedTuple):
-    """How an optimizer is built.
-
-    Attributes:
-        make: parameters -> optimizer.
-        passed: its keywords.
-        takes: all keywords that its constructor names.
-        target: the constructor itself, where it takes others too.
-    """
-
-    make: MakeOptimizer
-    passed: dict[str, Any]
-    takes: Mapping[str, inspect.Parameter]
-    target: Callable[..., Any] | None = None
 
 
 class Probe(Valley):
@@ -113,19 +94,15 @@ class Coarsest(TorchFunctionMode):
     optimizers). It reports, although harmless, a coarse number without influence, such as an `eps` tensor.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.dtype = torch.float64
+    dtype = torch.float64
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = function(*args, **(kwargs or {}))
         for tensor in tensors([*args, *(kwargs or {}).values(), result]):
-            if (
-                tensor.is_floating_point()
-                and tensor.layout is torch.strided  # the values of a sparse one come by as a dense one
-                and torch.finfo(tensor.dtype).eps > torch.finfo(self.dtype).eps
-                and tensor.double().frac().any()
-            ):
+            # the values of a sparse one come by as a dense one
+            is_dense = tensor.is_floating_point() and tensor.layout is torch.strided
+            is_coarser = is_dense and torch.finfo(tensor.dtype).eps > torch.finfo(self.dtype).eps
+            if is_coarser and tensor.double().frac().any():
                 self.dtype = tensor.dtype
         return result
 
@@ -142,24 +119,18 @@ def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
 def make_adapter(name: str, settings: BumpSettings) -> Adapter:
     """The optimizer called `name`, with the first calling convention under which it moves.
 
-    Args:
-        name: an entry of `OPTIMIZERS`, or `package.module:Class` for anything that Python can import.
-        settings: the seed, hyperparameters in fields of their own, and the keywords of `set`. A foreign class gets a
-            step size, and those hyperparameters that are not None, where its constructor takes them.
-
-    Raises:
-        SettingsError: it cannot be imported, does not take a keyword or takes another type there, gets something twice,
-            or works under no convention.
+    An entry of `OPTIMIZERS`, or `package.module:Class` for anything that Python can import, which gets a step size, and
+    those hyperparameters that are not None, where it takes them. A SettingsError says why it cannot be used.
     """
-    construction = (construct_foreign if is_foreign(name) else construct_known)(name, settings)
+    constructed = (construct_foreign if is_foreign(name) else construct_known)(name, settings)
     adapter: Adapter | None = None
     failures: list[tuple[int, bool, BaseException]] = []
     for convention in CONVENTIONS:
-        probe, tried = Probe(), Adapter(name, construction.make, construction.passed, settings.seed, convention)
+        probe, tried = Probe(), replace(constructed, convention=convention)
         try:
             with Coarsest() as coarsest:
                 path = descend(tried, probe, PROBE_STEPS, "cpu")
-            tried = read_back(tried, construction, settings)
+            tried = read_back(tried, settings)
         except SettingsError:
             raise
         except (Exception, SystemExit) as failure:
@@ -173,7 +144,7 @@ def make_adapter(name: str, settings: BumpSettings) -> Adapter:
             break
     if adapter is None:
         if is_foreign(name):
-            require_constructible(name, construction.passed)
+            require_constructible(name, constructed.hyperparameters)
         *_, clearest = max(failures, key=lambda entry: entry[:2])  # it came farthest, or as far and is understood
         raise SettingsError(f"{name} cannot be used: {explain(clearest)}") from clearest
     return adapter
@@ -205,37 +176,32 @@ def require_constructible(name: str, passed: Mapping[str, Any]) -> None:
         raise SettingsError(f"{name} cannot be used: it needs {' and '.join(map(repr, missing))}; add --set {way}")
 
 
-def read_back(adapter: Adapter, construction: Construction, settings: BumpSettings) -> Adapter:
-    """An adapter that works, with the hyperparameters it got and those that the optimizer then has.
-
-    Raises:
-        SettingsError: it takes any keyword and has no use for one that is given.
-    """
+def read_back(adapter: Adapter, settings: BumpSettings) -> Adapter:
+    """The adapter with the hyperparameters it got, if all are of use, and those that the optimizer then has."""
+    takes, present = adapter.takes, adapter.convention.present
     x = torch.zeros(adapter.convention.shape, dtype=adapter.convention.dtype, requires_grad=True)
     with isolated(adapter.name):
-        optimizer = construction.make(adapter.convention.present(x))
-        unused = unused_keywords(construction, optimizer, adapter.convention.present(x))
-    check_keywords(adapter.name, unused & {*settings.given, *settings.keywords}, construction.takes)
-    given = by_flag(
-        {key: plain(value) for key, value in construction.passed.items() if key not in unused}, construction.takes
-    )
+        optimizer = adapter.make(present(x))
+        unused = unused_keywords(adapter, optimizer, present(x))
+    check_keywords(adapter.name, unused & {*settings.given, *settings.keywords}, takes)
+    given = by_flag({key: value for key, value in adapter.hyperparameters.items() if key not in unused}, takes)
     groups = getattr(optimizer, "param_groups", None)
     group = groups[0] if isinstance(groups, list) and groups else None
     values = group.items() if isinstance(group, dict) else ()
-    has = by_flag({key: plain(value) for key, value in values if key not in NOT_HYPERPARAMETERS}, construction.takes)
+    has = by_flag({key: value for key, value in values if key not in NOT_HYPERPARAMETERS}, takes)
     is_on = {key: value for key, value in has.items() if key in given or value not in (None, False, 0)}
     return replace(adapter, given=given, has=given | is_on)
 
 
-def unused_keywords(construction: Construction, optimizer: Optimizer, parameters: list[Any]) -> set[str]:
+def unused_keywords(adapter: Adapter, optimizer: Optimizer, parameters: list[Any]) -> set[str]:
     """The keywords that end in a **kwargs and are not mentioned in any code that could look there for them."""
-    loose = construction.passed.keys() - construction.takes.keys()
-    if not loose or construction.target is None:
+    loose = adapter.hyperparameters.keys() - adapter.takes.keys()
+    if not loose or adapter.target is None:
         return set()
     with suppress(Exception, SystemExit):
-        construction.target(parameters, **construction.passed, **{UNKNOWN_KEYWORD: 0})
+        adapter.target(parameters, **adapter.hyperparameters, **{UNKNOWN_KEYWORD: 0})
         classes = [base for base in type(optimizer).__mro__ if base not in (Optimizer, object)]
-        mentioned = [string_constants(code) for code in (construction.target, *classes)]
+        mentioned = [string_constants(code) for code in (adapter.target, *classes)]
         return set() if None in mentioned else loose - set[str]().union(*filter(None, mentioned))
     return set()  # the final receiver of the keywords refuses those it does not know
 
@@ -264,32 +230,22 @@ def plain(value: Any) -> Any:
 
 
 def require_optimizers(settings: BumpSettings) -> None:
-    """Check that all optimizers of `settings` work, and that every hyperparameter given or swept reaches them.
-
-    Raises:
-        SettingsError: one does not, or a hyperparameter has no effect.
-    """
-    with at_fault("--optimizer"):
-        adapters = [make_adapter(name, settings) for name in settings.names]
+    """Raises a SettingsError, flag first, unless all optimizers work and all that is given or swept reaches one."""
+    adapters = [make_for("--optimizer", name, settings) for name in settings.names]
     for name in settings.given:
         if not any(name in adapter.given for adapter in adapters):
             raise SettingsError(f"--{name.replace('_', '-')}: none of {', '.join(settings.names)} has it")
-    for axis, end, name in (
-        (axis, axis.values[at], name) for axis in settings.axes for at in (0, -1) for name in settings.names
-    ):
-        with at_fault("--sweep"):
-            adapter = make_adapter(name, settings.model_copy(update={axis.name: end}))
+    for axis, end, name in product(settings.axes, (0, -1), settings.names):
+        adapter = make_for("--sweep", name, settings.model_copy(update={axis.name: axis.values[end]}))
         if axis.name in FIELDS and axis.name not in adapter.given:
             raise SettingsError(f"--sweep: {name} has no {axis.name}")
 
 
-@contextmanager
-def at_fault(flag: str) -> Iterator[None]:
-    """Put the flag at fault before the sentence about it; an optimizer is not at fault for its --set."""
+def make_for(flag: str, name: str, settings: BumpSettings) -> Adapter:
     try:
-        yield
+        return make_adapter(name, settings)
     except SettingsError as failure:
-        if flag == "--optimizer" and isinstance(failure, KeywordError):
+        if flag == "--optimizer" and isinstance(failure, KeywordError):  # which names --set
             raise
         raise SettingsError(f"{flag}: {failure}") from failure
 
@@ -304,7 +260,7 @@ def source_checksum(settings: BumpSettings) -> str:
     return digest.hexdigest()
 
 
-def construct_known(name: str, settings: BumpSettings) -> Construction:
+def construct_known(name: str, settings: BumpSettings) -> Adapter:
     """An entry of `OPTIMIZERS` with its keywords."""
     entry, flags, texts = OPTIMIZERS[name], settings.given, settings.keywords
     own = entry.defaults
@@ -327,10 +283,10 @@ def construct_known(name: str, settings: BumpSettings) -> Construction:
         except ValueError as failure:
             raise KeywordError(f"--set {failure}") from None
     passed = own | {key: value for key, value in flags.items() if key in own} | extra
-    return Construction(lambda parameters: entry(parameters, **passed), passed, takes)
+    return Adapter(name, lambda parameters: entry(parameters, **passed), passed, settings.seed, takes)
 
 
-def construct_foreign(name: str, settings: BumpSettings) -> Construction:
+def construct_foreign(name: str, settings: BumpSettings) -> Adapter:
     """An imported class, or a function that makes optimizers, with its keywords."""
     target, flags, texts = load(name), settings.given, settings.keywords
     takes, takes_anything = constructor_keywords(target)
@@ -360,7 +316,7 @@ def construct_foreign(name: str, settings: BumpSettings) -> Construction:
             raise TypeError(f"it makes a {type(optimizer).__name__}, which has no step(); name an optimizer")
         return optimizer
 
-    return Construction(make, passed, takes, target if takes_anything else None)
+    return Adapter(name, make, passed, settings.seed, takes, target if takes_anything else None)
 
 
 def check_keywords(name: str, given: Iterable[str], taken: Collection[str]) -> None:
@@ -373,12 +329,7 @@ def check_keywords(name: str, given: Iterable[str], taken: Collection[str]) -> N
 
 
 def require_once(name: str, flags: Iterable[str], keywords: Iterable[str], takes: Collection[str]) -> None:
-    """Raises a SettingsError about the first hyperparameter of optimizer `name` that is given twice.
-
-    Args:
-        flags: the hyperparameters given by flags or by --sweep, and `keywords`, those of --set.
-        takes: the keywords of the constructor.
-    """
+    """Raises a KeywordError about the first keyword of --set that holds a hyperparameter given before."""
     given = set(flags)
     for keyword in keywords:
         for field in fields_of(keyword, takes):
@@ -394,18 +345,17 @@ def spelling(field: str, takes: Collection[str]) -> str | None:
 
 def fields_of(keyword: str, takes: Collection[str]) -> list[str]:
     """The hyperparameters that a keyword of a constructor holds."""
-    fields = [field for field in FIELDS if spelling(field, takes) == keyword]
-    return list(BETAS) if keyword == "betas" else fields
+    return list(BETAS) if keyword == "betas" else [field for field in FIELDS if spelling(field, takes) == keyword]
 
 
-def by_flag(values: Mapping[str, Any], takes: Collection[str]) -> dict[str, Any]:
-    """Keywords and their values, those that hold a hyperparameter under the name of its flag too.
+def by_flag(keywords: Mapping[str, Any], takes: Collection[str]) -> dict[str, Any]:
+    """Keywords and their values as JSON holds them, those that hold a hyperparameter under the name of its flag too.
 
     A pair of betas becomes beta1 and beta2 only.
     """
     shown: dict[str, Any] = {}
-    for keyword, value in values.items():
-        fields = fields_of(keyword, takes)
+    for keyword, held in keywords.items():
+        fields, value = fields_of(keyword, takes), plain(held)
         is_pair = keyword == "betas" and isinstance(value, list) and len(value) >= len(BETAS)
         shown |= dict(zip(fields, value, strict=False)) if is_pair else dict.fromkeys(fields, value)
         if not fields or not (is_pair and len(value) == len(BETAS)):
