@@ -17,6 +17,12 @@ from bs6207.bump.landscape import START, Triangle
 
 DIGITS = 60
 UNIT = 10**DIGITS  # an interval's ends are integers, in units of 1e-60
+LONGEST = 10**2_200  # the largest denominator; momentum 0.99 has 10^(2 t + 1) after t steps: 1000 of them take 0.1 s
+LONGEST_WRITTEN = 13_000  # bits of a denominator that is written out, some 4,000 digits
+ENOUGH = UNIT // 10**30  # a maximum that is approached for ever must be enclosed this closely
+FIRST_ATTEMPT = 32  # steps before the first attempt at a proof; then twice as many, and so on
+LONGEST_PREFIX = 16_384  # a fifth of a second
+FOLLOWED = 60_000  # steps in search of a recurrence, some 20 us each
 Number: TypeAlias = Any  # a Fraction or an Interval; the two never meet in one operation
 
 
@@ -40,9 +46,6 @@ class Interval:
     def __sub__(self, other: "Interval") -> "Interval":
         return Interval(self.low - other.high, self.high - other.low)
 
-    def __rsub__(self, number: int) -> "Interval":
-        return enclose(number) - self
-
     def __neg__(self) -> "Interval":
         return Interval(-self.high, -self.low)
 
@@ -57,9 +60,6 @@ class Interval:
         ends = [(low * UNIT, divisor) for low in (self.low, self.high) for divisor in (other.low, other.high)]
         return Interval(min(end // by for end, by in ends), max(-(-end // by) for end, by in ends))
 
-    def __rtruediv__(self, number: int) -> "Interval":
-        return enclose(number) / self
-
     def sqrt(self) -> "Interval":
         """Square root of an interval not below 0."""
         return Interval(math.isqrt(self.low * UNIT), math.isqrt(self.high * UNIT) + 1)
@@ -68,10 +68,7 @@ class Interval:
         return Interval(max(self.low, -self.high, 0), max(-self.low, self.high))
 
     def __pow__(self, exponent: int) -> "Interval":
-        power = enclose(1)
-        for _ in range(exponent):
-            power = power * self
-        return power
+        return math.prod([self] * exponent, start=enclose(1))
 
     def __lt__(self, other: "Interval") -> bool:
         return self.high < other.low
@@ -87,20 +84,20 @@ def enclose(number: Number) -> Interval:
     return Interval(math.floor(number * UNIT), math.ceil(number * UNIT))
 
 
+ZERO, ONE = enclose(0), enclose(1)
+
+
 def decimal(end: int) -> str:
     """The end of an interval, exactly."""
     whole, part = divmod(abs(end), UNIT)
     return f"{'-' if end < 0 else ''}{whole}.{part:0{DIGITS}}".rstrip("0").rstrip(".")
 
 
-LONGEST = 10**2_200  # the largest denominator; momentum 0.99 has 10^(2 t + 1) after t steps: 1000 of them take 0.1 s
-
-
 @dataclass(frozen=True)
 class LinearRule:
     """One optimizer's step for slopes s of -1 or +1: m <- decay m + gain s, x <- shrink x - lr c_t (fast s + slow m).
 
-    c_t is the correction: convex and rising in its argument, `fade`^t; it takes fractions to fractions if the rule is
+    c_t is the correction, of 1 and `fade`^t: convex and rising; it takes fractions to fractions if the rule is
     `rational`, and intervals to intervals. `first_gain` replaces `gain` in the first step.
     """
 
@@ -112,31 +109,18 @@ class LinearRule:
     slow: Number = Fraction(1)
     shrink: Number = Fraction(1)
     fade: Number = Fraction(0)
-    correction: Callable[[Number], Number] = lambda power: power**0  # none
+    correction: Callable[[Number, Number], Number] = lambda one, power: one
     rational: bool = True
-
-    def enclosed(self) -> "LinearRule":
-        numbers: dict[str, Number] = {k: enclose(v) for k, v in vars(self).items() if isinstance(v, Fraction)}
-        return replace(self, **numbers)
 
     def rate(self, power: Number) -> Number:
         """lr c_t."""
-        return self.lr * self.correction(power)
+        return self.lr * self.correction(power**0, power)
 
     def step(self, m: Number, x: Number, sign: str, gain: Number, rate: Number) -> tuple[Number, Number]:
         """The next m and x; `rate` is lr c_t."""
-        m = self.decay * m + signed(gain, sign)
-        return m, self.shrink * x - rate * (signed(self.fast, sign) + self.slow * m)
-
-
-def signed(number: Number, sign: str) -> Number:
-    """The number times a slope, "-" or "+"."""
-    return number if sign == "+" else -number
-
-
-def gd(lr: Fraction) -> LinearRule:
-    """x <- x - lr s."""
-    return LinearRule(lr)
+        gain, fast = (gain, self.fast) if sign == "+" else (-gain, -self.fast)
+        m = self.decay * m + gain
+        return m, self.shrink * x - rate * (fast + self.slow * m)
 
 
 def momentum(lr: Fraction, momentum: Fraction, dampening: Fraction = Fraction(0)) -> LinearRule:
@@ -144,50 +128,33 @@ def momentum(lr: Fraction, momentum: Fraction, dampening: Fraction = Fraction(0)
     return LinearRule(lr, momentum, 1 - dampening if momentum else Fraction(1), first_gain=Fraction(1))
 
 
-def nesterov(lr: Fraction, momentum: Fraction) -> LinearRule:
-    """torch.optim.SGD with nesterov: x <- x - lr (g + momentum m)."""
-    return LinearRule(lr, momentum, fast=Fraction(1), slow=momentum)
-
-
 def adam(lr: Fraction, beta1: Fraction, beta2: Fraction, eps: Fraction, shrink: Fraction = Fraction(1)) -> LinearRule:
     """Adam, AMSGrad and Adamax: squared slopes are 1, so v_t = 1 - beta2^t, v_hat = 1, and beta2 cannot matter.
 
     AMSGrad's running maximum of v_t is v_t, which rises; Adamax's u_t is 1 + eps from the first step on.
     """
-    return LinearRule(
-        lr / (1 + eps), beta1, 1 - beta1, shrink=shrink, fade=beta1, correction=lambda power: 1 / (1 - power)
-    )
-
-
-def adamw(lr: Fraction, beta1: Fraction, beta2: Fraction, eps: Fraction, weight_decay: Fraction) -> LinearRule:
-    """Adam on an x that shrinks by the factor 1 - lr weight_decay before each step."""
-    return adam(lr, beta1, beta2, eps, shrink=1 - lr * weight_decay)
+    rate = lr / (1 + eps)
+    return LinearRule(rate, beta1, 1 - beta1, shrink=shrink, fade=beta1, correction=lambda one, p: one / (one - p))
 
 
 def rmsprop(lr: Fraction, alpha: Fraction, eps: Fraction) -> LinearRule:
     """x <- x - lr s / (sqrt(v_t) + eps), v_t = 1 - alpha^t; convex, as one over a positive concave function."""
     epsilon = enclose(eps)
-    return LinearRule(lr, fade=alpha, correction=lambda power: 1 / ((1 - power).sqrt() + epsilon), rational=False)
+    return LinearRule(lr, fade=alpha, correction=lambda one, p: one / ((one - p).sqrt() + epsilon), rational=False)
 
 
 LINEAR_RULES: dict[str, Callable[..., LinearRule]] = {
-    "gd": gd,
+    "gd": lambda lr: LinearRule(lr),
     "momentum": momentum,
-    "nesterov": nesterov,
-    "adam": adam,
-    "amsgrad": adam,
-    "adamax": adam,
-    "adamw": adamw,
+    "nesterov": lambda lr, momentum: LinearRule(lr, momentum, fast=Fraction(1), slow=momentum),
+    **dict.fromkeys(("adam", "amsgrad", "adamax"), adam),
+    "adamw": lambda lr, beta1, beta2, eps, weight_decay: adam(lr, beta1, beta2, eps, shrink=1 - lr * weight_decay),
     "rmsprop": rmsprop,
 }
 
 
 def linear_rule(name: str, hyperparameters: Mapping[str, float]) -> LinearRule:
-    """The rule of an optimizer, if it has one with these hyperparameters.
-
-    Raises:
-        NoProof: it has none.
-    """
+    """The rule of an optimizer with these hyperparameters; a NoProof where they keep its steps from being linear."""
     if name not in LINEAR_RULES:
         raise NoProof(f"the steps of {name} are not linear in the signs of the slopes")
     known = inspect.signature(LINEAR_RULES[name]).parameters
@@ -211,57 +178,39 @@ def side(x: Number, foot: Number) -> str | None:
 
 @dataclass
 class Walk:
-    """The steps of a rule towards a bump with its foot at `foot`, all in fractions or all in intervals.
-
-    Attributes:
-        m, x, fading: after the last step; `fading` is fade^t.
-        signs: the slope of every step so far, as "-" and "+".
-        path: every x so far, the start included; what was walked in fractions stays so.
-        ties: the steps after which x stood on the foot itself.
-    """
+    """The steps of a rule towards a bump with its foot at `foot`, all in fractions or all in intervals."""
 
     rule: LinearRule
     foot: Number
     m: Number = Fraction(0)
     x: Number = Fraction(0)
-    fading: Number = Fraction(1)
-    signs: str = ""
-    path: list[Number] = field(default_factory=lambda: [Fraction(0)])
-    ties: list[int] = field(default_factory=list)
-
-    @property
-    def rate(self) -> Number:
-        return self.rule.rate(self.fading)
+    fading: Number = Fraction(1)  # fade^t
+    signs: str = ""  # the slope of every step so far, as "-" and "+"
+    path: list[Number] = field(default_factory=lambda: [Fraction(0)])  # what was walked in fractions stays so
+    ties: list[int] = field(default_factory=list)  # the steps after which x stood on the foot itself
 
     def advance(self) -> None:
-        """Take the next step.
-
-        Raises:
-            NoProof: x cannot be told from the foot.
-        """
-        sign = side(self.x, self.foot)
+        """Take the next step; a NoProof where x cannot be told from the foot."""
+        sign, rule, step = side(self.x, self.foot), self.rule, len(self.signs)
         if sign is None:
-            where = f"x after step {len(self.signs)}"
-            raise NoProof(f"{where} cannot be told from the foot of the bump in {DIGITS} decimals")
-        self.fading = self.fading * self.rule.fade
-        gain = self.rule.gain if self.signs or self.rule.first_gain is None else self.rule.first_gain
-        self.m, self.x = self.rule.step(self.m, self.x, sign, gain, self.rate)
+            raise NoProof(f"x after step {step} cannot be told from the foot of the bump in {DIGITS} decimals")
+        self.fading = self.fading * rule.fade
+        gain = rule.gain if step or rule.first_gain is None else rule.first_gain
+        self.m, self.x = rule.step(self.m, self.x, sign, gain, rule.rate(self.fading))
         self.signs += sign
         self.path.append(self.x)
         if is_on(self.x, self.foot):
-            self.ties.append(len(self.signs))
+            self.ties.append(step + 1)
 
     def enclosed(self) -> "Walk":
-        rule, foot, m, x, fading = self.rule.enclosed(), *map(enclose, (self.foot, self.m, self.x, self.fading))
-        return Walk(rule, foot, m, x, fading, self.signs, [*self.path[:-1], x], [*self.ties])
+        numbers: dict[str, Any] = {k: enclose(v) for k, v in vars(self.rule).items() if isinstance(v, Fraction)}
+        foot, m, x, fading = map(enclose, (self.foot, self.m, self.x, self.fading))
+        path, ties = [*self.path[:-1], x], [*self.ties]
+        return Walk(replace(self.rule, **numbers), foot, m, x, fading, self.signs, path, ties)
 
 
 def follow(rule: LinearRule, foot: Fraction, steps: int) -> Iterator[Walk]:
-    """The walk after 1, 2, ... `steps` steps: in fractions while these are short, then in intervals.
-
-    Raises:
-        NoProof: as `Walk.advance` does.
-    """
+    """The walk after 1, 2, ... `steps` steps: in fractions while these are short, then in intervals."""
     walk = Walk(rule, foot) if rule.rational else Walk(rule, foot).enclosed()
     for _ in range(steps):
         walk.advance()
@@ -270,106 +219,67 @@ def follow(rule: LinearRule, foot: Fraction, steps: int) -> Iterator[Walk]:
         yield walk
 
 
-LONGEST_WRITTEN = 13_000  # bits of a denominator that is written out, some 4,000 digits
+def exact_maximum(name: str, hyperparameters: Mapping[str, float], distance: float, steps: int) -> dict[str, Any]:
+    """The tallest bump that an optimizer escapes within a number of steps, 1 or more, as plain data.
 
-
-@dataclass(frozen=True)
-class ExactMaximum:
-    """The tallest bump escaped within a number of steps, h_max.
-
-    Attributes:
-        low, high: h_max lies between them, and is both if they are equal; below 0 if the bump is never reached.
+    Returns:
+        h_max: the fraction itself, or [low, high], rounded outward to 60 decimals; below 0 if the bump is not reached.
+        decimal: the same to 30 digits.
         step: after which x is largest; the first such, as far as can be told.
         ties: the steps after which x stood exactly on the foot of the bump.
         exact_steps: how many steps were taken in fractions.
+        reason: why arithmetic cannot settle it, in place of all the others.
     """
-
-    low: Fraction
-    high: Fraction
-    step: int
-    ties: list[int]
-    exact_steps: int
-
-    def report(self) -> dict[str, Any]:
-        """The maximum as plain data; `h_max` is the fraction itself, or [low, high], rounded outward to 60 decimals."""
-        exact = self.low == self.high and self.low.denominator.bit_length() < LONGEST_WRITTEN
-        return {
-            "h_max": str(self.low) if exact else [decimal(enclose(self.low).low), decimal(enclose(self.high).high)],
-            "decimal": rounded(self.low),
-            "step": self.step,
-            "ties": self.ties,
-            "exact_steps": self.exact_steps,
-        }
-
-
-def exact_maximum(name: str, hyperparameters: Mapping[str, float], distance: float, steps: int) -> ExactMaximum:
-    """Find the maximum of an optimizer's path of `steps` steps, 1 or more, towards a bump at `distance`.
-
-    Raises:
-        NoProof: the optimizer's steps are not rational in its hyperparameters, or x comes too near to the foot of the
-            bump after the fractions have grown too long.
-    """
-    rule = linear_rule(name, hyperparameters)
-    if not rule.rational:
-        raise NoProof(f"the steps of {name} hold a square root, which exact fractions cannot follow")
     foot = Fraction(str(distance))
-    *_, walk = follow(rule, foot, steps)
+    try:
+        rule = linear_rule(name, hyperparameters)
+        if not rule.rational:
+            raise NoProof(f"the steps of {name} hold a square root, which exact fractions cannot follow")
+        *_, walk = follow(rule, foot, steps)
+    except NoProof as failure:
+        return {"reason": str(failure)}
     lows = [Fraction(x.low, UNIT) if isinstance(x, Interval) else x for x in walk.path]
     highs = [Fraction(x.high, UNIT) if isinstance(x, Interval) else x for x in walk.path]
-    low, high = max(lows), max(highs)
-    exact_steps = sum(isinstance(x, Fraction) for x in walk.path) - 1
-    return ExactMaximum(low - foot, high - foot, lows.index(low), walk.ties, exact_steps)
-
-
-def rounded(number: Fraction) -> str:
-    """A fraction to 30 significant digits."""
+    low, high = max(lows) - foot, max(highs) - foot
+    is_exact = low == high and low.denominator.bit_length() < LONGEST_WRITTEN
     with localcontext(prec=30):
-        return f"{(Decimal(number.numerator) / number.denominator).normalize():f}"
-
-
-ENOUGH = UNIT // 10**30  # a maximum that is approached for ever must be enclosed this closely
-FIRST_ATTEMPT = 32  # steps before the first attempt at a proof; then twice as many, and so on
-LONGEST_PREFIX = 16_384  # a fifth of a second
-ZERO, ONE = enclose(0), enclose(1)
+        rounded = f"{(Decimal(low.numerator) / low.denominator).normalize():f}"
+    return {
+        "h_max": str(low) if is_exact else [decimal(enclose(low).low), decimal(enclose(high).high)],
+        "decimal": rounded,
+        "step": lows.index(max(lows)),
+        "ties": walk.ties,
+        "exact_steps": sum(isinstance(x, Fraction) for x in walk.path) - 1,
+    }
 
 
 def certify(
-    name: str,
-    hyperparameters: Mapping[str, float],
-    distance: float,
-    steps: int,
-    make_optimizer: MakeOptimizer | None = None,
-    limit: int = 60_000,
+    name: str, hyperparameters: Mapping[str, float], distance: float, steps: int, make: MakeOptimizer | None = None
 ) -> dict[str, Any]:
     """Why the path of an optimizer never rises above its maximum: the strongest certificate found, as plain data.
 
-    Args:
-        name: one of `LINEAR_RULES` and `BIAS_CORRECTIONS`, or there is no proof.
-        steps: what the path is known for without a proof.
-        make_optimizer: the float64 implementation, followed for a recurrence where no interval proof is found.
-        limit: steps it is followed for, some 20 us each.
+    `make` is the float64 implementation, followed for a recurrence where no interval proof is found.
 
     Returns:
         `kind`, and with kind "interval": all that a checker needs to redo the proof (see `prove`); "recurrence":
         see `find_recurrence`; "steps": `steps`, and `reason`, why it is not more.
     """
     try:
-        rule = linear_rule(name, hyperparameters)
-        proof = prove(rule, Fraction(str(distance)))
+        proof = prove(linear_rule(name, hyperparameters), Fraction(str(distance)))
         exact = {key: str(Fraction(str(value))) for key, value in hyperparameters.items()}
         return {"kind": "interval", "optimizer": name, "hyperparameters": exact, **proof}
     except NoProof as failure:
         reason = f"no interval proof: {failure}"
-    if make_optimizer is not None:
+    if make is not None:
         try:
-            return {**find_recurrence(name, hyperparameters, distance, make_optimizer, limit), "reason": reason}
+            return {**find_recurrence(name, hyperparameters, distance, make, FOLLOWED), "reason": reason}
         except NoProof as failure:
             reason += f"; no recurrence: {failure}"
     return {"kind": "steps", "steps": steps, "reason": reason}
 
 
 def prove(rule: LinearRule, foot: Fraction) -> dict[str, Any]:
-    """Prove that the path never exceeds its maximum.
+    """Prove that the path never exceeds its maximum; a NoProof where no proof is found.
 
     Returns:
         distance: L, as an exact fraction.
@@ -383,65 +293,60 @@ def prove(rule: LinearRule, foot: Fraction) -> dict[str, Any]:
         tail: upper bound on |x_{T+k} - x*_k|.
         contraction: {decay, shrink, fade}, the factors per step, as exact fractions.
         lattice: number of decimals to which every interval was rounded outward.
-
-    Raises:
-        NoProof: no proof is found, and why.
     """
     if not (rule.lr > 0 and 0 <= rule.decay < 1 and 0 <= rule.fade < 1 and 0 < rule.shrink <= 1):
         raise NoProof("the steps do not contract")
     for step, walk in enumerate(follow(rule, foot, LONGEST_PREFIX), start=1):
         if step >= FIRST_ATTEMPT and step.bit_count() == 1 and (proof := induction(walk.enclosed())):
-            contraction = {"decay": str(rule.decay), "shrink": str(rule.shrink), "fade": str(rule.fade)}
+            contraction = {key: str(getattr(rule, key)) for key in ("decay", "shrink", "fade")}
             return {"distance": str(foot), **proof, "contraction": contraction, "lattice": DIGITS}
     raise NoProof(f"no repetition of the signs is proved within {LONGEST_PREFIX} steps")
 
 
 def induction(walk: Walk) -> dict[str, Any] | None:
     """The proof that the signs repeat from here on, as the theorem has it; None if they may not, or not yet."""
-    word = repeated(walk.signs)
-    if not word or (walk.rule.shrink == ONE and 2 * word.count("+") != len(word)):
+    foot, signs, word = walk.foot, walk.signs, repeated(walk.signs)
+    steps, period = len(signs), len(word)
+    if not word or (walk.rule.shrink == ONE and 2 * word.count("+") != period):
         return None
     m_orbit, orbit = periodic(walk, word)
     tail = farthest(walk, m_orbit, orbit[0]).high
     future = [Interval(x.low - tail, x.high + tail) for x in orbit]
-    if any(side(x, walk.foot) != sign for x, sign in zip(future, word, strict=True)):
+    if any(side(x, foot) != sign for x, sign in zip(future, word, strict=True)):
         return None
     path = [enclose(x) for x in walk.path]
     maximum = max(path, key=lambda x: x.low)
     top, ever = (max(x.high for x in xs) for xs in (path, future))
-    h_max = Interval(maximum.low, max(top, ever)) - walk.foot
+    h_max = Interval(maximum.low, max(top, ever)) - foot
     if h_max.high - h_max.low > ENOUGH:
         return None
-    transient, period = len(walk.signs) - len(word), len(word)
-    while transient and walk.signs[transient - 1] == walk.signs[transient - 1 + period]:
-        transient -= 1
+    start = steps - period  # of the repetition
+    while start and signs[start - 1] == signs[start - 1 + period]:
+        start -= 1
+    apart = {  # from the foot
+        "path": [x for step, x in enumerate(path) if step not in walk.ties],
+        "orbit": [x for x in orbit if not is_on(x, foot)],
+    }
     return {
-        "signs": {
-            "transient": run_lengths(walk.signs[:transient]),
-            "repeated": run_lengths(walk.signs[transient : transient + period]),
-        },
+        "signs": {"transient": run_lengths(signs[:start]), "repeated": run_lengths(signs[start : start + period])},
         "period": period,
-        "steps": len(walk.signs),
+        "steps": steps,
         "ties": walk.ties,
         "h_max": [decimal(h_max.low), decimal(h_max.high)],
         "width": f"{h_max.high - h_max.low}e-{DIGITS}",
         "step": path.index(maximum) if ever <= top else None,
-        "margin": {
-            "path": margin(walk.foot, [x for step, x in enumerate(path) if step not in walk.ties]),
-            "orbit": margin(walk.foot, [x for x in orbit if not is_on(x, walk.foot)]),
-        },
+        "margin": {key: decimal(min(abs(x - foot).low for x in xs)) for key, xs in apart.items()},
         "tail": decimal(tail),
     }
 
 
 def periodic(walk: Walk, word: str) -> tuple[Interval, list[Interval]]:
     """m*_0 and every x*_j: what `word` drives round and round, and through the present x if shrink is 1."""
-    swing, _ = drive(walk.rule, word, ZERO, ZERO)
-    m, x = swing / (ONE - walk.rule.decay ** len(word)), walk.x
-    if walk.rule.shrink != ONE:
-        _, path = drive(walk.rule, word, m, ZERO)
-        x = path[-1] / (ONE - walk.rule.shrink ** len(word))
-    return m, drive(walk.rule, word, m, x)[1][:-1]
+    rule, period, x = walk.rule, len(word), walk.x
+    m = drive(rule, word, ZERO, ZERO)[0] / (ONE - rule.decay**period)
+    if rule.shrink != ONE:
+        x = drive(rule, word, m, ZERO)[1][-1] / (ONE - rule.shrink**period)
+    return m, drive(rule, word, m, x)[1][:-1]
 
 
 def drive(rule: LinearRule, word: str, m: Interval, x: Interval) -> tuple[Interval, list[Interval]]:
@@ -458,13 +363,8 @@ def farthest(walk: Walk, m_orbit: Interval, x_orbit: Interval) -> Interval:
     rule, last = walk.rule, walk.rule.rate(ZERO)
     largest = abs(walk.m) + abs(rule.gain) / (ONE - rule.decay)  # no |m| to come exceeds this
     swing = last * rule.slow * abs(walk.m - m_orbit) * rule.decay / (ONE - rule.decay)
-    late = (walk.rate - last) * (rule.fast + rule.slow * largest) * rule.fade / (ONE - rule.fade)
+    late = (rule.rate(walk.fading) - last) * (rule.fast + rule.slow * largest) * rule.fade / (ONE - rule.fade)
     return abs(walk.x - x_orbit) + swing + late
-
-
-def margin(foot: Interval, path: list[Interval]) -> str:
-    """A lower bound on the distance of a path from the foot of the bump."""
-    return decimal(min(abs(x - foot).low for x in path))
 
 
 def repeated(signs: str) -> str:
@@ -481,24 +381,16 @@ def run_lengths(signs: str) -> str:
 
 # An optimizer may be here only if its step depends on the step count through 1 - beta^step alone, for these betas.
 BIAS_CORRECTIONS: dict[str, tuple[str, ...]] = {
-    "gd": (),
-    "momentum": (),
-    "nesterov": (),
-    "adam": ("beta1", "beta2"),
-    "amsgrad": ("beta1", "beta2"),
-    "adamw": ("beta1", "beta2"),
+    **dict.fromkeys(("gd", "momentum", "nesterov", "rmsprop", "rmsprop-centered", "rprop", "adadelta"), ()),
+    **dict.fromkeys(("adam", "amsgrad", "adamw"), ("beta1", "beta2")),
     "adamax": ("beta1",),
-    "rmsprop": (),
-    "rmsprop-centered": (),
-    "rprop": (),
-    "adadelta": (),
 }
 
 
 def find_recurrence(
-    name: str, hyperparameters: Mapping[str, float], distance: float, make_optimizer: MakeOptimizer, limit: int
+    name: str, hyperparameters: Mapping[str, float], distance: float, make: MakeOptimizer, limit: int
 ) -> dict[str, Any]:
-    """Follow the float64 implementation until x and all its state repeat, bit for bit.
+    """Follow the float64 implementation until x and all its state repeat, bit for bit; a NoProof if they do not.
 
     The next step is a function of x, the state and the step count. The count has no effect once every 1 - beta^step
     is 1.0, and it stays so: beta^step <= 2^-54 then, and falls by more than pow can err (beta < 1 - 1e-15). So from
@@ -508,19 +400,14 @@ def find_recurrence(
         first_step, period: the state after step `first_step` is that after `period` more, and so on.
         h_max, step: the maximum of the whole path, and the step at which it first stands.
         state: SHA-256 of the bytes of x and of the state's tensors in the order of their names.
-
-    Raises:
-        NoProof: none is found, and why.
     """
     if name not in BIAS_CORRECTIONS:
         raise NoProof(f"the steps of {name} depend on how many there were")
     betas = [hyperparameters[key] for key in BIAS_CORRECTIONS[name]]
-    landscape = Triangle(distance, math.inf)
+    landscape, path, seen = Triangle(distance, math.inf), [START], dict[bytes, int]()
     x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
     slope = x.grad = torch.zeros_like(x)
-    optimizer = make_optimizer([x])
-    path = [START]
-    seen: dict[bytes, int] = {}
+    optimizer = make([x])
     for step in range(1, limit + 1):
         slope.fill_(landscape.slope(path[-1]))
         optimizer.step()
@@ -534,12 +421,7 @@ def find_recurrence(
         first_step = seen.setdefault(state, step)
         if first_step < step:
             highest = max(range(step), key=path.__getitem__)
-            return {
-                "kind": "recurrence",
-                "first_step": first_step,
-                "period": step - first_step,
-                "h_max": path[highest] - distance,
-                "step": highest,
-                "state": hashlib.sha256(state).hexdigest(),
-            }
+            h_max, checksum = path[highest] - distance, hashlib.sha256(state).hexdigest()
+            found = {"first_step": first_step, "period": step - first_step, "h_max": h_max, "step": highest}
+            return {"kind": "recurrence", **found, "state": checksum}
     raise NoProof(f"the state does not repeat within {limit} steps")

@@ -309,6 +309,6 @@ def certificate(adapter: Adapter, threshold: Threshold, settings: BumpSettings) 
 def exact_answer(adapter: Adapter, settings: BumpSettings, steps: int) -> dict[str, Any]:
     """The maximum in rational arithmetic, or the reason why there is none."""
     try:
-        return exact_maximum(adapter.name, adapter.hyperparameters, settings.distance, steps).report()
+        return exact_maximum(adapter.name, adapter.hyperparameters, settings.distance, steps)
     except NoProof as failure:
         return {"reason": str(failure)}

@@ -12,6 +12,7 @@ from bump.certificate_checker import Wrong, check
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bs6207.bump import proof
 from bs6207.bump.adapter import Adapter, descend
 from bs6207.bump.landscape import Triangle
 from bs6207.bump.proof import BIAS_CORRECTIONS, LINEAR_RULES, NoProof, certify, find_recurrence
@@ -281,9 +282,10 @@ def test_a_recurrence_is_sought_where_no_interval_proof_is_found():
     assert rprop["reason"] == "no interval proof: the steps of rprop are not linear in the signs of the slopes"
 
 
-def test_without_either_proof_the_reasons_for_both_are_given():
+def test_without_either_proof_the_reasons_for_both_are_given(monkeypatch):
+    monkeypatch.setattr(proof, "FOLLOWED", 100)
     h = {"lr": 0.3, "momentum": 0.5}
-    known = certify("momentum", h, 1.0, 1000, implementation("momentum", h), limit=100)
+    known = certify("momentum", h, 1.0, 1000, implementation("momentum", h))
     assert known["kind"] == "steps"
     assert "no interval proof" in known["reason"]
     assert "no recurrence: the state does not repeat within 100 steps" in known["reason"]

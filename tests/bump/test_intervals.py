@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bs6207.bump.proof import UNIT, Interval, NoProof, decimal, enclose
+from bs6207.bump.proof import ONE, UNIT, Interval, NoProof, decimal, enclose
 
 OPERATIONS = [operator.add, operator.sub, operator.mul, operator.truediv]
 
@@ -43,7 +43,7 @@ def test_a_comparison_holds_only_if_it_holds_for_all_numbers_inside():
 
 def test_a_divisor_that_may_be_nought_is_refused():
     with pytest.raises(NoProof, match="cannot be told from 0"):
-        1 / Interval(0, UNIT)
+        ONE / Interval(0, UNIT)
 
 
 def test_decimals_are_exact():
