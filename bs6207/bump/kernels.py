@@ -12,7 +12,7 @@ foot. So no later point, for ever, rises above the highest of the n by more than
 that come nearer to the foot than `TIE`, where rounding could matter, are not stopped.)
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -23,7 +23,6 @@ from bs6207.bump.landscape import START, TIE, UP_SLOPE, rounding_error
 from bs6207.runs.result import Checkpointable
 
 CHUNK = 16_384  # cells stepped together: a dozen arrays of them fit a core's cache
-BLOCK = 1 << 18  # cells whose memories are held at a time, so that a diagram of any size needs some 60 MB
 SLACK = 1e-10  # units of x; the most that the rest of a descent can add to h_max when it is stopped
 FIRST_WINDOW, GROWTH = 16, 1.5  # steps at which repetition is looked for anew; a window must hold a whole period
 WORTH_SORTING = 0.1  # fraction of descents known; below it, sorting them out costs more than stepping on
@@ -48,7 +47,6 @@ class Hyperparameters:
 
 
 def gd(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
-    """Gradient descent."""
     x -= h.lr * (slope + h.weight_decay * x)
 
 
@@ -62,7 +60,7 @@ def momentum(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameter
 
 
 def nesterov(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
-    """Nesterov's momentum, in the form of Sutskever et al. 2013."""
+    """In the form of Sutskever et al. 2013."""
     (velocity,) = memory
     slope = slope + h.weight_decay * x
     velocity *= h.momentum
@@ -76,7 +74,6 @@ def adam(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -
 
 
 def adamw(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters) -> None:
-    """Adam with decoupled weight decay."""
     x *= 1 - h.lr * h.weight_decay
     adam_step(x, slope, memory, h)
 
@@ -115,31 +112,18 @@ def rmsprop(x: Array, slope: Array, memory: Array, step: int, h: Hyperparameters
 
 
 def update_mean(mean: Array, value: Numbers, decay: Numbers) -> None:
-    """Move a running mean towards `value`, in place."""
     mean *= decay
     mean += (1 - decay) * value
 
 
 @dataclass(frozen=True)
 class Coast:
-    """Where x would come to rest if every slope from now on were 0: at x - reach * memory[0].
+    """Where x would come to rest if every slope from now on were 0: at x - reach * memory[0]."""
 
-    Attributes:
-        reach: units of x per unit of memory.
-        push: how far one slope of 1 moves that place, downhill.
-        decay: the factor by which a difference in memory[0] shrinks each step, if slopes agree.
-        unsettled: bound on all that bias corrections will yet move that place, units of x.
-    """
-
-    reach: Numbers
-    push: Numbers
-    decay: Numbers
-    unsettled: Numbers = 0.0
-
-
-def gd_coast(memory: Array, h: Hyperparameters) -> Coast:
-    """No memory (its row stays 0), no coasting."""
-    return Coast(0.0, h.lr, 0.0)
+    reach: Numbers  # units of x per unit of memory
+    push: Numbers  # how far one slope of 1 moves that place, downhill
+    decay: Numbers  # the factor by which a difference in memory[0] shrinks each step, if slopes agree
+    unsettled: Numbers = 0.0  # bound on all that bias corrections will yet move that place, units of x
 
 
 def momentum_coast(memory: Array, h: Hyperparameters) -> Coast:
@@ -163,20 +147,16 @@ def signs_coast(memory: Array, h: Hyperparameters) -> Coast:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A rule, how many memories it has, the hyperparameters it takes, and where it coasts.
-
-    `coast` is None where slopes do not act on the coasting place each by itself; it is valid without weight decay only.
-    """
-
     rule: Callable[[Array, Array, Array, int, Hyperparameters], None]
     memories: int
     hyperparameters: tuple[str, ...]
+    # None where slopes do not act on the coasting place each by itself; valid without weight decay only
     coast: Callable[[Array, Hyperparameters], Coast] | None = None
 
 
 ADAM = ("lr", "beta1", "beta2", "eps")
 KERNELS = {
-    "gd": Kernel(gd, 1, ("lr", "weight_decay"), gd_coast),
+    "gd": Kernel(gd, 1, ("lr", "weight_decay"), lambda memory, h: Coast(0.0, h.lr, 0.0)),  # its memory stays 0
     "momentum": Kernel(momentum, 1, ("lr", "momentum", "dampening", "weight_decay"), momentum_coast),
     "nesterov": Kernel(nesterov, 1, ("lr", "momentum", "weight_decay"), nesterov_coast),
     "adam": Kernel(adam, 4, (*ADAM, "weight_decay")),
@@ -200,87 +180,45 @@ def choose_kernel(optimizer: str, settings: Mapping[str, Numbers]) -> Kernel | N
 
 @dataclass(frozen=True)
 class Maxima(Checkpointable):
-    """Where x is largest in each descent, all [cells].
+    """Where x is largest in each descent, all [cells]."""
 
-    Attributes:
-        h_max: the tallest bump escaped, units of x; 0 where x comes to the foot and no farther, which is a tie that
-            rounding decides; NaN where none is reached or x does not stay finite.
-        step: the step at which x is largest; 0 where h_max is NaN. Peaks that only rounding distinguishes count as
-            one, and any of them may be named.
-        margin: least |x - distance| up to that step; NaN where h_max is.
-        holds_for_ever: whether more steps are known to change nothing, but for `SLACK`.
-    """
-
-    h_max: Array
-    step: NDArray[np.int32]
-    margin: Array
-    holds_for_ever: NDArray[np.bool_]
+    h_max: Array  # the tallest bump escaped; 0 where x comes to the foot and no farther; NaN without one or a finite x
+    step: NDArray[np.int32]  # 0 where h_max is NaN; of peaks that only rounding distinguishes, any may be named
+    margin: Array  # least |x - distance| up to that step; NaN where h_max is
+    holds_for_ever: NDArray[np.bool_]  # whether more steps are known to change nothing, but for `SLACK`
 
 
-def find_maxima(
-    kernel: Kernel,
-    settings: Mapping[str, Numbers],
-    cells: int,
-    steps: int,
-    on_progress: Callable[[int], None] = lambda cells: None,
-) -> Maxima:
-    """Step every cell for `steps` steps, or until the rest of its descent is known.
-
-    Args:
-        settings: the rule's hyperparameters, `distance` and `up_slope`: numbers, or arrays [cells].
-        on_progress: called after each block with the number of cells that are finished.
-    """
+def find_maxima(kernel: Kernel, settings: Mapping[str, Numbers], cells: int, steps: int) -> Maxima:
+    """Step every cell for `steps` steps, or until the rest of its descent is known; settings are numbers or [cells]."""
     common = {name: value for name, value in settings.items() if np.ndim(value) == 0}
-    varied = {name: np.asarray(value) for name, value in settings.items() if np.ndim(value) == 1}
+    descents = {name: np.asarray(value) for name, value in settings.items() if np.ndim(value) == 1}
+    descents |= {"cell": np.arange(cells), "x": np.full(cells, START), "memory": np.zeros((kernel.memories, cells))}
+    descents |= {"step": np.zeros(cells, np.int32), "best": np.full(cells, START - settings["distance"])}
+    descents |= {name: np.abs(descents["best"]) for name in ("margin", "gap")}  # `best` is the greatest x - distance
     maxima = Maxima(np.full(cells, np.nan), np.zeros(cells, np.int32), np.full(cells, np.nan), np.zeros(cells, bool))
     windows = [FIRST_WINDOW]
     while windows[-1] < steps:
         windows.append(int(windows[-1] * GROWTH))
-    for first in range(0, cells, BLOCK):
-        cell = np.arange(first, min(first + BLOCK, cells))
-        own = {name: values[cell] for name, values in varied.items()}
-        descents = initial_state(kernel, cell, own, settings["distance"])
-        for since, until in pairwise([0, *windows[:-1], steps]):
-            known = np.concatenate([advance(kernel, chunk, common, since, until) for chunk in split(descents)])
-            if until < steps and known.mean() < WORTH_SORTING:
-                continue
-            maxima.holds_for_ever[descents["cell"][known]] = True
-            over = select(descents, known | (until == steps))
-            lifted = rounding_error(over["step"], over.get("distance", settings["distance"]))
-            over["best"][over["best"] <= lifted] = 0.0
-            over = select(over, ((over["best"] > 0) | (over["margin"] < TIE)) & np.isfinite(over["x"]))
-            at = over["cell"]
-            maxima.h_max[at], maxima.step[at], maxima.margin[at] = over["best"], over["step"], over["margin"]
-            descents = select(descents, ~known)
-            if not descents["cell"].size:
-                break
-        on_progress(int(cell[-1]) + 1)
+    for since, until in pairwise([0, *windows[:-1], steps]):
+        parts = [slice(place, place + CHUNK) for place in range(0, descents["cell"].size, CHUNK)]
+        chunks = [{name: values[..., part] for name, values in descents.items()} for part in parts]  # views
+        known = np.concatenate([advance(kernel, chunk, common, since, until) for chunk in chunks])
+        if until < steps and known.mean() < WORTH_SORTING:
+            continue
+        maxima.holds_for_ever[descents["cell"][known]] = True
+        over = select(descents, known | (until == steps))
+        lifted = rounding_error(over["step"], over.get("distance", settings["distance"]))
+        over["best"][over["best"] <= lifted] = 0.0
+        over = select(over, ((over["best"] > 0) | (over["margin"] < TIE)) & np.isfinite(over["x"]))
+        at = over["cell"]
+        maxima.h_max[at], maxima.step[at], maxima.margin[at] = over["best"], over["step"], over["margin"]
+        descents = select(descents, ~known)
+        if not descents["cell"].size:
+            break
     return maxima
 
 
-def initial_state(kernel: Kernel, cell: NDArray[np.int64], varied: Mapping[str, Array], distance: Numbers) -> Cells:
-    """The state of descents at step 0; `varied` are the settings in which they differ."""
-    size, foot = cell.size, varied.get("distance", distance)
-    return {
-        **varied,
-        "cell": cell,
-        "x": np.full(size, START),
-        "memory": np.zeros((kernel.memories, size)),
-        "best": np.full(size, START - foot),  # the greatest x - distance
-        "step": np.zeros(size, np.int32),
-        "margin": np.full(size, np.abs(START - foot)),
-        "gap": np.full(size, np.abs(START - foot)),
-    }
-
-
-def split(descents: Cells) -> Iterator[Cells]:
-    """Views of the descents, `CHUNK` cells at a time."""
-    for first in range(0, descents["cell"].size, CHUNK):
-        yield {name: values[..., first : first + CHUNK] for name, values in descents.items()}
-
-
 def select(descents: Cells, wanted: NDArray[np.bool_]) -> Cells:
-    """Copies of the wanted descents."""
     places = np.flatnonzero(wanted)
     return {name: values.take(places, axis=-1) for name, values in descents.items()}
 
@@ -295,8 +233,7 @@ def advance(
     distance, up_slope = settings["distance"], settings["up_slope"]
     is_unequal = np.any(up_slope != UP_SLOPE)
     coast = kernel.coast(descents["memory"], hyperparameters) if kernel.coast and since and not is_unequal else None
-    x_before, memory_before, best_before = descents["x"], descents["memory"], descents["best"]
-    margin = descents["margin"]
+    x_before, memory_before, best_before, margin = (descents[name] for name in ("x", "memory", "best", "margin"))
     x, memory, best = x_before.copy(), memory_before.copy(), best_before.copy()
     highest, nearest = np.full_like(x, -np.inf), np.full_like(x, np.inf)  # of the points from here on
     known, beyond, slope = np.zeros(x.size, bool), x - distance, np.empty_like(x)
@@ -318,10 +255,8 @@ def advance(
             change = np.subtract(memory[0], memory_before[0], out=slope)
             change *= coast.reach
             near = np.flatnonzero(~known & (np.abs(change) < nearest))
-            decay, push, unsettled = (
-                np.asarray(value)[near] if np.ndim(value) else value
-                for value in (coast.decay, coast.push, coast.unsettled)
-            )
+            values = (coast.decay, coast.push, coast.unsettled)
+            decay, push, unsettled = (np.asarray(value)[near] if np.ndim(value) else value for value in values)
             # the coasting place moves by whole pushes: by none if it is back to within half of one
             is_back = np.abs(x[near] - x_before[near] - change[near]) < push / 2 - unsettled
             shift = np.abs(change[near]) / (1 - decay**length) + unsettled

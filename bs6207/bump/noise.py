@@ -14,6 +14,7 @@ import numpy as np
 
 from bs6207.bump.kernels import KERNELS, Array, Hyperparameters
 from bs6207.bump.landscape import START, VALLEY_SLOPE
+from bs6207.bump.settings import BumpSettings
 from bs6207.errors import UserError
 from bs6207.runs.result import Checkpointable, Table
 
@@ -25,96 +26,62 @@ QUANTILES = (0.9, 0.5, 0.1)  # of escaping: h90 is passed by nine paths in ten
 
 @dataclass(frozen=True)
 class Survival(Checkpointable):
-    """How often bumps are escaped.
-
-    Attributes:
-        height: [H], of the bump, units of x, rising.
-        chance: [H], the fraction of paths that escape it.
-        lower, upper: [H], the exact band (Clopper and Pearson 1934) at `CONFIDENCE`, for each height by itself.
-        quantiles: of h90, h50 and h10 the height and its band (lower, upper); a height of 0 stands for paths that reach
-            no bump at all.
-    """
+    """How often bumps are escaped."""
 
     optimizer: str
     noise: float
     trials: int
-    height: Array
-    chance: Array
-    lower: Array
+    height: Array  # [H], of the bump, units of x, rising
+    chance: Array  # [H], the fraction of paths that escape it
+    lower: Array  # [H], the exact band (Clopper and Pearson 1934) at `CONFIDENCE`, for each height by itself
     upper: Array
+    # of h90, h50 and h10 the height and its band (lower, upper); 0 stands for paths that reach no bump at all
     quantiles: dict[str, dict[str, float]]
 
     def metrics(self) -> dict[str, Any]:
-        """h90, h50 and h10 with their bands."""
         return {"noise": self.noise, "trials": self.trials, "confidence": CONFIDENCE, **self.quantiles}
 
     def table(self) -> Table:
-        """One row per height."""
         columns = ("height", "chance", "lower", "upper")
         numbers = zip(*(getattr(self, name).tolist() for name in columns), strict=True)
         return Table(columns, [dict(zip(columns, row, strict=True)) for row in numbers])
 
 
 def survive(
-    optimizer: str,
-    settings: Mapping[str, float],
-    noise: float,
-    trials: int,
-    steps: int,
-    seed: int,
-    on_progress: Callable[[], None] = lambda: None,
+    optimizer: str, hyperparameters: Mapping[str, float], settings: BumpSettings, on_progress: Callable[[], None]
 ) -> Survival:
-    """The survival curve of one optimizer in `KERNELS`.
-
-    Args:
-        settings: its hyperparameters, `distance` and `up_slope`.
-        noise: standard deviation of the noise on each slope, in units of the slope.
-        on_progress: called after each `CHUNK` of paths.
-
-    Raises:
-        UserError: the optimizer has no kernel, some path does not stay finite, or none reaches the bump.
-    """
-    if optimizer not in KERNELS:
-        raise UserError(f"no noisy paths for {optimizer!r}; choose from {', '.join(KERNELS)}")
-    escaped = climb(optimizer, settings, noise, trials, steps, seed, on_progress)
+    """The survival curve of one optimizer in `KERNELS`; `on_progress` is called after each `CHUNK` of paths."""
+    escaped, trials = climb(optimizer, hyperparameters, settings, on_progress), settings.trials
     if escaped[-1] == 0:
-        raise UserError(f"{optimizer}: no path reaches the bump within {steps} steps; raise steps or lr")
+        raise UserError(f"{optimizer}: no path reaches the bump within {settings.steps} steps; raise steps or lr")
     height = np.linspace(0, escaped[-1], HEIGHTS + 1)[1:]
     count = trials - np.searchsorted(escaped, height)
     lower, upper = clopper_pearson(count, trials)
     quantiles = {f"h{chance * 100:.0f}": quantile(escaped, chance) for chance in QUANTILES}
-    return Survival(optimizer, noise, trials, height, count / trials, lower, upper, quantiles)
+    return Survival(optimizer, settings.noise, trials, height, count / trials, lower, upper, quantiles)
 
 
 def climb(
-    optimizer: str,
-    settings: Mapping[str, float],
-    noise: float,
-    trials: int,
-    steps: int,
-    seed: int,
-    on_progress: Callable[[], None] = lambda: None,
+    optimizer: str, hyperparameters: Mapping[str, float], settings: BumpSettings, on_progress: Callable[[], None]
 ) -> Array:
     """The tallest bump each path escapes, [trials], rising; 0 where it reaches none."""
-    kernel, generator = KERNELS[optimizer], np.random.Generator(np.random.PCG64(seed))
-    values = {name: value for name, value in settings.items() if name not in ("distance", "up_slope")}
-    hyperparameters = Hyperparameters(**values)
-    distance, up_slope = settings["distance"], settings["up_slope"]
-    highest = np.full(trials, START)
-    for first in range(0, trials, CHUNK):
+    kernel, generator = KERNELS[optimizer], np.random.Generator(np.random.PCG64(settings.seed))
+    own = Hyperparameters(**hyperparameters)
+    highest = np.full(settings.trials, START)
+    for first in range(0, settings.trials, CHUNK):
         top = highest[first : first + CHUNK]
         x, memory, slope = np.full(top.size, START), np.zeros((kernel.memories, top.size)), np.empty(top.size)
         with np.errstate(over="ignore", invalid="ignore"):  # divergence is an error below
-            for step in range(1, steps + 1):
+            for step in range(1, settings.steps + 1):
                 generator.standard_normal(out=slope)
-                slope *= noise
-                slope += np.where(x < distance, VALLEY_SLOPE, up_slope)
-                kernel.rule(x, slope, memory, step, hyperparameters)
+                slope *= settings.noise
+                slope += np.where(x < settings.distance, VALLEY_SLOPE, settings.up_slope)
+                kernel.rule(x, slope, memory, step, own)
                 np.maximum(top, x, out=top)
         if not np.isfinite(x).all():
             raise UserError(f"{optimizer}: a path does not stay finite; lower lr or the noise")
         on_progress()
-    return np.sort(np.maximum(highest - distance, 0.0))
+    return np.sort(np.maximum(highest - settings.distance, 0.0))
 
 
 def clopper_pearson(count: np.ndarray, trials: int) -> tuple[Array, Array]:
@@ -130,8 +97,7 @@ def clopper_pearson(count: np.ndarray, trials: int) -> tuple[Array, Array]:
 def quantile(escaped: Array, chance: float) -> dict[str, float]:
     """The height that `chance` of the paths escape; the band is between two order statistics, whatever their law.
 
-    Args:
-        escaped: [trials], rising. Where there are too few for a band, it ends at 0 or at infinity.
+    `escaped` is [trials], rising. Where there are too few for a band, it ends at 0 or at infinity.
     """
     from scipy.stats import binom
 

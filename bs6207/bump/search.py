@@ -7,19 +7,22 @@ maximum lies on its crest or beyond.
 
 import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 
 from bs6207.bump.adapter import Adapter, descend, last_line
-from bs6207.bump.diagram import find_band
+from bs6207.bump.diagram import OnCells, find_thresholds
+from bs6207.bump.kernels import Array, Maxima
 from bs6207.bump.landscape import TIE, Landscape, Slope, Triangle, Valley, rounding_error
 from bs6207.bump.optimizers import make_adapter
-from bs6207.bump.proof import NoProof, certify, exact_maximum
+from bs6207.bump.proof import certify, exact_maximum
 from bs6207.bump.settings import BumpSettings
 from bs6207.errors import UserError
 from bs6207.runs.result import Checkpointable
@@ -31,30 +34,21 @@ SCANNED = 200  # heights in a scan
 REFINEMENTS = 3  # further scans, each up to the threshold found so far
 TRIED_STEPS = 10_000  # in exact arithmetic, before it is advised; half a second
 VALLEY_STEPS = 100
+BAND_POINTS = 257  # distances in one step of L
 SAME = 1e-9  # of the step size or of x; paths nearer to each other than this agree
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """The threshold of one optimizer.
+    """The threshold of one optimizer."""
 
-    Attributes:
-        bracket: neighbouring floats (escaped, not escaped), or None where there are none.
-        step: the step at which x is largest on the envelope; in a scan, at which the tallest bump is passed.
-        margin: least |x - distance| up to that step; under `TIE`, rounding decides the answer.
-        method: "envelope" or "scan".
-        intervals: of heights that are escaped, (low, high) each, up to the tallest scanned.
-        reason: why there is no threshold, where there is none.
-        touches_foot: x comes to the foot of the bump and no farther, so rounding decides whether there is one.
-    """
-
-    bracket: tuple[float, float] | None
-    step: int
-    margin: float
-    method: str
-    intervals: list[tuple[float, float]]
-    reason: str | None = None
-    touches_foot: bool = False
+    bracket: tuple[float, float] | None  # neighbouring floats (escaped, not escaped)
+    step: int  # at which x is largest on the envelope; in a scan, at which the tallest bump is passed
+    margin: float  # least |x - distance| up to that step; under `TIE`, rounding decides the answer
+    method: str  # "envelope" or "scan"
+    intervals: list[tuple[float, float]]  # of heights that are escaped, up to the tallest scanned
+    reason: str | None = None  # why there is no threshold
+    touches_foot: bool = False  # x comes to the foot and no farther, so rounding decides whether there is a threshold
 
     @property
     def h_max(self) -> float | None:
@@ -72,21 +66,11 @@ class Study(Checkpointable):
 
 
 def study(adapter: Adapter, settings: BumpSettings, on_status: OnStatus = lambda doing: None) -> Study:
-    """Find the threshold of one optimizer and what certifies it, and follow it over the common bump.
-
-    Raises:
-        UserError: the optimizer fails on its way, or does not repeat itself.
-    """
-    descend_on = descent_of(adapter, settings)
+    """Find the threshold of one optimizer and what certifies it, and follow it over the common bump."""
+    descend_on = partial(path_over, adapter, settings)
     threshold = find_threshold(adapter, settings, on_status)
-    metrics = {
-        "h_max": threshold.h_max,
-        "bracket": threshold.bracket,
-        "step": threshold.step,
-        "margin": threshold.margin,
-        "reason": threshold.reason,
-        "method": threshold.method,
-        "intervals": threshold.intervals,
+    found = ("h_max", "bracket", "step", "margin", "reason", "method", "intervals")
+    metrics = {key: getattr(threshold, key) for key in found} | {
         "left_for_good": left_for_good(descend_on, threshold, settings),
         "kink": "right",
         "precision": adapter.precision,
@@ -94,23 +78,18 @@ def study(adapter: Adapter, settings: BumpSettings, on_status: OnStatus = lambda
         "given": adapter.given,
         "certificate": certificate(adapter, threshold, settings),
     }
+    exact = partial(exact_maximum, adapter.name, adapter.hyperparameters, settings.distance)
+    is_exact_possible = settings.landscape == "triangle" and settings.up_slope == 1 and not settings.set
     if settings.exact:
-        metrics["exact"] = exact_answer(adapter, settings, settings.steps)
-    elif threshold.margin < TIE and settings.is_exact_possible:
-        metrics["exact_settles"] = "h_max" in exact_answer(adapter, settings, min(settings.steps, TRIED_STEPS))
+        metrics["exact"] = exact(settings.steps)
+    elif threshold.margin < TIE and is_exact_possible:
+        metrics["exact_settles"] = "h_max" in exact(min(settings.steps, TRIED_STEPS))
     if settings.scan and threshold.h_max is not None:
         metrics["scan"] = scan_report(proved_height(metrics), settings.scan)
     if settings.band:
-        lr, values = adapter.given.get("lr", LR), kernel_settings(adapter, settings)
-        find = threshold_finder(adapter, settings, on_status)
-        metrics["band"] = find_band(adapter.name, values, settings, lr, find, on_status)
-    in_valley = descent_of(adapter, settings, min(settings.steps, VALLEY_STEPS))(valley(settings))
+        metrics["band"] = find_band(adapter, settings, on_status)
+    in_valley = descend_on(valley(settings), min(settings.steps, VALLEY_STEPS))
     return Study(metrics, descend_on(settings.landscape_of(settings.height)), in_valley)
-
-
-def kernel_settings(adapter: Adapter, settings: BumpSettings) -> dict[str, Any]:
-    """The arguments of a kernel: the hyperparameters, `distance` and `up_slope`."""
-    return adapter.hyperparameters | {"distance": settings.distance, "up_slope": settings.up_slope}
 
 
 def valley(settings: BumpSettings) -> Valley:
@@ -122,40 +101,47 @@ def valley(settings: BumpSettings) -> Valley:
     return Valley(bottom=math.pi * width, width=width, steepest=4.0)
 
 
-def descent_of(adapter: Adapter, settings: BumpSettings, steps: int | None = None) -> Callable[[Slope], list[float]]:
-    """The path over a landscape, as a function of it; an optimizer that fails on its way raises a UserError."""
+def path_over(adapter: Adapter, settings: BumpSettings, landscape: Slope, steps: int | None = None) -> list[float]:
+    """The path of an optimizer; one that fails on its way raises a UserError."""
     device = "cpu" if settings.device == "auto" else settings.device  # there is one number to move
-
-    def descend_on(landscape: Slope) -> list[float]:
-        try:
-            return descend(adapter, landscape, steps or settings.steps, device)
-        except (Exception, SystemExit) as failure:
-            raise UserError(f"{adapter.name} fails on its way: {last_line(failure)}") from failure
-
-    return descend_on
+    try:
+        return descend(adapter, landscape, steps or settings.steps, device)
+    except (Exception, SystemExit) as failure:
+        raise UserError(f"{adapter.name} fails on its way: {last_line(failure)}") from failure
 
 
 def find_threshold(adapter: Adapter, settings: BumpSettings, on_status: OnStatus) -> Threshold:
     """The threshold by the envelope where it is valid, otherwise by a scan."""
-    descend_on = descent_of(adapter, settings)
-    if settings.landscape == "triangle" and not adapter.looks_elsewhere:
-        endless = Triangle(settings.distance, math.inf, settings.up_slope, settings.tail_slope)
-        eps = torch.finfo(adapter.convention.dtype).eps
-        return find_by_envelope(descend_on, endless, settings.steps, eps, adapter.name)
-    return find_by_scan(descend_on, settings.landscape_of, settings.distance, settings.tallest, on_status)
+    descend_on = partial(path_over, adapter, settings)
+    if settings.landscape != "triangle" or adapter.looks_elsewhere:
+        return find_by_scan(descend_on, settings, on_status)
+    endless = Triangle(settings.distance, math.inf, settings.up_slope, settings.tail_slope)
+    eps = torch.finfo(adapter.convention.dtype).eps
+    return find_by_envelope(descend_on, endless, settings.steps, eps, adapter.name)
 
 
-def threshold_finder(
-    adapter: Adapter, settings: BumpSettings, on_status: OnStatus
-) -> Callable[..., tuple[float | None, int, float]]:
-    """The threshold through torch, as a function of the settings that vary: (h_max or None, step, margin)."""
+def find_all(
+    adapter: Adapter, settings: BumpSettings, varied: Mapping[str, Array], on_status: OnStatus, on_cells: OnCells
+) -> Maxima:
+    """The thresholds with some settings changed, each [cells], by a kernel or through torch."""
 
-    def find(**varied: float) -> tuple[float | None, int, float]:
-        changed = settings.model_copy(update=varied)
+    def find(**values: float) -> tuple[float | None, int, float]:
+        changed = settings.model_copy(update=values)
         threshold = find_threshold(make_adapter(adapter.name, changed), changed, on_status)
         return 0.0 if threshold.touches_foot else threshold.h_max, threshold.step, threshold.margin
 
-    return find
+    common = adapter.hyperparameters | {"distance": settings.distance, "up_slope": settings.up_slope}
+    return find_thresholds(adapter.name, common, varied, settings.steps, find, on_cells)
+
+
+def find_band(adapter: Adapter, settings: BumpSettings, on_status: OnStatus) -> dict[str, Any]:
+    """h_max over one step of L."""
+    first, last = settings.distance, settings.distance + adapter.given.get("lr", LR)
+    distances = {"distance": np.linspace(first, last, BAND_POINTS, endpoint=False)}
+    maxima = find_all(adapter, settings, distances, on_status, lambda at: on_status(f"distance {at} of {BAND_POINTS}"))
+    heights = maxima.h_max[np.isfinite(maxima.h_max)]
+    low, middle, high = np.quantile(heights, (0, 0.5, 1)) if heights.size else (None,) * 3
+    return {"distances": [first, last], "points": BAND_POINTS, "low": low, "median": middle, "high": high}
 
 
 def find_by_envelope(
@@ -164,12 +150,9 @@ def find_by_envelope(
     """Find the tallest bump that `descend` escapes within `steps` steps, exact to one float.
 
     Args:
-        descend: gives the path over a landscape; it must see nothing but the slope where it stands.
+        descend: gives the path over a landscape; one that contradicts the envelope raises a UserError.
         endless: the bump that never ends.
         eps: of the floats that x is kept in.
-
-    Raises:
-        UserError: a descent over a real bump contradicts the envelope.
     """
     path = descend(endless)
     step = max(range(len(path)), key=path.__getitem__)
@@ -181,34 +164,26 @@ def find_by_envelope(
         comes = ", x comes to its foot and no farther" if margin < TIE else ""
         reason = f"the bump is not reached within {steps} steps{comes}"
         return Threshold(None, step, margin, "envelope", [], reason, touches_foot=margin < TIE)
-
-    def bump(height: float) -> Triangle:
-        return Triangle(endless.distance, height, endless.up_slope, endless.tail_slope)
-
-    bracket = bisect(lambda height: bump(height).is_past_crest(path[step]), 0.0, math.nextafter(path[step], math.inf))
+    top = math.nextafter(path[step], math.inf)
+    bracket = bisect(lambda height: replace(endless, height=height).is_past_crest(path[step]), 0.0, top)
     for height, expected in zip(bracket, (True, False), strict=True):
-        if passes(descend(bump(height)), bump(height)) != expected:
-            raise UserError(
-                f"{name}: its path over a bump of {height!r} differs from a higher one's, so it has no threshold"
-            )
+        bump = replace(endless, height=height)
+        if passes(descend(bump), bump) != expected:
+            contradiction = f"its path over a bump of {height!r} differs from a higher one's, so it has no threshold"
+            raise UserError(f"{name}: {contradiction}")
     return Threshold(bracket, step, margin, "envelope", [(0.0, bracket[0])])
 
 
-def find_by_scan(
-    descend: Descend,
-    landscape_of: Callable[[float], Landscape],
-    distance: float,
-    tallest: float,
-    on_status: OnStatus = lambda doing: None,
-) -> Threshold:
+def find_by_scan(descend: Descend, settings: BumpSettings, on_status: OnStatus = lambda doing: None) -> Threshold:
     """Find every interval of heights up to `tallest` that `descend` escapes, as far as a scan sees them."""
-    tried = 0
+    tallest, tried = settings.tallest, 0
 
     def escapes(height: float) -> bool:
         nonlocal tried
         tried += 1
         on_status(f"height {tried} of {SCANNED}" if tried <= SCANNED else f"height {tried}, to narrow them down")
-        return passes(descend(landscape_of(height)), landscape_of(height))
+        landscape = settings.landscape_of(height)
+        return passes(descend(landscape), landscape)
 
     intervals = find_intervals(escapes, tallest)
     for _ in range(REFINEMENTS):  # a threshold must not overlook a gap below it
@@ -217,19 +192,19 @@ def find_by_scan(
         if finer == [(0.0, end)]:
             break
         intervals = finer + [interval for interval in intervals if interval[0] >= end]
-    first = intervals[0] if intervals and intervals[0][0] == 0.0 else None
-    landscape = landscape_of(first[1] if first else tallest / SCANNED)
+    first = intervals[0][1] if intervals and intervals[0][0] == 0.0 else None
+    landscape = settings.landscape_of(first or tallest / SCANNED)
     path = descend(landscape)
     highest = max(range(len(path)), key=path.__getitem__)
     step = next((step for step, x in enumerate(path) if landscape.is_past_crest(x)), highest)
-    margin = min(abs(x - distance) for x in path[: step + 1])
-    reason = None
+    margin = min(abs(x - settings.distance) for x in path[: step + 1])
     if first is None:
         reason = f"the lowest bump scanned, {tallest / SCANNED:g}, is not escaped"
-    elif first[1] >= tallest:
+    elif first >= tallest:
         reason = f"every bump scanned, up to {tallest:g}, is escaped; raise --tallest"
-    bracket = (first[1], math.nextafter(first[1], math.inf)) if first and not reason else None
-    return Threshold(bracket, step, margin, "scan", intervals, reason)
+    else:
+        return Threshold((first, math.nextafter(first, math.inf)), step, margin, "scan", intervals)
+    return Threshold(None, step, margin, "scan", intervals, reason)
 
 
 def find_intervals(predicate: Callable[[float], bool], highest: float) -> list[tuple[float, float]]:
@@ -238,7 +213,7 @@ def find_intervals(predicate: Callable[[float], bool], highest: float) -> list[t
     An interval that includes the lowest value scanned is taken to begin at 0.
     """
     values = [highest * (place + 1) / SCANNED for place in range(SCANNED)]
-    results = [predicate(value) for value in values]
+    results = [*map(predicate, values)]
     intervals: list[tuple[float, float]] = []
     begin = 0.0 if results[0] else math.nan
     for (low, before), (high, after) in pairwise(zip(values, results, strict=True)):
@@ -257,30 +232,24 @@ def bisect(predicate: Callable[[float], bool], low: float, high: float) -> tuple
 
 
 def passes(path: Sequence[float], landscape: Landscape) -> bool:
-    """Whether a path passes the last crest."""
     return any(landscape.is_past_crest(x) for x in path)
 
 
 def left_for_good(descend: Descend, threshold: Threshold, settings: BumpSettings) -> float | None:
     """The tallest bump, up to h_max, that is not only passed but left behind; None if none is within the steps."""
-    if threshold.h_max is None:
-        return None
 
     def is_left(height: float) -> bool:
         landscape = settings.landscape_of(height)
         return landscape.is_beyond(descend(landscape)[-1])
 
-    if is_left(threshold.h_max):
+    if threshold.h_max is None or is_left(threshold.h_max):
         return threshold.h_max
     intervals = find_intervals(is_left, threshold.h_max)
     return intervals[0][1] if intervals else None
 
 
 def scan_report(h_max: float | Fraction, step: float) -> dict[str, float]:
-    """The result of a scan of heights 0, step, 2 step, ...: the last that escapes and the first that fails.
-
-    Both are a scan's resolution off; which of the two is quoted differs from report to report.
-    """
+    """The result of a scan of heights 0, step, 2 step, ...: the last that escapes and the first that fails."""
     exact_step = Fraction(str(step))  # 0.0001 is one ten-thousandth, as the scan means it
     count = math.floor(Fraction(h_max) / exact_step)
     return {"step": step, "last_escape": float(count * exact_step), "first_failure": float((count + 1) * exact_step)}
@@ -295,20 +264,13 @@ def proved_height(metrics: dict[str, Any]) -> Fraction:
 
 def certificate(adapter: Adapter, threshold: Threshold, settings: BumpSettings) -> dict[str, Any]:
     """Why the optimizer never escapes above h_max, or that this is known for so many steps only."""
-    known = {"kind": "steps", "steps": settings.steps}
-    if threshold.method == "scan":
-        return known | {"reason": "heights were scanned: escaping need not be monotone here"}
-    if settings.up_slope != 1:
-        return known | {"reason": "proofs are for slopes of -1 and +1 only"}
     covered = OPTIMIZERS[adapter.name].defaults if adapter.name in OPTIMIZERS else adapter.hyperparameters
-    if unknown := adapter.hyperparameters.keys() - covered:
-        return known | {"reason": f"no proof covers {min(unknown)}"}
-    return certify(adapter.name, adapter.hyperparameters, settings.distance, settings.steps, adapter.make)
-
-
-def exact_answer(adapter: Adapter, settings: BumpSettings, steps: int) -> dict[str, Any]:
-    """The maximum in rational arithmetic, or the reason why there is none."""
-    try:
-        return exact_maximum(adapter.name, adapter.hyperparameters, settings.distance, steps)
-    except NoProof as failure:
-        return {"reason": str(failure)}
+    if threshold.method == "scan":
+        reason = "heights were scanned: escaping need not be monotone here"
+    elif settings.up_slope != 1:
+        reason = "proofs are for slopes of -1 and +1 only"
+    elif unknown := adapter.hyperparameters.keys() - covered:
+        reason = f"no proof covers {min(unknown)}"
+    else:
+        return certify(adapter.name, adapter.hyperparameters, settings.distance, settings.steps, adapter.make)
+    return {"kind": "steps", "steps": settings.steps, "reason": reason}

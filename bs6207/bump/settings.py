@@ -189,11 +189,6 @@ class BumpSettings(Settings):
         bumps = self.bumps or BUMPS if self.landscape == "staircase" else 1
         return Triangle(self.distance, height, self.up_slope, self.tail_slope, bumps)
 
-    @property
-    def is_exact_possible(self) -> bool:
-        """Whether --exact goes with the other settings; some optimizers it cannot follow even so."""
-        return self.landscape == "triangle" and self.up_slope == 1 and not self.set
-
     @model_validator(mode="after")
     def fits_together(self) -> "BumpSettings":
         """Refuses what would have no effect, or would fail half-way."""

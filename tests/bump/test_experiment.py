@@ -301,7 +301,7 @@ def test_the_animation_moves_and_reports_progress(monkeypatch):
 
 def test_a_scan_reports_its_status():
     statuses = []
-    find_by_scan(lambda landscape: [0.0], BumpSettings().landscape_of, 1.0, 20.0, statuses.append)
+    find_by_scan(lambda landscape: [0.0], BumpSettings(), statuses.append)
     assert statuses[:2] == ["height 1 of 200", "height 2 of 200"]
     assert statuses[199:201] == ["height 200 of 200", "height 201, to narrow them down"]
 

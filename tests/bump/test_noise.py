@@ -8,13 +8,16 @@ from bs6207.bump.figures import survival
 from bs6207.bump.kernels import KERNELS, Hyperparameters
 from bs6207.bump.landscape import Triangle
 from bs6207.bump.noise import climb, clopper_pearson, quantile, survive
+from bs6207.bump.settings import BumpSettings
 from bs6207.errors import UserError
 from bs6207.figures import render
 
-SETTINGS = {
-    "gd": {"lr": 0.3, "distance": 1.0, "up_slope": 1.0},
-    "adam": {"lr": 0.3, "beta1": 0.9, "beta2": 0.999, "eps": 0.0, "distance": 1.0, "up_slope": 1.0},
-}
+OWN = {"gd": {"lr": 0.3}, "adam": {"lr": 0.3, "beta1": 0.9, "beta2": 0.999, "eps": 0.0}}  # hyperparameters
+
+
+def curve_of(optimizer, noise, trials=10, steps=10, seed=0, distance=1.0, **own):
+    settings = BumpSettings(noise=noise, trials=trials, steps=steps, seed=seed, distance=distance, optimizer=["gd"])
+    return survive(optimizer, OWN[optimizer] | own, settings, lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ SETTINGS = {
     ],
 )
 def test_noise_moves_h50_as_measured(optimizer, noise, h50):
-    curve = survive(optimizer, SETTINGS[optimizer], noise, trials=3000, steps=1000, seed=1)
+    curve = curve_of(optimizer, noise, trials=3000, steps=1000, seed=1)
     h90, half, h10 = (curve.quantiles[name] for name in ("h90", "h50", "h10"))
     assert half["lower"] - 0.005 <= h50 <= half["upper"] + 0.005  # the measured value is rounded, and had its own noise
     assert h90["height"] <= half["height"] <= h10["height"]
@@ -38,14 +41,14 @@ def test_noise_moves_h50_as_measured(optimizer, noise, h50):
 
 def test_a_noisy_path_over_a_real_bump_escapes_exactly_when_the_envelope_says():
     steps, trials, noise, height = 200, 50, 0.5, 0.4
-    escaped = climb("adam", SETTINGS["adam"], noise, trials, steps, seed=5)
+    settings = BumpSettings(noise=noise, trials=trials, steps=steps, seed=5, optimizer=["adam"])
+    escaped = climb("adam", OWN["adam"], settings, lambda: None)
     dealt = np.random.Generator(np.random.PCG64(5)).standard_normal((steps, trials)) * noise
     bump, kernel = Triangle(1.0, height), KERNELS["adam"]
-    values = {name: SETTINGS["adam"][name] for name in kernel.hyperparameters if name in SETTINGS["adam"]}
     x, memory, passed = np.zeros(trials), np.zeros((kernel.memories, trials)), np.zeros(trials, bool)
     for step in range(steps):
         slope = np.array([bump.slope(position) for position in x]) + dealt[step]
-        kernel.rule(x, slope, memory, step + 1, Hyperparameters(**values))
+        kernel.rule(x, slope, memory, step + 1, Hyperparameters(**OWN["adam"]))
         passed |= x - 1.0 >= height
     assert 0 < passed.sum() < trials
     assert passed.sum() == np.count_nonzero(escaped >= height)
@@ -72,20 +75,20 @@ def test_too_few_paths_have_an_open_band():
 
 
 def test_the_seed_decides_the_curve():
-    one, same, other = (survive("gd", SETTINGS["gd"], 0.5, 200, 100, seed) for seed in (1, 1, 2))
+    one, same, other = (curve_of("gd", 0.5, 200, 100, seed) for seed in (1, 1, 2))
     assert one.table() == same.table()
     assert one.table() != other.table()
 
 
 def test_no_curve_without_a_kernel_a_bump_or_a_finite_path():
-    with pytest.raises(UserError, match="choose from gd"):
-        survive("lion", SETTINGS["gd"], 0.5, 10, 10, 0)
+    with pytest.raises(ValueError, match="no noisy paths for nadam; choose from gd"):
+        BumpSettings(optimizer=["nadam"], noise=0.5)
     with pytest.raises(UserError, match="raise steps"):
-        survive("gd", {**SETTINGS["gd"], "distance": 100.0}, 0.5, 10, 10, 0)
+        curve_of("gd", 0.5, distance=100.0)
     with pytest.raises(UserError, match="lower lr"):
-        survive("gd", {**SETTINGS["gd"], "weight_decay": 30.0}, 0.5, 10, 1000, 0)
+        curve_of("gd", 0.5, steps=1000, weight_decay=30.0)
 
 
 def test_the_survival_figure_is_drawn():
-    curves = [survive(name, SETTINGS[name], noise, 200, 100, 0) for name in SETTINGS for noise in (0.0, 0.5)]
+    curves = [curve_of(name, noise, 200, 100) for name in OWN for noise in (0.0, 0.5)]
     assert render(survival(curves), "png").startswith(b"\x89PNG")

@@ -259,7 +259,7 @@ def test_intervals_are_found_to_the_float(ends, starts_inside):
 @pytest.mark.slow
 def test_a_tall_smooth_bump_throws_momentum_across():
     walk = walk_of("momentum", steps=60)
-    found = find_by_scan(walk, lambda height: Gaussian(1.0, height, 0.5), 1.0, tallest=20.0)
+    found = find_by_scan(walk, BumpSettings(landscape="gaussian", bump_width=0.5, tallest=20.0))
     assert found.method == "scan"
     assert len(found.intervals) > 1
     for ends in found.intervals:
@@ -272,7 +272,7 @@ def test_a_tall_smooth_bump_throws_momentum_across():
 @pytest.mark.slow
 def test_the_triangle_scanned_gives_the_envelopes_answer():
     walk = walk_of("adam", steps=30)
-    by_scan = find_by_scan(walk, lambda height: Triangle(1.0, height), 1.0, tallest=2.0)
+    by_scan = find_by_scan(walk, BumpSettings(tallest=2.0))
     by_envelope = find_by_envelope(walk, Triangle(1.0, math.inf), 30)
     assert by_scan.bracket == by_envelope.bracket
     assert (by_scan.step, by_scan.margin) == (by_envelope.step, by_envelope.margin)
