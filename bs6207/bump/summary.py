@@ -23,7 +23,6 @@ CERTAINTY = {"interval": "all steps (proved)", "recurrence": "all steps (float64
 def collect_metrics(
     studies: Mapping[str, Study], diagrams: Sequence[PhaseDiagram], curves: Sequence[Survival], settings: BumpSettings
 ) -> dict[str, Any]:
-    """The contents of metrics.json."""
     metrics: dict[str, Any] = {
         "optimizers": {name: study.metrics for name, study in studies.items()},
         "parity": [divergence(pair, studies, settings) for pair in combinations(studies, 2)],
@@ -43,12 +42,10 @@ def divergence(pair: tuple[str, str], studies: Mapping[str, Study], settings: Bu
     that in `not_finite`, has no finite x.
     """
     first, second = (studies[name] for name in pair)
-    paths = {
-        "bump": (first.path, second.path, SAME),
-        "valley": (first.in_valley, second.in_valley, SAME * valley(settings).width),
-    }
+    wide = SAME * valley(settings).width
     result: dict[str, Any] = {"landscape": None, "first_step": None, "difference": 0.0, "not_finite": None}
-    for landscape, (path, other, same) in paths.items():
+    paths = (("bump", first.path, second.path, SAME), ("valley", first.in_valley, second.in_valley, wide))
+    for landscape, path, other, same in paths:
         distances = [abs(x - y) for x, y in zip(path, other, strict=False)]
         steps = (step for step, apart in enumerate(distances) if apart > same * max(1, abs(path[step])))
         if (step := next(steps, None)) is not None:
@@ -77,7 +74,6 @@ def trajectories(studies: Mapping[str, Study], settings: BumpSettings) -> Table:
 def collect_tables(
     metrics: dict[str, Any], trajectories: Table, diagrams: Sequence[PhaseDiagram], curves: Sequence[Survival]
 ) -> dict[str, Table]:
-    """The tables by file name."""
     values = [
         {"optimizer": name, "hyperparameter": key, "value": value}
         for name, entry in metrics["optimizers"].items()
@@ -88,19 +84,15 @@ def collect_tables(
         if diagram.h_max.size <= MOST_ROWS:
             tables[f"phase_diagram_{file_name(diagram.optimizer)}"] = diagram.table()
     tables |= {f"survival_{file_name(curve.optimizer)}": curve.table() for curve in curves}
-    if metrics["parity"]:
-        pairs = [
-            dict(zip(("one", "other"), pair["optimizers"], strict=True))
-            | dict(zip(("h_max_of_one", "h_max_of_other"), pair["h_max"], strict=True))
-            | {key: pair[key] for key in ("landscape", "first_step", "difference", "not_finite", "agree")}
-            for pair in metrics["parity"]
-        ]
-        tables["parity"] = Table(tuple(pairs[0]), pairs)
+    if pairs := metrics["parity"]:
+        keys = ("landscape", "first_step", "difference", "not_finite", "agree")
+        columns = ("one", "other", "h_max_of_one", "h_max_of_other", *keys)
+        rows = [(*pair["optimizers"], *pair["h_max"], *(pair[key] for key in keys)) for pair in pairs]
+        tables["parity"] = Table(columns, [dict(zip(columns, row, strict=True)) for row in rows])
     return tables
 
 
 def headline(optimizers: Mapping[str, dict[str, Any]], passed: Mapping[str, bool], settings: BumpSettings) -> Table:
-    """One row per optimizer, in the order of the settings."""
     passes = f"passes {settings.height:g}"
     rows = [
         {
@@ -118,10 +110,8 @@ def headline(optimizers: Mapping[str, dict[str, Any]], passed: Mapping[str, bool
 def remarks(metrics: dict[str, Any], studies: Mapping[str, Study], settings: BumpSettings) -> list[str]:
     """The sentences below the headline."""
     optimizers = metrics["optimizers"]
-    sentences = [
-        f"h_max is the tallest bump escaped, and `at step` where x is largest; the next float above "
-        f"h_max is not escaped within {settings.steps} steps."
-    ]
+    meaning = "h_max is the tallest bump escaped, and `at step` where x is largest"
+    sentences = [f"{meaning}; the next float above h_max is not escaped within {settings.steps} steps."]
     for field, value in settings.given.items():
         if without := [name for name, entry in optimizers.items() if field not in entry["given"]]:
             flag = f"--{field.replace('_', '-')} {value:g}"
@@ -139,16 +129,14 @@ def remarks(metrics: dict[str, Any], studies: Mapping[str, Study], settings: Bum
         sentences += map(divergence_sentence, metrics["parity"])
     for name, plane in metrics.get("phase_diagrams", {}).items():
         over = f"{name} over {' and '.join(plane[key]['name'] for key in ('rows', 'columns') if key in plane)}"
-        heights = (
-            "no bump is reached" if plane["high"] is None else f"h_max from {plane['low']:.4g} to {plane['high']:.4g}"
-        )
+        low, high = plane["low"], plane["high"]
+        heights = "no bump is reached" if high is None else f"h_max from {low:.4g} to {high:.4g}"
         files = "phase_diagram_*.png and .npz" if "columns" in plane else "sweep.png and phase_diagram_*.npz"
         sentences.append(f"{over}: {heights}, in {files}.")
     for name, curve in metrics.get("noise", {}).items():
+        under = f"{name} under noise {settings.noise:g}"
         heights = ", ".join(f"{key} {curve[key]['height']:.4g}" for key in ("h90", "h50", "h10"))
-        sentences.append(
-            f"{name} under noise {settings.noise:g}: {heights}; nine, five and one path in ten escape these."
-        )
+        sentences.append(f"{under}: {heights}; nine, five and one path in ten escape these.")
     return sentences
 
 
@@ -174,35 +162,25 @@ def format_value(value: Any) -> str:
 
 def validity(entry: dict[str, Any], settings: BumpSettings) -> str:
     """The steps for which h_max is valid, in two words."""
-    is_unproved_tie = entry["margin"] < TIE and entry["certificate"]["kind"] != "interval"
-    if is_unproved_tie or is_contradicted(entry, settings):
+    kind, (_, rises_later, is_contradicted) = entry["certificate"]["kind"], compare_with_proof(entry, settings)
+    if is_contradicted or (entry["margin"] < TIE and kind != "interval"):
         return "a rounding"
-    kind = "steps" if rises_later(entry, settings) else entry["certificate"]["kind"]
-    return CERTAINTY[kind].format(steps=settings.steps)
+    return CERTAINTY["steps" if rises_later else kind].format(steps=settings.steps)
 
 
-def proved_heights(entry: dict[str, Any]) -> tuple[float, float]:
-    """Bounds of the all-time h_max, as far as the certificate states any."""
-    stated = entry["certificate"].get("h_max", [0, math.inf])
-    low, high = stated if isinstance(stated, list) else (stated, stated)
-    return max(float(low), 0.0), max(float(high), 0.0)
+def compare_with_proof(entry: dict[str, Any], settings: BumpSettings) -> tuple[float, bool, bool]:
+    """The all-time h_max that is proved, at least, and two questions about it.
 
-
-def rises_later(entry: dict[str, Any], settings: BumpSettings) -> bool:
-    """Whether the certificate names a greater maximum at a step that was not simulated."""
-    step = entry["certificate"].get("step")
-    return step is not None and step > settings.steps and proved_heights(entry)[0] > (entry["h_max"] or 0.0) + TIE
-
-
-def is_contradicted(entry: dict[str, Any], settings: BumpSettings) -> bool:
-    """Whether a proof in real arithmetic gives another h_max for these steps than the float64 implementation."""
-    proof = entry["certificate"]
-    if proof["kind"] != "interval" or (proof["step"] or 0) > settings.steps:
-        return False
-    low, high = proved_heights(entry)
-    approached = proof["step"] is None  # the maximum is never reached, so a finite path stays below it
-    h_max = entry["h_max"] or 0.0
-    return h_max > high + TIE or (h_max < low - TIE and not approached)
+    Does the certificate name a greater maximum at a step that was not simulated? Does a proof in real arithmetic give
+    another h_max for these steps than the float64 implementation?
+    """
+    proof, h_max = entry["certificate"], entry["h_max"] or 0.0
+    stated, step = proof.get("h_max", [0, math.inf]), proof.get("step")
+    low, high = (max(float(end), 0.0) for end in (stated if isinstance(stated, list) else (stated, stated)))
+    is_later = step is not None and step > settings.steps
+    # without a step the maximum is only approached, and a finite path stays below it
+    is_other = h_max > high + TIE or (h_max < low - TIE and step is not None)
+    return low, is_later and low > h_max + TIE, proof["kind"] == "interval" and not is_later and is_other
 
 
 def exact_sentence(exact: dict[str, Any]) -> str:
@@ -218,6 +196,8 @@ def exact_sentence(exact: dict[str, Any]) -> str:
 
 def caveats(entry: dict[str, Any], settings: BumpSettings) -> list[str]:
     """What affects how to read the result of one optimizer."""
+    proof, h_max, left, margin = (entry[key] for key in ("certificate", "h_max", "left_for_good", "margin"))
+    proved, rises_later, is_contradicted = compare_with_proof(entry, settings)
     sentences = [
         f"given {key} {format_value(value)}, it has {format_value(entry['settings'][key])}."
         for key, value in entry["given"].items()
@@ -225,29 +205,22 @@ def caveats(entry: dict[str, Any], settings: BumpSettings) -> list[str]:
     ]
     if entry["reason"]:
         sentences.append(f"{entry['reason']}.")
-    if entry["margin"] < TIE:
+    if margin < TIE:
         more = "; --exact may settle it" if entry.get("exact_settles") else ""
-        sentences.append(
-            f"a step lands {entry['margin']:.1g} from the foot of the bump, so rounding decides this answer{more}."
-        )
-    if rises_later(entry, settings):
-        sentences.append(
-            f"after these steps it rises to {proved_heights(entry)[0]:.12g}, at step {entry['certificate']['step']}."
-        )
-    if is_contradicted(entry, settings):
-        proved = proved_heights(entry)[0]
-        sentences.append(
-            f"in real arithmetic h_max is {proved:.12g}, proved for all steps; the value here is an effect of rounding."
-        )
-    elif entry["certificate"].get("kind") == "interval" and entry["certificate"].get("step", 0) is None:
-        low, _ = proved_heights(entry)
-        limit = f"{low:.12g}" if low > TIE else "0, the foot of the bump"
+        sentences.append(f"a step lands {margin:.1g} from the foot of the bump, so rounding decides this answer{more}.")
+    if rises_later:
+        sentences.append(f"after these steps it rises to {proved:.12g}, at step {proof['step']}.")
+    if is_contradicted:
+        cause = "proved for all steps; the value here is an effect of rounding"
+        sentences.append(f"in real arithmetic h_max is {proved:.12g}, {cause}.")
+    elif proof["kind"] == "interval" and proof["step"] is None:
+        limit = f"{proved:.12g}" if proved > TIE else "0, the foot of the bump"
         sentences.append(f"h_max is only approached; its limit is {limit}.")
     if exact := entry.get("exact"):
         sentences.append(exact_sentence(exact))
-    if entry["h_max"] is not None and entry["left_for_good"] != entry["h_max"]:
-        left = "none" if entry["left_for_good"] is None else f"up to {entry['left_for_good']:.12g} only"
-        sentences.append(f"of the bumps it passes it leaves {left} behind within {settings.steps} steps.")
+    if h_max is not None and left != h_max:
+        behind = "none" if left is None else f"up to {left:.12g} only"
+        sentences.append(f"of the bumps it passes it leaves {behind} behind within {settings.steps} steps.")
     if len(entry["intervals"]) > 1:
         spans = ", ".join(f"{low:.6g} to {high:.6g}" for low, high in entry["intervals"])
         sentences.append(f"escapes heights {spans} (scanned up to {settings.tallest:g}).")
@@ -256,14 +229,11 @@ def caveats(entry: dict[str, Any], settings: BumpSettings) -> list[str]:
     if entry["precision"] != "float64":
         sentences.append(f"computes in {entry['precision']}, so further digits of its results are not significant.")
     if scan := entry.get("scan"):
-        sentences.append(
-            f"a scan in steps of {scan['step']:g} would report {scan['last_escape']:.10g}, the last height that "
-            f"escapes, or {scan['first_failure']:.10g}, the first that fails; the truth lies between them."
-        )
+        last, first = (f"{scan[key]:.10g}" for key in ("last_escape", "first_failure"))
+        both = f"{last}, the last height that escapes, or {first}, the first that fails"
+        sentences.append(f"a scan in steps of {scan['step']:g} would report {both}; the truth lies between them.")
     if band := entry.get("band"):
-        sentences.append(
-            f"over one step of L, h_max runs from {band['low']:.6g} to {band['high']:.6g}, median {band['median']:.6g}."
-            if band["low"] is not None
-            else "over one step of L no bump is reached."
-        )
+        low, middle, high = (band[key] for key in ("low", "median", "high"))
+        spread = "" if low is None else f", h_max runs from {low:.6g} to {high:.6g}, median {middle:.6g}"
+        sentences.append(f"over one step of L{spread or ' no bump is reached'}.")
     return sentences
