@@ -3,6 +3,8 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from bs6207.bump.landscape import START, Landscape
 from bs6207.bump.noise import CONFIDENCE, Survival
 from bs6207.bump.settings import BumpSettings, file_name
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, legend_of, panels, render
-from bs6207.runs.result import Drawing, Row, Table
+from bs6207.runs.result import Drawing, Table
 from bs6207.runs.sweep import Axis
 
 MOST_LETTERS = 36  # of an optimizer's name beside what else stands there
@@ -38,6 +40,7 @@ LABELS = {
     "distance": "distance L to the foot of the bump (units of x)",
     "up_slope": "slope up the bump (loss per unit of x)",
 }
+H_MAX = "tallest bump escaped, h_max (units of x)"
 CONTOURS = 7
 TIE_COLOUR = PALETTE[1]
 OUTLIERS = 0.5  # percent of cells, at the top, that do not stretch the colours
@@ -59,9 +62,8 @@ def draw_figures(
     }
     if len(settings.axes) == 1:
         drawings["sweep"] = partial(sweep, diagrams)
-    elif diagrams:
-        names = [f"phase_diagram_{file_name(diagram.optimizer)}" for diagram in diagrams]
-        drawings |= {name: partial(phase_diagram, diagram) for name, diagram in zip(names, diagrams, strict=True)}
+    else:
+        drawings |= {f"phase_diagram_{file_name(plane.optimizer)}": partial(phase_diagram, plane) for plane in diagrams}
     if curves:
         drawings["survival"] = partial(survival, curves)
     return drawings
@@ -73,9 +75,8 @@ def trajectory(
     """One row per optimizer: its path on the loss, and x over the first steps."""
     figure, axes = panels(len(optimizers), 2, (4.6, 2.3), width_ratios=(1.25, 1))
     first, last = landscape.kinks[0], landscape.kinks[-1]
-    for (name, entry), (on_loss, over_steps), colour in zip(
-        optimizers.items(), axes, colours(len(optimizers)), strict=True
-    ):
+    parts = zip(optimizers.items(), axes, colours(len(optimizers)), strict=True)
+    for (name, entry), (on_loss, over_steps), colour in parts:
         rows = [row for row in trajectories.rows if row["optimizer"] == name][: SHOWN_STEPS + 1]
         x, loss = [row["x"] for row in rows], [row["loss"] for row in rows]
 
@@ -96,9 +97,7 @@ def trajectory(
     return figure
 
 
-def draw_ground(
-    axes: Axes, landscape: Landscape, height: float, above: float = 0.1
-) -> tuple[float, float, float, float]:
+def draw_ground(axes: Axes, landscape: Landscape, height: float, above: float = 0.1) -> tuple[float, ...]:
     """Draw the loss; return the limits of the picture: left, right, bottom, top."""
     left, right = START - 0.1, landscape.kinks[-1] + max(0.8, height)
     ground = np.array([left, *landscape.kinks, right])
@@ -118,9 +117,7 @@ def animation(
     Balls that coincide are rings around each other, under their number; one that has left the picture is an arrow at
     its edge, and one whose path has ended a cross.
     """
-    paths: dict[str, list[Row]] = {}
-    for row in trajectories.rows:
-        paths.setdefault(row["optimizer"], []).append(row)
+    paths = {name: [*rows] for name, rows in groupby(trajectories.rows, key=itemgetter("optimizer"))}
     names = list(paths)
     figure, ((axes,),) = panels(1, 1, (8.0, max(3.2, 0.18 * len(names))))
     left, right, bottom, top = draw_ground(axes, landscape, height, above=0.2)
@@ -130,14 +127,12 @@ def animation(
     balls = {name: axes.plot([], [], color=colour, label=name, **look)[0] for name, colour in looks}
     called = [clipped(name, MOST_LETTERS) for name in names]
     legend_of(called, [*balls.values()], figure, loc="outside right upper", fontsize=8)
-    frames: list[Image.Image] = []
-    numbers: list[Annotation] = []
+    frames, numbers = list[Image.Image](), list[Annotation]()
     for step in range(SHOWN_STEPS + 1):
         for number in numbers:
             number.remove()
         numbers = []
-        gone = {left: 0, right: 0}
-        standing: dict[str, tuple[float, float]] = {}
+        gone, standing = {left: 0, right: 0}, dict[str, tuple[float, float]]()
         for name, path in paths.items():
             row = path[min(step, len(path) - 1)]
             x = min(max(row["x"], left), right)
@@ -180,17 +175,13 @@ def together(places: Mapping[str, tuple[float, float]], size: tuple[float, float
 def thresholds(optimizers: Mapping[str, Any]) -> Figure:
     """The tallest bump of each optimizer, as bars."""
     figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(optimizers)))
-    places, heights = range(len(optimizers)), [entry["h_max"] or 0.0 for entry in optimizers.values()]
+    places, found = range(len(optimizers)), [entry["h_max"] for entry in optimizers.values()]
+    heights = [height or 0.0 for height in found]
     bars = axes.barh(places, heights, color=colours(len(optimizers)), height=0.6)
     axes.set_yticks(places, [clipped(name, MOST_LETTERS) for name in optimizers])
-    axes.bar_label(
-        bars,
-        ["none" if entry["h_max"] is None else f"{entry['h_max']:.6g}" for entry in optimizers.values()],
-        padding=4,
-    )
+    axes.bar_label(bars, ["none" if height is None else f"{height:.6g}" for height in found], padding=4)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.2 * max(heights) or 1)
-    axes.set_xlabel("tallest bump escaped, h_max (units of x)")
+    axes.set(xlim=(0, 1.2 * max(heights) or 1), xlabel=H_MAX)
     return figure
 
 
@@ -200,17 +191,16 @@ def phase_diagram(diagram: PhaseDiagram) -> Figure:
     Coloured apart where rounding decides, dotted where more steps might raise it, plain where no bump is reached.
     """
     figure, ((axes,),) = panels(1, 1, (6.4, 4.6))
+    axes.set_facecolor(GROUND)
     rows, columns = diagram.axes
     x, y, h_max = columns.values, rows.values, np.ma.masked_invalid(diagram.h_max)
-    borders = edges(columns), edges(rows)
-    notes = []
-    axes.set_facecolor(GROUND)
+    borders, notes = (edges(columns), edges(rows)), []
     if h_max.count():
         low, high = h_max.min(), np.percentile(h_max.compressed(), 100 - OUTLIERS)
         extend = "max" if h_max.max() > high else "neither"
         mesh = axes.pcolormesh(*borders, h_max, cmap="viridis", vmin=low, vmax=high, rasterized=True)
         bar = figure.colorbar(mesh, ax=axes, extend=extend, pad=0.02)
-        bar.set_label("tallest bump escaped, h_max (units of x)")
+        bar.set_label(H_MAX)
         bar.outline.set_visible(False)
         if high > low:
             lines = axes.contour(x, y, h_max, levels=CONTOURS, colors="white", linewidths=0.6, alpha=0.8)
@@ -232,7 +222,6 @@ def phase_diagram(diagram: PhaseDiagram) -> Figure:
 
 
 def scale(axis: Axis) -> str:
-    """The scale on which the values of an axis stand evenly."""
     return "log" if axis.spacing == "log" else "linear"
 
 
@@ -253,8 +242,7 @@ def sweep(diagrams: Sequence[PhaseDiagram]) -> Figure:
         lines += axes.plot(axis.values, diagram.h_max, ".-", color=colour, linewidth=1.2, markersize=3)
         ties = np.where(diagram.is_tie, diagram.h_max, np.nan)
         axes.plot(axis.values, ties, "x", color=colour, markersize=7)
-    axes.set(xscale=scale(axis), xlabel=LABELS.get(axis.name, axis.name))
-    axes.set_ylabel("tallest bump escaped, h_max (units of x)")
+    axes.set(xscale=scale(axis), xlabel=LABELS.get(axis.name, axis.name), ylabel=H_MAX)
     axes.set_ylim(bottom=0)
     called = [clipped(diagram.optimizer, MOST_LETTERS) for diagram in diagrams]
     if any(diagram.is_tie.any() for diagram in diagrams):
