@@ -62,7 +62,6 @@ class Convention:
     shape: tuple[int, ...] = ()  # of x, which holds one number in any of them
 
     def present(self, x: Tensor) -> list[Any]:
-        """The constructor's argument."""
         return [{"list": x, "named": ("x", x), "groups": {"params": [x], "use_muon": True}}[self.parameters]]
 
 
@@ -194,7 +193,6 @@ def load(name: str) -> Callable[..., Any]:
 
 
 def import_file(file: Path) -> ModuleType:
-    """The module in a file, which is imported once."""
     file = file.expanduser().resolve()
     if not file.is_file():
         raise SettingsError(f"there is no file {file}; give its path from the current folder on")

@@ -54,7 +54,6 @@ def draw_figures(
     curves: Sequence[Survival],
     settings: BumpSettings,
 ) -> dict[str, Drawing]:
-    """How to draw each figure, by file name."""
     landscape = settings.landscape_of(settings.height)
     drawings: dict[str, Drawing] = {
         "trajectory": partial(trajectory, trajectories, optimizers, landscape, passed, settings.height),
@@ -173,7 +172,6 @@ def together(places: Mapping[str, tuple[float, float]], size: tuple[float, float
 
 
 def thresholds(optimizers: Mapping[str, Any]) -> Figure:
-    """The tallest bump of each optimizer, as bars."""
     figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(optimizers)))
     places, found = range(len(optimizers)), [entry["h_max"] for entry in optimizers.values()]
     heights = [height or 0.0 for height in found]

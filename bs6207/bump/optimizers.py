@@ -53,12 +53,11 @@ UNKNOWN_KEYWORD = "keyword_that_nobody_takes"
 NOT_HYPERPARAMETERS = ("params", "param_names", "use_muon")  # entries of a parameter group
 CLASS = re.compile(r"[^\s:]+:[A-Za-z_][\w.]*")  # package.module:Class
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
-CALLS = ((False, False), (True, False), (False, True))  # sparse, closure
-SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (1, 1))
 CONVENTIONS = [
     Convention(dtype, parameters, sparse, closure, shape)
-    for dtype in (torch.float64, torch.float32)
-    for parameters, (sparse, closure), shape in product(get_args(Presentation), CALLS, SHAPES)
+    for dtype, parameters in product((torch.float64, torch.float32), get_args(Presentation))
+    for sparse, closure in ((False, False), (True, False), (False, True))
+    for shape in ((), (1,), (1, 1))
 ]
 OF_MODELS = ("parameters", "named_parameters", "modules", "named_modules")
 NEEDS_MODEL = "it needs the whole model, not its parameters"
@@ -305,9 +304,9 @@ def construct_foreign(name: str, settings: BumpSettings) -> Adapter:
         elif keyword is not None:
             passed[keyword] = value
     for keyword, text in texts.items():
-        value, parameter = read_value(keyword, text, takes.get(keyword)), takes.get(keyword)
+        value = read_value(keyword, text, takes.get(keyword))
         is_class = CLASS.fullmatch(text) or "optim" in keyword.lower()  # as in a base_optimizer
-        is_name = isinstance(value, str) and str not in allowed_types(parameter)
+        is_name = isinstance(value, str) and str not in allowed_types(takes.get(keyword))
         passed[keyword] = load(imported(text)) if is_class and is_name else value
 
     def make(parameters: list[Any]) -> Optimizer:
@@ -344,7 +343,6 @@ def spelling(field: str, takes: Collection[str]) -> str | None:
 
 
 def fields_of(keyword: str, takes: Collection[str]) -> list[str]:
-    """The hyperparameters that a keyword of a constructor holds."""
     return list(BETAS) if keyword == "betas" else [field for field in FIELDS if spelling(field, takes) == keyword]
 
 

@@ -135,7 +135,6 @@ def find_all(
 
 
 def find_band(adapter: Adapter, settings: BumpSettings, on_status: OnStatus) -> dict[str, Any]:
-    """h_max over one step of L."""
     first, last = settings.distance, settings.distance + adapter.given.get("lr", LR)
     distances = {"distance": np.linspace(first, last, BAND_POINTS, endpoint=False)}
     maxima = find_all(adapter, settings, distances, on_status, lambda at: on_status(f"distance {at} of {BAND_POINTS}"))

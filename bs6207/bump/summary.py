@@ -61,7 +61,6 @@ def divergence(pair: tuple[str, str], studies: Mapping[str, Study], settings: Bu
 
 
 def trajectories(studies: Mapping[str, Study], settings: BumpSettings) -> Table:
-    """One row per step of every path over the common bump."""
     landscape = settings.landscape_of(settings.height)
     rows = [
         {"optimizer": name, "step": step, "x": x, "loss": landscape.loss(x), "slope": landscape.slope(x)}
@@ -108,7 +107,6 @@ def headline(optimizers: Mapping[str, dict[str, Any]], passed: Mapping[str, bool
 
 
 def remarks(metrics: dict[str, Any], studies: Mapping[str, Study], settings: BumpSettings) -> list[str]:
-    """The sentences below the headline."""
     optimizers = metrics["optimizers"]
     meaning = "h_max is the tallest bump escaped, and `at step` where x is largest"
     sentences = [f"{meaning}; the next float above h_max is not escaped within {settings.steps} steps."]
