@@ -210,8 +210,11 @@ def tiny(line: str, place: Path) -> list[str]:
         .replace(":5:log batch_size=256,512 seed=0,1,2", ":2:log seed=0")
     )[1:]
     words = ["mnist-5k" if word in ("mnist", "fashion-mnist") else word for word in words]
-    own = {"latent": "--epochs 1 --train-images 800 --skip-probes --jobs 1",
-           "deblur": "--epochs 3 --train-images 100 --test-images 10 --batch-size 16 --jobs 1"}  # fmt: skip
+    own = {
+        "bump": "--steps 40",
+        "latent": "--epochs 1 --train-images 800 --skip-probes --jobs 1",
+        "deblur": "--epochs 3 --train-images 100 --test-images 10 --batch-size 16 --jobs 1",
+    }
     if "--data" in words and str(place) in words[words.index("--data") + 1]:
         own = {key: re.sub(r"--train-images \d+", "", value) for key, value in own.items()}
     words += own.get(words[0], "").split()
