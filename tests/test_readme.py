@@ -22,7 +22,7 @@ from bs6207.bump.search import SCANNED
 from bs6207.bump.settings import BumpSettings
 from bs6207.bump.summary import CERTAINTY
 from bs6207.cli import commands
-from bs6207.data.sources import AUTO_TIMEOUT, DATASETS
+from bs6207.data.sources import AUTO_TIMEOUT, DATASETS, embedded_digits
 from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.figures import NAMES
 from bs6207.deblur.networks import BOTTLENECK
@@ -162,19 +162,24 @@ SWEPT = "".join(blocks(DOCS["bs6207/runs/README.md"], "toml"))
 OWN = re.search(r"```python\n(import torch\n.*?)```", README, re.DOTALL)[1]
 
 
+def save_digits(folder: Path) -> None:
+    """Zeros and ones of the embedded digits as a user's folder of images, a sub-folder per class."""
+    digits = embedded_digits().train
+    for label in (0, 1):
+        (folder / str(label)).mkdir()
+        for number, pixels in enumerate(digits.pixels[digits.labels == label][:100, 0]):
+            Image.fromarray(pixels).save(folder / str(label) / f"{number}.png")
+
+
 @pytest.fixture
-def place(main, tmp_path, monkeypatch):
+def place(main, shared, tmp_path, monkeypatch):
     """A home folder, which is also the working directory, with what the examples name."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for classes in ("digits", "pictures"):
-        for label in "01":
-            folder = tmp_path / classes / label
-            folder.mkdir(parents=True)
-            for image in range(60):
-                pixels = np.random.RandomState(image).randint(0, 255, (12, 12)).astype(np.uint8)
-                Image.fromarray(pixels // (1 + int(label))).save(folder / f"{image}.png")
-    for picture in ("photo.png", "scan.png"):
-        shutil.copy(tmp_path / "digits/0/0.png", tmp_path / picture)
+    digits = shared("digits", save_digits)
+    for name in ("digits", "pictures"):
+        (tmp_path / name).symlink_to(digits)
+    for name in ("photo.png", "scan.png"):
+        shutil.copy(digits / "0/0.png", tmp_path / name)
     (tmp_path / "mine.py").write_text(OWN)
     return tmp_path
 
@@ -212,7 +217,7 @@ def tiny(line: str, place: Path) -> list[str]:
     words = ["mnist-5k" if word in ("mnist", "fashion-mnist") else word for word in words]
     own = {
         "bump": "--steps 40",
-        "latent": "--epochs 1 --train-images 800 --skip-probes --jobs 1",
+        "latent": "--epochs 10 --train-images 800 --skip-probes --jobs 1",
         "deblur": "--epochs 3 --train-images 100 --test-images 10 --batch-size 16 --jobs 1",
     }
     if "--data" in words and str(place) in words[words.index("--data") + 1]:
@@ -232,7 +237,14 @@ def run_example(line: str, place: Path, trained) -> None:
 
 
 @pytest.mark.xdist_group("deblur")
-@pytest.mark.parametrize("line", [line for line in LINES if line.split()[1] in ("restore", "report")])
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(line, marks=pytest.mark.slow) if "--onnx" in line else line
+        for line in LINES
+        if line.split()[1] in ("restore", "report")
+    ],
+)
 def test_every_example_of_restore_and_report_runs(line, place, trained):
     run_example(line, place, trained)
     assert [*place.glob("outputs/restored/*.png"), *place.glob("clear/*.png"), *place.glob("*.html"),
