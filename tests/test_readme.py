@@ -218,7 +218,8 @@ def tiny(line: str, place: Path) -> list[str]:
     own = {
         "bump": "--steps 40",
         "latent": "--epochs 10 --train-images 800 --skip-probes --jobs 1",
-        "deblur": "--epochs 3 --train-images 100 --test-images 10 --batch-size 16 --jobs 1",
+        "deblur": f"--epochs {60 if 'autoencoder' in words else 3} --train-images 100 --test-images 10 --batch-size 8 "
+        "--jobs 1",  # an autoencoder that ends below the black image is refused
     }
     if "--data" in words and str(place) in words[words.index("--data") + 1]:
         own = {key: re.sub(r"--train-images \d+", "", value) for key, value in own.items()}
