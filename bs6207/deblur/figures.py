@@ -1,6 +1,7 @@
 """Figures of restorations and scores; the numbers on them are rows of the tables written beside them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from textwrap import fill
 from typing import Any, TypeAlias
 
@@ -28,29 +29,32 @@ NAMES = {  # the restorers, for people
 }
 Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
-COLOURS = {
-    "clear": INK,
-    "identity": MUTED,
-    "autoencoder": PALETTE[2],
-    "l1": PALETTE[0],
-    "l1_disc": PALETTE[1],
-    **dict(zip(BASELINES, (PALETTE[5], PALETTE[4], PALETTE[3], PALETTE[6]), strict=True)),
+LOOKS = {  # of a restorer: colour and marker
+    "clear": (INK, ""),
+    "identity": (MUTED, "s"),
+    "unsharp": (PALETTE[5], "v"),
+    "wiener": (PALETTE[4], "P"),
+    "richardson_lucy": (PALETTE[3], "X"),
+    "tv": (PALETTE[6], "*"),
+    "autoencoder": (PALETTE[2], "D"),
+    "l1": (PALETTE[0], "o"),
+    "l1_disc": (PALETTE[1], "^"),
 }
-MARKERS = {
-    "identity": "s",
-    "autoencoder": "D",
-    "l1": "o",
-    "l1_disc": "^",
-    **dict(zip(BASELINES, ("v", "P", "X", "*"), strict=True)),
+STAGES = {  # of the history: colour, marker and name of its line
+    "autoencoder": (*LOOKS["autoencoder"], NAMES["autoencoder"]),
+    "l1": (INK, ".", "L1, before the last stage"),
+    "l1, last stage": (*LOOKS["l1"], "L1, last stage"),
+    "l1_disc, last stage": (*LOOKS["l1_disc"], "L1 + disc, last stage"),
+    "strong, last stage": (PALETTE[3], "v", "L1 + more of disc, last stage"),
 }
 BLIND = ("l1", "l1_disc", "autoencoder")
 HARM = "#f7e3d9"  # behind bars that say an image had better been left alone
-ERRORS = "inferno"
 TILE = 0.42  # inches, the width of an image
 BINS = 80
 MARKED = (0.0, 0.5, 1.0)  # clarity with its number on the frontier
 CUT = 0.8  # how far bars may reach to the left, in lengths of the longest to the right
 HALO = [withStroke(linewidth=2, foreground="white")]
+TIGHT = {"h_pad": 0.015, "wspace": 0.01, "hspace": 0.0}  # between strips of images
 
 
 def label_of(name: str) -> str:
@@ -68,26 +72,24 @@ def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typ
     blocks = {sigma: labelled_rows(grid, sigma, row_of) for sigma, grid in grids.items()}
     images = next(iter(grids.values()))["clear"]
     groups = [len(part) for part in (images[:typical], images[typical:]) if len(part)]
-    height = TILE * tallness(images)
     rows = len(next(iter(blocks.values())))
-    figure = Figure(figsize=(len(grids) * (1.3 + len(images) * TILE) + 0.6, rows * (height + 0.045) + 0.25))
-    figure.set_layout_engine("constrained", w_pad=0.05, h_pad=0.015, wspace=0.01, hspace=0.0)
+    size = (len(grids) * (1.3 + len(images) * TILE) + 0.6, rows * (TILE * tallness(images) + 0.045) + 0.25)
+    figure = Figure(figsize=size)
+    figure.set_layout_engine("constrained", w_pad=0.05, **TIGHT)
     scale = Normalize(0, max(float(errors.max()) for lines in blocks.values() for _, errors in lines[-2:]) or 1)
     gridded = figure.add_gridspec(rows, len(groups) * len(grids) + 1, width_ratios=[*groups * len(grids), 0.25])
-    axes = np.array(
-        [[figure.add_subplot(gridded[row, place]) for place in range(gridded.ncols - 1)] for row in range(rows)]
-    )
-    for block, (sigma, lines) in enumerate(blocks.items()):
-        places = axes[:, block * len(groups) : (block + 1) * len(groups)]
-        for line, (label, row) in zip(places, lines, strict=True):
-            look = (ERRORS, scale) if row.ndim == 3 else ("gray", Normalize(0, 1))
-            for axis, part in zip(line, (row[:typical], row[typical:]), strict=False):  # without worst cases, one
-                show(axis, strip_of(part), *look)
-            line[0].set_ylabel(label, rotation=0, ha="right", va="center", size=7)
+    for line, (block, (sigma, lines)) in product(range(rows), enumerate(blocks.items())):
+        label, row = lines[line]
         heads = (f"{SIGMA} = {sigma:g} pixels, first test images", "worst of L1")
-        for axis, head in zip(places[0], heads, strict=False):  # without worst cases, no head for them
-            axis.set_title(head, size=7, pad=3)
-    bar = figure.colorbar(axes[-1, -1].images[0], cax=figure.add_subplot(gridded[-2:, -1]))
+        look = ("inferno", scale) if row.ndim == 3 else ("gray", Normalize(0, 1))
+        for place, part in enumerate((row[:typical], row[typical:])[: len(groups)]):  # without worst cases, one
+            axis = figure.add_subplot(gridded[line, block * len(groups) + place])
+            show(axis, strip_of(part), *look)
+            if line == 0:
+                axis.set_title(heads[place], size=7, pad=3)
+            if place == 0:
+                axis.set_ylabel(label, rotation=0, ha="right", va="center", size=7)
+    bar = figure.colorbar(axis.images[0], cax=figure.add_subplot(gridded[-2:, -1]))
     bar.set_label("absolute error", size=7)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_visible(False)
@@ -131,28 +133,26 @@ def show(axes: Axes, strip: NDArray[Any], colours: str, scale: Normalize) -> Non
 def psnr_over_sigma(curve: Table, scores: Table, trained: tuple[float, float]) -> Figure:
     """PSNR over the blur; the range of the training is shaded."""
     figure, ((axes,),) = panels(1, 1, (7.0, 3.8))
-    axes.axvspan(
-        *trained, facecolor=GROUND, edgecolor=MUTED, linewidth=0.5, alpha=0.6, zorder=0, label="range of the training"
+    shade: Any = {"facecolor": GROUND, "edgecolor": MUTED, "linewidth": 0.5, "alpha": 0.6, "zorder": 0}
+    axes.axvspan(*trained, label="range of the training", **shade)
+    looks: tuple[Any, ...] = (
+        (("identity", *BLIND), curve, "-", {"linewidth": 1.6, "markersize": 4}),
+        (BASELINES, scores, ":", {"linewidth": 0.8, "markersize": 6, "markerfacecolor": "white"}),
     )
-    for name in ("identity", *BLIND):
-        draw_line(axes, curve.rows, name, f"{MARKERS[name]}-", linewidth=1.6, markersize=4)
-    for name in BASELINES:
-        draw_line(axes, scores.rows, name, f"{MARKERS[name]}:", linewidth=0.8, markersize=6, markerfacecolor="white")
+    for names, table, style, look in looks:
+        for name in names:
+            rows = (row for row in table.rows if row["restorer"] == name and np.isfinite(row["psnr"]))
+            if points := sorted((row["sigma"], row["psnr"]) for row in rows):
+                colour, marker = LOOKS[name]
+                axes.plot(*zip(*points, strict=True), marker + style, color=colour, label=label_of(name), **look)
     axes.set(xlabel=f"{SIGMA} of the blur (pixels)", ylabel="PSNR (dB)")
     figure.legend(loc="outside right center", fontsize=8)
     return figure
 
 
-def draw_line(axes: Axes, rows: Sequence[Row], name: str, look: str, **more: Any) -> None:
-    """PSNR over sigma of one restorer, where it is finite."""
-    points = sorted((row["sigma"], row["psnr"]) for row in rows if row["restorer"] == name and np.isfinite(row["psnr"]))
-    if points:
-        axes.plot(*zip(*points, strict=True), look, color=COLOURS[name], label=label_of(name), **more)
-
-
-PERCEPTION = {  # a score, its label and scale, and whether higher is better
-    "heldout_clear": ("share classified as clear\nby the held-out disc", "linear", True),
-    "frechet": ("Fréchet distance\n(better upwards)", "log", False),
+PERCEPTION = {  # a score: its label and scale
+    "heldout_clear": ("share classified as clear\nby the held-out disc", "linear"),
+    "frechet": ("Fréchet distance\n(better upwards)", "log"),
 }
 
 
@@ -167,25 +167,23 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
     rows = len(keys) + (frontier is not None)
     figure, axes = panels(rows, len(sigmas), (max(2.1, 4.2 / len(sigmas)), 2.2), sharey="row")
     figure.set_figwidth(figure.get_figwidth() + 2.4)  # for the legend
-    for line, key in zip(axes, keys, strict=False):  # below them, the close-up
-        label, scale, higher_is_better = PERCEPTION[key]
-        for place, sigma in zip(line, sigmas, strict=True):
-            place.set_yscale(scale)
-            place.axhline(clear[sigma][key], color=INK, linewidth=0.8, linestyle="--", label="clear images")
-            draw_restorers(place, [row for row in scores.rows if row["sigma"] == sigma], key)
-        if not higher_is_better:
-            line[0].invert_yaxis()
-        line[0].set_ylabel(label)
+    for column, sigma in zip(axes.T, sigmas, strict=True):
+        points = [row for row in scores.rows if row["sigma"] == sigma]
+        for axis, key in zip(column, keys, strict=False):  # below them, the close-up
+            axis.set_yscale(PERCEPTION[key][1])
+            axis.axhline(clear[sigma][key], color=INK, linewidth=0.8, linestyle="--", label="clear images")
+            draw_restorers(axis, points, key)
+        if frontier is not None:
+            draw_frontier(column[-1], [row for row in frontier.rows if row["sigma"] == sigma])
+            draw_restorers(column[-1], [row for row in points if row["restorer"] in ("l1", "l1_disc")], "heldout_clear")
+        column[0].set_title(f"{SIGMA} = {sigma:g} pixels")
+        column[-1].set_xlabel("PSNR (dB)")
+    for axis, key in zip(axes[:, 0], keys, strict=False):
+        axis.set_ylabel(PERCEPTION[key][0])
+        if key == "frechet":
+            axis.invert_yaxis()
     if frontier is not None:
-        for place, sigma in zip(axes[-1], sigmas, strict=True):
-            draw_frontier(place, [row for row in frontier.rows if row["sigma"] == sigma])
-            ends = [row for row in scores.rows if row["sigma"] == sigma and row["restorer"] in ("l1", "l1_disc")]
-            draw_restorers(place, ends, "heldout_clear")
         axes[-1, 0].set_ylabel("the same share, close up,\nby clarity from 0 to 1")
-    for place, sigma in zip(axes[0], sigmas, strict=True):
-        place.set_title(f"{SIGMA} = {sigma:g} pixels")
-    for place in axes[-1]:
-        place.set_xlabel("PSNR (dB)")
     named = {name: handle for handle, name in zip(*axes[0, -1].get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named, loc="outside right center", fontsize=8)
     return figure
@@ -194,9 +192,9 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
 def draw_restorers(axes: Axes, rows: Sequence[Row], key: str) -> None:
     """A point for every restorer of finite PSNR."""
     for row in (row for row in rows if np.isfinite(row["psnr"])):
-        name = row["restorer"]
-        face = "white" if name in BASELINES else COLOURS[name]
-        axes.plot(row["psnr"], row[key], MARKERS[name], color=COLOURS[name], markerfacecolor=face, label=label_of(name))
+        (colour, marker), name = LOOKS[row["restorer"]], row["restorer"]
+        face = "white" if name in BASELINES else colour
+        axes.plot(row["psnr"], row[key], marker, color=colour, markerfacecolor=face, label=label_of(name))
     axes.margins(0.14)
 
 
@@ -204,9 +202,8 @@ def draw_frontier(axes: Axes, rows: Sequence[Row]) -> None:
     """A line through the interpolated restorers, with the clarity of a few."""
     points = {row["weight"]: (row["psnr"], row["heldout_clear"]) for row in rows if np.isfinite(row["psnr"])}
     if points:
-        axes.plot(
-            *zip(*points.values(), strict=True), ".-", color=MUTED, linewidth=0.9, markersize=4, label="by clarity"
-        )
+        line: Any = {"color": MUTED, "linewidth": 0.9, "markersize": 4}
+        axes.plot(*zip(*points.values(), strict=True), ".-", label="by clarity", **line)
     look: Any = {"textcoords": "offset points", "size": 7, "ha": "right", "path_effects": HALO}
     for weight in (weight for weight in MARKED if weight in points):
         axes.annotate(f"{weight:g}", points[weight], (-4, -11), **look)
@@ -217,30 +214,31 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
 
     All histograms have the same height; the number is the share right of 0, that is classified as clear.
     """
-    names = ("clear", "identity", "l1", "l1_disc")
+    names = ("l1_disc", "l1", "identity", "clear")  # from below
     discs = {"disc_net": "disc_net, which trained L1 + disc", "heldout": "held-out disc, which trained no restorer"}
     figure, axes = panels(len(sigmas), len(discs), (3.9, 1.9), sharex="col", sharey=True)
-    for column, (key, title) in enumerate(discs.items()):
+    for column, (key, title) in zip(axes.T, discs.items(), strict=True):
         drawn = [row[key] for row in images.rows if row["sigma"] in sigmas and row["restorer"] in names]
         edges = np.histogram_bin_edges(drawn, BINS)
-        for axis, sigma in zip(axes[:, column], sigmas, strict=True):
+        for axis, sigma in zip(column, sigmas, strict=True):
             axis.axvline(0, color=INK, linewidth=0.8, linestyle="--")
-            for level, name in enumerate(reversed(names)):
+            for level, name in enumerate(names):
                 scores = [row[key] for row in images.rows if row["sigma"] == sigma and row["restorer"] == name]
                 counts, _ = np.histogram(scores, edges)
-                axis.stairs(level + 0.85 * counts / counts.max(), edges, baseline=level, fill=True, color=COLOURS[name])
+                heights = level + 0.85 * counts / counts.max()
+                axis.stairs(heights, edges, baseline=level, fill=True, color=LOOKS[name][0])
                 axis.axhline(level, color=MUTED, linewidth=0.5)
                 share = f"{np.mean(np.array(scores) > 0):.0%}"
                 axis.text(1.01, level + 0.3, share, size=8, transform=axis.get_yaxis_transform())
             axis.set(ylim=(0, len(names)), yticks=np.arange(len(names)) + 0.35)
-            axis.set_yticklabels([NAMES.get(name, name) for name in reversed(names)])
+            axis.set_yticklabels([NAMES.get(name, name) for name in names])
             axis.tick_params(axis="y", length=0)
             axis.spines["left"].set_visible(False)
-            if column == 0:
-                axis.set_ylabel(f"{SIGMA} = {sigma:g} pixels")
-        axes[0, column].set_title(title)
-        axes[0, column].text(1.01, 1.02, "> 0", size=8, color=MUTED, transform=axes[0, column].transAxes)
-        axes[-1, column].set_xlabel("score; right of 0 is clear")
+        column[0].set_title(title)
+        column[0].text(1.01, 1.02, "> 0", size=8, color=MUTED, transform=column[0].transAxes)
+        column[-1].set_xlabel("score; right of 0 is clear")
+    for axis, sigma in zip(axes[:, 0], sigmas, strict=True):
+        axis.set_ylabel(f"{SIGMA} = {sigma:g} pixels")
     return figure
 
 
@@ -258,37 +256,30 @@ def conditions(
     heads = ("truth", "blurred", *(NAMES[name] for name in examples))
     across, height = 1.2 * TILE * len(heads), 1.2 * TILE * tallness(any_images)
     figure = Figure(figsize=(5.1 + shown * (across + 0.3), len(captions) * max(height + 0.06, 0.5) + 0.7))
-    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.015, wspace=0.01, hspace=0.0)
+    figure.set_layout_engine("constrained", w_pad=0.06, **TIGHT)
     grid = figure.add_gridspec(len(captions), 1 + shown, width_ratios=[3.1, *[across] * shown])
-    bars = figure.add_subplot(grid[:, 0])
-    draw_gains(bars, conditions.rows, captions)
-    for line, condition in enumerate(captions):
-        for place in range(shown):
-            axis = figure.add_subplot(grid[line, 1 + place])
-            truth, blurred = next(iter(examples.values()))[condition][:2, place]
-            restored = [by_condition[condition][2, place] for by_condition in examples.values()]
-            show(axis, strip_of(to_float(np.stack([truth, blurred, *restored]))), "gray", Normalize(0, 1))
-            if line == 0:
-                for column, head in enumerate(heads):
-                    axis.text((column + 0.5) / len(heads), 1.05, head, size=7, ha="center", transform=axis.transAxes)
+    draw_gains(figure.add_subplot(grid[:, 0]), conditions.rows, captions)
+    for line, place in product(range(len(captions)), range(shown)):
+        axis = figure.add_subplot(grid[line, 1 + place])
+        first, *others = (by_condition[[*captions][line]][:, place] for by_condition in examples.values())
+        show(axis, strip_of(to_float(np.stack([*first, *(other[2] for other in others)]))), "gray", Normalize(0, 1))
+        for column, head in enumerate(heads if line == 0 else ()):
+            axis.text((column + 0.5) / len(heads), 1.05, head, size=7, ha="center", transform=axis.transAxes)
     return figure
 
 
 def draw_gains(axes: Axes, rows: Sequence[Row], captions: Mapping[str, str]) -> None:
     """Bars by condition and restorer, with their numbers; those too long to the left are cut at the edge."""
-    gains = {
-        (row["condition"], row["restorer"]): row["gain"]
-        for row in rows
-        if row["restorer"] in BLIND and row["gain"] is not None and np.isfinite(row["gain"])
-    }
-    names = [name for name in BLIND if any(restorer == name for _, restorer in gains)]
+    blind = [row for row in rows if row["restorer"] in BLIND and np.isfinite(row["gain"])]
+    gains = {(row["condition"], row["restorer"]): row["gain"] for row in blind}
+    names = [name for name in BLIND if name in {row["restorer"] for row in blind}]
     most, least = max([1.0, *gains.values()]), min([0.0, *gains.values()])
     left = max(1.15 * least, -CUT * most) - 0.25 * most
     thick = 0.8 / max(1, len(names))
     for place, name in enumerate(names):
         middle = (place - (len(names) - 1) / 2) * thick
         bars = {line + middle: gains[key, name] for line, key in enumerate(captions) if (key, name) in gains}
-        axes.barh([*bars], [*bars.values()], 0.9 * thick, color=COLOURS[name], label=NAMES[name], zorder=2)
+        axes.barh([*bars], [*bars.values()], 0.9 * thick, color=LOOKS[name][0], label=NAMES[name], zorder=2)
         for y, gain in bars.items():
             is_cut, rightwards = gain < left, gain < left or gain >= 0
             text = f"{'← ' if is_cut else ''}{gain:+.1f}".replace("-", "\N{MINUS SIGN}")
@@ -297,32 +288,20 @@ def draw_gains(axes: Axes, rows: Sequence[Row], captions: Mapping[str, str]) -> 
             axes.annotate(text, place_at, offset, textcoords="offset points", size=6.5, va="center", **look)
     axes.axvspan(left, 0, color=HARM, zorder=0, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=3)
-    axes.set(
-        xlim=(left, 1.2 * most), ylim=(len(captions) - 0.5, -0.5), xlabel="gain in PSNR over leaving it as it is (dB)"
-    )
+    axes.set(xlim=(left, 1.2 * most), ylim=(len(captions) - 0.5, -0.5))
+    axes.set_xlabel("gain in PSNR over leaving it as it is (dB)")
     axes.set_yticks(range(len(captions)), [fill(caption, 34) for caption in captions.values()], size=7)
     axes.tick_params(axis="y", length=0)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7, borderpad=0, columnspacing=1)
-
-
-STAGES = {  # of the history: colour, marker and name of its line,
-    "autoencoder": (COLOURS["autoencoder"], MARKERS["autoencoder"], NAMES["autoencoder"]),
-    "l1": (INK, ".", "L1, before the last stage"),
-}
-LAST_STAGES = {  # and of those that continue from l1
-    "l1, last stage": (COLOURS["l1"], MARKERS["l1"], "L1, last stage"),
-    "l1_disc, last stage": (COLOURS["l1_disc"], MARKERS["l1_disc"], "L1 + disc, last stage"),
-    "strong, last stage": (PALETTE[3], "v", "L1 + more of disc, last stage"),
-}
 
 
 def loss_curves(history: Table, seed: int) -> Figure:
     """Validation PSNR of one seed over the restorer's epochs; last stages continue from the end of the stage `l1`."""
     figure, ((axes,),) = panels(1, 1, (6.4, 3.4))
     end = (0, 0.0)
-    for stage, (colour, marker, label) in (STAGES | LAST_STAGES).items():
+    for stage, (colour, marker, label) in STAGES.items():
         rows = [row for row in history.rows if (row["seed"], row["stage"]) == (seed, stage)]
-        first, start = (end[0], [end]) if stage in LAST_STAGES else (0, [])
+        first, start = (end[0], [end]) if "last stage" in stage else (0, [])
         line = start + [(first + row["epoch"], row["validation_psnr"]) for row in rows]
         if rows:
             axes.plot(*zip(*line, strict=True), f"{marker}-", color=colour, label=label, markersize=4)
