@@ -20,27 +20,18 @@ from bs6207.runs.names import at_home
 from bs6207.runs.result import METADATA
 
 TILE = 512  # pixels, a multiple of every STRIDE: 100 MB of features at most, and little is computed twice
-AT_ONCE = TILE * TILE  # pixels
 CONTROL = "restorer_l1"  # trained with L1 alone: clarity 0
 CLEAREST = ("restorer_strong", "restorer_l1_disc")  # clarity 1 is the first of them in the run folder
-ONE_SIZE = "autoencoder"  # an architecture that restores images of one size only
 
 Window = tuple[slice, slice]  # rows and columns
-Places = NDArray[np.intp]  # along one axis of an image
 
 
 class Tile(NamedTuple):
-    """One part of an image.
+    """One part of an image."""
 
-    Attributes:
-        shown: rows, [H, 1], and columns, [1, W], of the pixels that the network sees; those of the border repeat.
-        kept: the part of its output that is used.
-        place: where that part belongs.
-    """
-
-    shown: tuple[Places, ...]
-    kept: Window
-    place: Window
+    shown: tuple[NDArray[np.intp], ...]  # rows, [H, 1], and columns, [1, W], that the network sees; the border repeats
+    kept: Window  # the part of its output that is used
+    place: Window  # where that part belongs
 
 
 def tiles(height: int, width: int, reach: int) -> Iterator[Tile]:
@@ -50,11 +41,11 @@ def tiles(height: int, width: int, reach: int) -> Iterator[Tile]:
     Tiles start and end at a multiple of STRIDE, as the network's grid does, so every kept pixel depends on the same
     pixels as if the network saw the whole image.
     """
-    for rows, columns in product(spans(height, reach), spans(width, reach)):
-        yield Tile(np.ix_(rows[0], columns[0]), (rows[1], columns[1]), (rows[2], columns[2]))
+    for (rows, kept_rows, top), (columns, kept_columns, left) in product(spans(height, reach), spans(width, reach)):
+        yield Tile(np.ix_(rows, columns), (kept_rows, kept_columns), (top, left))
 
 
-def spans(length: int, reach: int) -> Iterator[tuple[Places, slice, slice]]:
+def spans(length: int, reach: int) -> Iterator[tuple[NDArray[np.intp], slice, slice]]:
     """Along one axis: the pixels shown, the part kept, and its place."""
     for start in range(0, length, TILE):
         stop = min(start + TILE, length)
@@ -72,39 +63,25 @@ def reach_of(network: nn.Module, channels: int) -> int:
     with torch.no_grad():
         for parameter in positive.parameters():
             parameter.fill_(1 / max(1, parameter[0].numel()) if parameter.ndim > 1 else 1)
-    middle = 16 * STRIDE
-    while True:
-        image = torch.ones(1, channels, 2 * middle, 2 * middle, dtype=torch.float64, requires_grad=True)
-        block = positive(image)[..., middle : middle + STRIDE, middle : middle + STRIDE]
-        (gradient,) = torch.autograd.grad(block.sum(), image)
-        used = gradient.sum((0, 1)).nonzero()
-        first, last = int(used.min()), int(used.max())
-        if first > 0 and last < 2 * middle - 1:
-            farthest = max(middle - first, last - (middle + STRIDE - 1))
-            return -(-farthest // STRIDE) * STRIDE
-        middle *= 2
+    middle = 16 * STRIDE  # farther than the networks see
+    image = torch.ones(1, channels, 2 * middle, 2 * middle, dtype=torch.float64, requires_grad=True)
+    block = positive(image)[..., middle : middle + STRIDE, middle : middle + STRIDE]
+    (gradient,) = torch.autograd.grad(block.sum(), image)
+    used = gradient.sum((0, 1)).nonzero()
+    farthest = max(middle - int(used.min()), int(used.max()) - (middle + STRIDE - 1))
+    return -(-farthest // STRIDE) * STRIDE
 
 
-class Model:
-    """A trained restorer.
-
-    Attributes:
-        channels: of the images it was trained on, 1 or 3.
-        sigma: the narrowest and the widest blur it was trained on, in pixels.
-        clarity: the default of `restore`.
-    """
+class Model(nn.Module):
+    """A trained restorer; its attributes are those of the run that trained it."""
 
     def __init__(self, control: nn.Module, clearest: nn.Module, metadata: Mapping[str, Any]):
-        self.control, self.clearest = control.eval(), clearest.eval()
-        self.channels: int = metadata["channels"]
-        self.sigma: tuple[float, float] = metadata["sigma"]
-        self.clarity: float = metadata["clarity"]
-
-    def to(self, device: torch.device) -> "Model":
-        """Move both networks to the device."""
-        self.control.to(device)
-        self.clearest.to(device)
-        return self
+        super().__init__()
+        self.control, self.clearest = control, clearest
+        self.eval()
+        self.channels: int = metadata["channels"]  # 1 or 3
+        self.sigma: tuple[float, float] = metadata["sigma"]  # the narrowest and the widest blur, in pixels
+        self.clarity: float = metadata["clarity"]  # the default of `restore`
 
     @property
     def device(self) -> torch.device:
@@ -131,20 +108,19 @@ class Model:
         network = self.network(self.clarity if clarity is None else clarity)
         values = values.to(self.device)
         restored = torch.empty_like(values)
-        height, width = values.shape[2:]
-        for tile in tiles(height, width, self.reach):
+        for tile in tiles(values.shape[2], values.shape[3], self.reach):
             rows, columns = map(torch.from_numpy, tile.shown)
-            restored[..., *tile.place] = self.apply(network, values[..., rows, columns])[..., *tile.kept]
+            restored[..., *tile.place] = self.restore_part(network, values[..., rows, columns])[..., *tile.kept]
         return restored
 
-    def apply(self, network: nn.Module, part: Tensor) -> Tensor:
+    def restore_part(self, network: nn.Module, part: Tensor) -> Tensor:
         """The network's output for a part that fits in memory, clipped to [0, 1]."""
         count, channels, height, width = part.shape
         if self.channels == 1:
             part = part.reshape(count * channels, 1, height, width)
         elif channels == 1:
             part = part.expand(count, self.channels, height, width)
-        size = max(1, AT_ONCE // (height * width))
+        size = max(1, TILE * TILE // (height * width))
         output = torch.cat([network(batch) for batch in part.split(size)]).clamp(0, 1)
         if self.channels == 1:
             return output.reshape(count, channels, height, width)
@@ -164,16 +140,11 @@ class Model:
 
     @cached_property
     def reach(self) -> int:
-        """How far around a pixel the receptive field extends, in pixels."""
         return reach_of(self.control, self.channels)
 
 
 def interpolated(start: State, end: State, weight: float) -> dict[str, Tensor]:
-    """Weights between those of two networks fine-tuned from the same start (Wang et al. 2019, arXiv:1811.10515).
-
-    Args:
-        weight: 0 gives the start, 1 the end.
-    """
+    """Weights between those of two networks fine-tuned from the same start (Wang et al. 2019, arXiv:1811.10515)."""
     return {  # BatchNorm counts its batches in whole numbers, which mean nothing here
         name: torch.lerp(first, end[name], weight) if first.is_floating_point() else first
         for name, first in start.items()
@@ -206,7 +177,7 @@ def read(file: Path) -> tuple[nn.Module, dict[str, Any]]:
             metadata: dict[str, Any] = json.loads(content.metadata()[METADATA])
             names = content.keys()
             tensors = {name: content.get_tensor(name) for name in names}
-        if (arch := metadata["arch"]) == ONE_SIZE:
+        if (arch := metadata["arch"]) == "autoencoder":
             raise FolderError(
                 f"{file.parent} was trained with --arch {arch}, which takes images of one size only; train with "
                 "--arch unet"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,17 +50,11 @@ Write = Callable[..., Path]  # of a file, its content and the flag that named it
 
 @dataclass(frozen=True)
 class Restored:
-    """The results.
+    """The results."""
 
-    Attributes:
-        rows: what was measured of every restored picture.
-        failed: the files that could not be read or written, each with the reason, a sentence.
-        onnx: path, clarity and largest difference from torch of the ONNX file.
-    """
-
-    rows: list[Row]
-    failed: list[Row]
-    onnx: Row | None
+    rows: list[Row]  # what was measured of every restored picture
+    failed: list[Row]  # the files that could not be read or written, each with the reason, a sentence
+    onnx: Row | None  # path, clarity and largest difference from torch of the ONNX file
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -73,20 +67,19 @@ class Restored:
         def rounded(value: float | None, digits: int) -> str:
             return "—" if value is None else f"{value:.{digits}f}"
 
-        columns = ("picture", "pixels", "sigma", "re-blur PSNR dB", "re-blur SNR dB", "clarity", "written")
-        values = [
-            (
-                row["file"],
-                f"{row['width']} x {row['height']}",
-                rounded(row["sigma"], 2),
-                rounded(row["reblur_psnr"], 1),
-                rounded(row["reblur_snr"], 1),
-                f"{row['clarity']:g}",
-                Path(row["written"]).name,
-            )
+        rows = [
+            {
+                "picture": row["file"],
+                "pixels": f"{row['width']} x {row['height']}",
+                "sigma": rounded(row["sigma"], 2),
+                "re-blur PSNR dB": rounded(row["reblur_psnr"], 1),
+                "re-blur SNR dB": rounded(row["reblur_snr"], 1),
+                "clarity": f"{row['clarity']:g}",
+                "written": Path(row["written"]).name,
+            }
             for row in self.rows
         ]
-        return Table(columns, [dict(zip(columns, row, strict=True)) for row in values])
+        return Table(tuple(rows[0]) if rows else (), rows)
 
     @property
     def remarks(self) -> list[str]:
@@ -151,36 +144,20 @@ def restore_file(model: Model, name: str, clarity: float, most_pixels: int, fold
     visible = np.ones((height, width), bool) if picture.alpha is None else picture.alpha > 0
     before, after = (unit(middle(image.pixels)) for image in (picture, restored))
     reblur = find_reblur(before, after, middle(visible[None])[0], BEYOND * model.sigma[1])
-    return {
-        "file": name,
-        "written": str(written),
-        "width": width,
-        "height": height,
-        "channels": channels,
-        "bits": 8 * picture.pixels.itemsize,
-        "clarity": clarity,
-        "sigma": reblur.sigma,
-        "reblur_psnr": reblur.psnr,
-        "reblur_snr": reblur.snr,
-        "change": reblur.change,
-        "judged_pixels": reblur.pixels,
-        "remarks": doubts(reblur, model.sigma),
-    }
+    size = {"width": width, "height": height, "channels": channels, "bits": 8 * picture.pixels.itemsize}
+    named = {"file": name, "written": str(written), **size, "clarity": clarity}
+    return {**named, **reblur, "remarks": doubts(reblur, model.sigma)}
 
 
 @torch.no_grad()
 def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
-    """Restore the colours; bits and alpha stay.
-
-    Tile by tile from integers to integers, so that a large picture is never in memory as floats.
-    """
+    """Restore the colours, tile by tile from integers to integers: a large picture is never in memory as floats."""
     network, pixels = model.network(clarity), picture.pixels
     restored = np.empty_like(pixels)
-    _, height, width = pixels.shape
-    for tile in tiles(height, width, model.reach):
+    for tile in tiles(pixels.shape[1], pixels.shape[2], model.reach):
         rows, columns = tile.shown
         shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)
-        output = model.apply(network, shown)[0].cpu().numpy()[:, *tile.kept]
+        output = model.restore_part(network, shown)[0].cpu().numpy()[:, *tile.kept]
         restored[:, *tile.place] = np.round(output * np.iinfo(pixels.dtype).max)
     return Picture(restored, picture.alpha, picture.profile)
 
@@ -190,28 +167,9 @@ def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
     return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
 
 
-class Reblur(NamedTuple):
-    """The Gaussian blur that leads from a restored picture back to the blurred one.
-
-    Attributes:
-        sigma: its width in pixels, what the restorer removed. None where no visible pixel, or one colour only, is
-            evaluated; then so are the next two.
-        psnr: of the re-blurred picture, in decibels for pixels in [0, 1].
-        snr: the same against the contrast of the picture: its variance, in decibels above the mean squared residue.
-        change: root mean square of the restorer's change, for pixels in [0, 1]; None without a visible pixel.
-        pixels: how many are evaluated.
-    """
-
-    sigma: float | None
-    psnr: float | None
-    snr: float | None
-    change: float | None
-    pixels: int
-
-
 def find_reblur(
     blurred: NDArray[np.float32], restored: NDArray[np.float32], visible: NDArray[np.bool_], widest: float
-) -> Reblur:
+) -> Row:
     """Search for the Gaussian blur that leads from the restored picture back to the blurred one.
 
     Only visible pixels count, away from the borders, beyond which the scene is unknown.
@@ -220,6 +178,11 @@ def find_reblur(
         blurred, restored: [C, H, W] in [0, 1]; of large ones, the `middle` will do.
         visible: [H, W].
         widest: of the blurs to try, in pixels.
+
+    Returns:
+        `sigma` in pixels, what the restorer removed; `reblur_psnr` of the re-blurred picture in decibels; `reblur_snr`,
+        the same for the picture's variance; `change`, root mean square of the restorer's; and how many `judged_pixels`.
+        The first three are None where these have one colour, and `change` too where there are none.
     """
     border = ceil(4 * widest)  # where scipy's Gaussian ends
     (mask,) = middle(visible[None], border)
@@ -229,16 +192,14 @@ def find_reblur(
         reblurred = gaussian_filter(restored, (0, sigma, sigma), mode="nearest")
         return mse(target, middle(reblurred, border)[:, mask])
 
-    if not target.size:
-        return Reblur(None, None, None, None, 0)
-    change = sqrt(distance(0))
-    if not np.ptp(target, axis=1).any():
-        return Reblur(None, None, None, change, target.shape[1])
+    change = sqrt(distance(0)) if target.size else None
+    row = {**dict.fromkeys(("sigma", "reblur_psnr", "reblur_snr")), "change": change, "judged_pixels": target.shape[1]}
+    if change is None or not np.ptp(target, axis=1).any():
+        return row
     nearest = minimize_scalar(distance, bounds=(0, widest), method="bounded", options={"xatol": 0.005})
     sigma, residue = (float(nearest.x), nearest.fun) if nearest.fun < change**2 else (0.0, change**2)
-    psnr = psnr_of(residue)
-    contrast = float(target.var(axis=1, dtype=np.float64).mean())
-    return Reblur(sigma, psnr, psnr - psnr_of(contrast), change, target.shape[1])
+    psnr, contrast = psnr_of(residue), float(target.var(axis=1, dtype=np.float64).mean())
+    return row | {"sigma": sigma, "reblur_psnr": psnr, "reblur_snr": psnr - psnr_of(contrast)}
 
 
 def middle(picture: NDArray[Any], border: int = 0) -> NDArray[Any]:
@@ -248,41 +209,40 @@ def middle(picture: NDArray[Any], border: int = 0) -> NDArray[Any]:
     return picture[:, top : height - top, left : width - left]
 
 
-def doubts(reblur: Reblur, trained: tuple[float, float]) -> list[str]:
+def doubts(reblur: Row, trained: tuple[float, float]) -> list[str]:
     """Reasons to distrust a restoration, a sentence each.
 
     Args:
         trained: the narrowest and the widest blur that the restorer was trained on, in pixels.
     """
-    if reblur.change is None:
+    sigma, psnr, snr, change = (reblur[key] for key in ("sigma", "reblur_psnr", "reblur_snr", "change"))
+    narrowest, widest = trained
+    if change is None:
         return ["no visible pixel lies away from the borders, so the result is not evaluated"]
-    changed = f"{255 * reblur.change:.1f} of 255 levels, root mean square"
-    if reblur.sigma is None or reblur.psnr is None or reblur.snr is None:
+    changed = f"{255 * change:.1f} of 255 levels, root mean square"
+    if sigma is None:
         sentence = "away from the borders the picture has one colour, which no blur changes, so there is none to find"
         spoilt = f"; the restorer changed it all the same, by {changed}; do not trust it"
-        return [sentence + spoilt * (reblur.change > ONE_STEP)]
-    narrowest, widest = trained
+        return [sentence + spoilt * (change > ONE_STEP)]
     sentences = []
-    if reblur.sigma > WIDER * widest:
-        where = " (the end of the search)" if reblur.sigma > AT_THE_END * BEYOND * widest else ""
+    if sigma > WIDER * widest:
+        where = " (the end of the search)" if sigma > AT_THE_END * BEYOND * widest else ""
+        sentences.append(f"sigma {sigma:.2f}{where} is more blur than the restorer was trained on, up to {widest:g}")
+    if psnr < PLAUSIBLE_PSNR or snr < PLAUSIBLE_SNR:
         sentences.append(
-            f"sigma {reblur.sigma:.2f}{where} is more blur than the restorer was trained on, up to {widest:g}"
+            f"no Gaussian blur leads back from the result to the picture (re-blur PSNR {psnr:.1f} dB, SNR {snr:.1f} "
+            f"dB, where {PLAUSIBLE_PSNR:g} and {PLAUSIBLE_SNR:g} are needed): another kind of blur, noise, or images "
+            "unlike those of the training; do not trust it"
         )
-    if reblur.psnr < PLAUSIBLE_PSNR or reblur.snr < PLAUSIBLE_SNR:
+    elif sigma < SHARP:
         sentences.append(
-            f"no Gaussian blur leads back from the result to the picture (re-blur PSNR {reblur.psnr:.1f} dB, SNR "
-            f"{reblur.snr:.1f} dB, where {PLAUSIBLE_PSNR:g} and {PLAUSIBLE_SNR:g} are needed): another kind of blur, "
-            "noise, or images unlike those of the training; do not trust it"
+            f"the restorer hardly changed the picture ({changed}): sigma {sigma:.2f} measures that change, not the "
+            "blur of the picture"
         )
-    elif reblur.sigma < SHARP:
+    elif sigma < NARROWER * narrowest:
         sentences.append(
-            f"the restorer hardly changed the picture ({changed}): sigma {reblur.sigma:.2f} measures that change, not "
-            "the blur of the picture"
-        )
-    elif reblur.sigma < NARROWER * narrowest:
-        sentences.append(
-            f"sigma {reblur.sigma:.2f}, the blur that the restorer removed, is less blur than it was trained on, "
-            f"from {narrowest:g}"
+            f"sigma {sigma:.2f}, the blur that the restorer removed, is less blur than it was trained on, from "
+            f"{narrowest:g}"
         )
     return sentences
 
@@ -312,15 +272,9 @@ def export(model: Model, clarity: float, file: str, write: Write) -> Row:
     """
     network = WholeImage(model.network(clarity), model.reach).cpu().eval()
     example = torch.zeros(2, model.channels, 3 * STRIDE + 1, 3 * STRIDE + 2)  # no size that might be taken for fixed
-    program = torch.onnx.export(
-        network,
-        (example,),
-        dynamo=True,
-        input_names=["blurred"],
-        output_names=["restored"],
-        dynamic_shapes={"blurred": {0: "batch", 2: "height", 3: "width"}},
-        verbose=False,
-    )
+    sizes = {"blurred": {0: "batch", 2: "height", 3: "width"}}
+    names: Any = {"input_names": ["blurred"], "output_names": ["restored"], "dynamic_shapes": sizes}
+    program = torch.onnx.export(network, (example,), dynamo=True, verbose=False, **names)
     assert program is not None  # None only with a file name
     content = program.model_proto.SerializeToString()
     if (difference := largest_difference(network, content, model.channels)) >= TOLERANCE:

@@ -25,7 +25,7 @@ from bs6207.data import pictures
 from bs6207.deblur import restore as restoring
 from bs6207.deblur.model import TILE, load
 from bs6207.deblur.networks import UNet
-from bs6207.deblur.restore import Reblur, doubts, find_reblur, run
+from bs6207.deblur.restore import doubts, find_reblur, run
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import FolderError, SettingsError
 from bs6207.runs.files import strict_json, temporary_of, write_new
@@ -480,14 +480,14 @@ def test_the_blur_between_two_pictures_is_found(name, sigma):
     blurred = gaussian_filter(clear, (0, sigma, sigma), mode="constant")  # another border than the search's
     noisy = blurred + RANDOM.normal(0, 0.01, blurred.shape).astype(np.float32)
     reblur = find_reblur(noisy, clear, everywhere(clear), 4.5)
-    assert reblur.sigma == pytest.approx(sigma, abs=0.05)
-    assert reblur.psnr == pytest.approx(40, abs=0.3)  # the noise alone: -20 log10(0.01)
+    assert reblur["sigma"] == pytest.approx(sigma, abs=0.05)
+    assert reblur["reblur_psnr"] == pytest.approx(40, abs=0.3)  # the noise alone: -20 log10(0.01)
 
 
 def test_a_picture_that_was_left_as_it_was_shows_no_blur():
     clear = data.camera()[None, :200, :200].astype(np.float32) / 255
-    infinite = float("inf")
-    assert find_reblur(clear, clear, everywhere(clear), 4.5) == (0.0, infinite, infinite, 0.0, 164 * 164)
+    sigma, *decibels, change, pixels = find_reblur(clear, clear, everywhere(clear), 4.5).values()
+    assert (sigma, decibels, change, pixels) == (0.0, [float("inf")] * 2, 0.0, 164 * 164)
 
 
 def test_the_re_blur_psnr_is_scikit_image_s():
@@ -495,11 +495,13 @@ def test_the_re_blur_psnr_is_scikit_image_s():
     blurred = np.clip(gaussian_filter(clear, (0, 2, 2)) + RANDOM.normal(0, 0.02, clear.shape), 0, 1).astype(np.float32)
     reblur = find_reblur(blurred, clear, everywhere(clear), 4.5)
     inside = slice(18, -18)
-    again = gaussian_filter(clear, (0, reblur.sigma, reblur.sigma))[:, inside, inside]
+    again = gaussian_filter(clear, (0, reblur["sigma"], reblur["sigma"]))[:, inside, inside]
     target = blurred[:, inside, inside]
-    assert reblur.psnr == pytest.approx(peak_signal_noise_ratio(target, again, data_range=1), abs=0.01)
+    assert reblur["reblur_psnr"] == pytest.approx(peak_signal_noise_ratio(target, again, data_range=1), abs=0.01)
     # 10 log10 of the variance over the mean squared residue: a PSNR whose peak is the standard deviation
-    assert reblur.snr == pytest.approx(peak_signal_noise_ratio(target, again, data_range=target.std()), abs=0.01)
+    assert reblur["reblur_snr"] == pytest.approx(
+        peak_signal_noise_ratio(target, again, data_range=target.std()), abs=0.01
+    )
 
 
 @pytest.mark.parametrize("channels", [[0, 1, 2], [2]], ids=["every channel", "one channel"])
@@ -510,9 +512,9 @@ def test_the_re_blur_snr_is_of_the_picture_s_own_contrast(channels):
     strong = find_reblur(blurred, clear, everywhere(clear), 4.5)
     for low, contrast in ((0.0, 0.04), (0.4, 0.15), (1.0, -0.04)):  # dark, pale, and black on white
         weak = find_reblur(low + contrast * blurred, low + contrast * clear, everywhere(clear), 4.5)
-        assert weak.sigma == pytest.approx(strong.sigma, abs=0.02)
-        assert weak.snr == pytest.approx(strong.snr, abs=0.1)
-        assert weak.psnr == pytest.approx(strong.psnr - 20 * np.log10(abs(contrast)), abs=0.1)
+        assert weak["sigma"] == pytest.approx(strong["sigma"], abs=0.02)
+        assert weak["reblur_snr"] == pytest.approx(strong["reblur_snr"], abs=0.1)
+        assert weak["reblur_psnr"] == pytest.approx(strong["reblur_psnr"] - 20 * np.log10(abs(contrast)), abs=0.1)
 
 
 @pytest.mark.parametrize("channels", [[0, 1, 2], [2]], ids=["every channel", "one channel"])
@@ -531,9 +533,9 @@ def test_hidden_pixels_are_not_evaluated():
     clear = np.atleast_3d(data.astronaut()).transpose(2, 0, 1)[:, :120, :150].astype(np.float32) / 255
     blurred, visible = gaussian_filter(clear, (0, 1.5, 1.5)), np.hypot(*np.mgrid[-60:60, -75:75]) < 50
     reblur = find_reblur(blurred, clear, visible, 4.5)
-    assert reblur.sigma == pytest.approx(1.5, abs=0.02)
+    assert reblur["sigma"] == pytest.approx(1.5, abs=0.02)
     assert find_reblur(np.where(visible, blurred, 1 - blurred), clear, visible, 4.5) == reblur
-    assert reblur.pixels == visible[18:-18, 18:-18].sum()
+    assert reblur["judged_pixels"] == visible[18:-18, 18:-18].sum()
 
 
 TRAINED = (0.5, 3.0)
@@ -553,7 +555,8 @@ DOUBTS = {  # sigma, re-blur PSNR and SNR; what is said
 
 @pytest.mark.parametrize(("reblur", "said"), DOUBTS.values(), ids=DOUBTS)
 def test_what_lies_outside_of_the_training_is_doubted(reblur, said):
-    sentences = doubts(Reblur(*reblur, change=0.1, pixels=1000), TRAINED)
+    measured = dict(zip(("sigma", "reblur_psnr", "reblur_snr"), reblur, strict=True))
+    sentences = doubts(measured | {"change": 0.1}, TRAINED)
     assert len(sentences) == len(said)
     assert all(words in sentence for words, sentence in zip(said, sentences, strict=True))
 
