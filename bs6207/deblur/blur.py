@@ -1,8 +1,8 @@
-"""The images of the experiment: the split of the data set, and degradation by blur, noise and rounding to 8 bits.
+"""The split of the data set, and degradation by blur, noise and rounding to 8 bits.
 
-"A Gaussian of sigma 2" is no specification: libraries cut the kernel at different widths, approximate it, and pad the
-image in different ways. A network trained on one of them learns that one. So training draws all of that anew for every
-image, in torch, while the test images are blurred by scipy in double precision.
+"A Gaussian of sigma 2" is no specification: libraries cut and approximate the kernel and pad the image differently, and
+a network trained on one of them learns that one. So training draws all of that anew for every image, in torch, while
+the test images are blurred by scipy in double precision.
 """
 
 import math
@@ -45,17 +45,11 @@ Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
 
 @dataclass(frozen=True)
 class Split:
-    """A data set as this experiment splits it.
+    """A data set as this experiment splits it."""
 
-    Attributes:
-        train: for the restorers and disc_net.
-        heldout: training images that those never see, for the held-out discriminator.
-        train_full: both, for the classifier, which does not evaluate sharpness.
-    """
-
-    train: ImageSet
-    heldout: ImageSet
-    train_full: ImageSet
+    train: ImageSet  # for the restorers and disc_net
+    heldout: ImageSet  # training images that those never see, for the held-out discriminator
+    train_full: ImageSet  # both, for the classifier, which does not evaluate sharpness
     validation: ImageSet
     test: ImageSet
 
@@ -72,6 +66,7 @@ class Context:
     split: Split
     settings: DeblurSettings
     progress: TaskProgress
+    seed: int
 
     @property
     def device(self) -> torch.device:
@@ -79,8 +74,11 @@ class Context:
 
     def validation_pair(self) -> tuple[Images, Images]:
         """The followed images, sharp and under the blur in the middle of the range."""
-        sharp, sigma = self.split.followed, sum(self.settings.sigma) / 2
-        return sharp, blur_for_test(sharp, sigma, self.settings.noise, VALIDATION_NOISE)
+        sharp = self.split.followed
+        return sharp, self.blurred_validation(sharp, sum(self.settings.sigma) / 2)
+
+    def blurred_validation(self, sharp: Images, sigma: float) -> Images:
+        return blur_for_test(sharp, sigma, self.settings.noise, VALIDATION_NOISE)
 
     def blurred_test(self, sigma: float) -> Images:
         return blur_for_test(self.split.test.unit_pixels, sigma, self.settings.noise, TEST_NOISE)
@@ -108,15 +106,7 @@ def split_data(data: DataSet, settings: DeblurSettings) -> Split:
 
 
 def draw_blur(sharp: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
-    """Gaussian blur of every image by its own sigma, its own kernel and its own padding.
-
-    Args:
-        sharp: [N, C, H, W].
-        sigma: [N], in pixels; 0 leaves an image as it is.
-
-    Returns:
-        [N, C, H, W].
-    """
+    """Gaussian blur of every image by its own sigma, [N], kernel and padding; a sigma of 0 leaves it as it is."""
     count = len(sharp)
     kernels = draw_kernels(sigma.cpu(), generator).to(sharp.device)
     zeros = torch.rand(count, generator=generator) < ZEROS_SHARE
@@ -157,12 +147,7 @@ def three_boxes(sigma: Tensor, radius: int) -> Tensor:
 
 
 def axis_matrix(kernels: Tensor, padding: Tensor, size: int) -> Tensor:
-    """The blur of one axis as a matrix, [N, size, size]: row i holds the weights that make pixel i.
-
-    Args:
-        kernels: [N, odd width].
-        padding: [N], places in `PADDINGS`.
-    """
+    """Blurs of one axis, [N, size, size]: row i holds the weights that make pixel i; `padding` indexes `PADDINGS`."""
     count, width = kernels.shape
     make = folds if size <= CACHED_SIDE else folds.__wrapped__
     every = kernels @ make(size, width // 2).to(kernels)
@@ -195,7 +180,11 @@ def degrade_for_test(exact: NDArray[np.float64], noise: float, seed: int) -> Ima
     return to_float(to_uint8(noisy))
 
 
+def gaussian_blur(images: NDArray, sigma: float) -> NDArray:
+    """scipy's Gaussian blur of images [N, C, H, W] in double precision, zeros beyond the border."""
+    return gaussian_filter(images.astype(np.float64), (0, 0, sigma, sigma), mode="constant", truncate=CUT)
+
+
 def blur_for_test(sharp: Images, sigma: float, noise: float, seed: int) -> Images:
-    """Images under scipy's Gaussian blur, degraded, [N, C, H, W] in [0, 1]."""
-    exact = gaussian_filter(sharp.astype(np.float64), (0, 0, sigma, sigma), mode="constant", truncate=CUT)
-    return degrade_for_test(exact, noise, seed)
+    """Images under `gaussian_blur`, degraded, [N, C, H, W] in [0, 1]."""
+    return degrade_for_test(gaussian_blur(sharp, sigma), noise, seed)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from bs6207.data.images import to_uint8
 from bs6207.deblur.blur import CUT, Context, Pixels, blur_for_test
-from bs6207.runs.result import Checkpointable
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 
 TUNING_IMAGES = 100  # training images
@@ -31,13 +30,11 @@ TV_RELAXATION = 1.8
 AT_ONCE = 50  # images; of 28 x 28 pixels, so many stay in a core's cache from one iteration to the next
 
 
-def unsharp(blurred: Images, sigma: float, amount: float) -> Images:
-    """Unsharp masking."""
-    sharpened = unsharp_mask(planes(blurred), UNSHARP_RADIUS * sigma, amount, channel_axis=0)
-    return as_images(sharpened, blurred)
+def unsharp(planes: Images, sigma: float, amount: float) -> NDArray:
+    return unsharp_mask(planes, UNSHARP_RADIUS * sigma, amount, channel_axis=0)
 
 
-def wiener(blurred: Images, sigma: float, balance: float) -> Images:
+def wiener(planes: Images, sigma: float, balance: float) -> NDArray:
     """Wiener-Hunt deconvolution with a balance between smoothness and the blurred image.
 
     The filter takes images as periodic; a ramp down to zero, as wide as the kernel, keeps opposite borders apart.
@@ -46,51 +43,47 @@ def wiener(blurred: Images, sigma: float, balance: float) -> Images:
     kernel = np.zeros((2 * margin + 1, 2 * margin + 1))
     kernel[margin, margin] = 1
     kernel = gaussian_filter(kernel, sigma, mode="constant", truncate=CUT)
-    padded = np.pad(planes(blurred), ((0, 0), (margin, margin), (margin, margin)), mode="linear_ramp")
+    padded = np.pad(planes, ((0, 0), (margin, margin), (margin, margin)), mode="linear_ramp")
     restored = np.stack([wiener_hunt(plane, kernel, balance, clip=False) for plane in padded])
-    height, width = blurred.shape[2:]
-    return as_images(restored[:, margin : margin + height, margin : margin + width], blurred)
+    height, width = planes.shape[1:]
+    return restored[:, margin : margin + height, margin : margin + width]
 
 
-def richardson_lucy(blurred: Images, sigma: float, iterations: float) -> Images:
+def richardson_lucy(planes: Images, sigma: float, iterations: float) -> NDArray:
     """Richardson-Lucy deconvolution.
 
     Not skimage's, which is 3 dB worse at sigma 3: it does not divide by the share of a pixel's light that falls inside
     the border, and each iteration takes ten times as long. A floor allows for noise that is not Poisson's
     (Snyder et al. 1993, doi:10.1364/JOSAA.10.001014), and no pixel may become brighter than white.
     """
-    rows, columns = (torch.from_numpy(blur_matrix(size, sigma)).float() for size in blurred.shape[2:])
+    rows, columns = (torch.from_numpy(blur_matrix(size, sigma)).float() for size in planes.shape[1:])
     inside = rows.sum(0)[:, None] * columns.sum(0)
     batches = []
-    for observed in torch.from_numpy(planes(blurred)).split(AT_ONCE):
+    for observed in torch.from_numpy(planes).split(AT_ONCE):
         restored = torch.full_like(observed, 0.5)
         for _ in range(round(iterations)):
             ratio = (observed + LUCY_FLOOR) / (rows @ restored @ columns.T + LUCY_FLOOR)
-            correction = rows.T @ ratio @ columns / inside
-            restored = (restored * correction).clamp_(max=1)
+            restored = (restored * (rows.T @ ratio @ columns / inside)).clamp_(max=1)
         batches.append(restored)
-    return as_images(torch.cat(batches).numpy(), blurred)
+    return torch.cat(batches).numpy()
 
 
-def tv(blurred: Images, sigma: float, weight: float) -> Images:
+def tv(planes: Images, sigma: float, weight: float) -> NDArray:
     """Total-variation deconvolution: the minimum of |A x - y|^2 / 2 + weight * TV(x) over all x in [0, 1].
 
     A is the blur of `blur_for_test`, borders included. TV is isotropic (Rudin, Osher and Fatemi 1992,
     doi:10.1016/0167-2789(92)90242-F). After `TV_ITERATIONS` the PSNR is within 0.02 dB of convergence on MNIST with
     noise of 0.01.
     """
-    rows, columns = (np.linalg.eigh(blur_matrix(size, sigma)) for size in blurred.shape[2:])
-    spectrum = rows.eigenvalues[:, None] * columns.eigenvalues
+    (row_values, rows), (column_values, columns) = (
+        np.linalg.eigh(blur_matrix(size, sigma)) for size in planes.shape[1:]
+    )
+    spectrum = row_values[:, None] * column_values
     step = TV_STEP / weight  # along |A x - y|^2: the step along TV is then the same for every weight
     shrink = 1 / (1 + step * spectrum**2)
-    pull = (
-        rows.eigenvectors
-        @ (step * spectrum * shrink * (rows.eigenvectors.T @ planes(blurred).astype(np.float64) @ columns.eigenvectors))
-        @ columns.eigenvectors.T
-    )
-    down, across, factor = (torch.from_numpy(one).float() for one in (rows.eigenvectors, columns.eigenvectors, shrink))
-    batches = [minimize_tv(batch, down, across, factor) for batch in torch.from_numpy(pull).float().split(AT_ONCE)]
-    return as_images(torch.cat(batches).numpy(), blurred)
+    pull = rows @ (step * spectrum * shrink * (rows.T @ planes.astype(np.float64) @ columns)) @ columns.T
+    pulls, down, across, factor = (torch.from_numpy(one).float() for one in (pull, rows, columns, shrink))
+    return torch.cat([minimize_tv(batch, down, across, factor) for batch in pulls.split(AT_ONCE)]).numpy()
 
 
 def minimize_tv(pull: Tensor, rows: Tensor, columns: Tensor, shrink: Tensor, iterations: int = TV_ITERATIONS) -> Tensor:
@@ -144,29 +137,18 @@ def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
     return gaussian_filter(np.eye(size), (sigma, 0), mode="constant", truncate=CUT)
 
 
-def planes(images: Images) -> Images:
-    """Every channel as an image of its own, [N * C, H, W]."""
-    return images.reshape(-1, *images.shape[2:])
-
-
-def as_images(restored: NDArray, blurred: Images) -> Images:
-    """Planes as images of the shape of `blurred` again, in [0, 1]."""
-    return np.clip(restored, 0, 1).astype(np.float32).reshape(blurred.shape)
-
-
 @dataclass(frozen=True)
 class Baseline:
-    """A classical restorer.
+    """A classical restorer of planes, [N, H, W] in [0, 1]: every channel is an image of its own."""
 
-    Attributes:
-        restore: of (blurred [N, C, H, W] in [0, 1], sigma in pixels, hyperparameter); gives [N, C, H, W] in [0, 1].
-        hyperparameter: its name.
-        grid: the values to choose from, ascending.
-    """
+    restore_planes: Callable[[Images, float, float], NDArray]  # of planes, sigma in pixels and the hyperparameter
+    hyperparameter: str  # its name
+    grid: tuple[float, ...]  # the values to choose from, ascending
 
-    restore: Callable[[Images, float, float], Images]
-    hyperparameter: str
-    grid: tuple[float, ...]
+    def restore(self, blurred: Images, sigma: float, value: float) -> Images:
+        """Restored images, [N, C, H, W] in [0, 1]."""
+        restored = self.restore_planes(blurred.reshape(-1, *blurred.shape[2:]), sigma, value)
+        return np.clip(restored, 0, 1).astype(np.float32).reshape(blurred.shape)
 
 
 def geometric(low: float, high: float, count: int) -> tuple[float, ...]:
@@ -198,26 +180,17 @@ def tune(baseline: Baseline, sharp: Images, sigma: float, noise: float) -> float
     count = len(baseline.grid)
     best, stride = count // 2, count // 8
     while stride:
-        neighbours = [place for place in (best, best - stride, best + stride) if 0 <= place < count]
-        higher = max(neighbours, key=score)
+        higher = max((place for place in (best, best - stride, best + stride) if 0 <= place < count), key=score)
         if higher == best:
             stride //= 2
         best = higher
     return baseline.grid[best]
 
 
-@dataclass(frozen=True)
-class TunedBaseline(Checkpointable):
-    """The hyperparameter tuned on training images, and the test images restored with it."""
-
-    hyperparameter: float
-    restored: Pixels
-
-
-def tune_and_restore(name: str, sigma: float, context: Context) -> TunedBaseline:
-    """Tune a baseline for one blur, and restore the test images."""
+def tune_and_restore(name: str, sigma: float, context: Context) -> tuple[float, Pixels]:
+    """The hyperparameter tuned for one blur on training images, and the test images restored with it."""
     baseline = BASELINES[name]
     value = tune(baseline, context.split.train[:TUNING_IMAGES].unit_pixels, sigma, context.settings.noise)
     restored = to_uint8(baseline.restore(context.blurred_test(sigma), sigma, value))
     context.progress.step(f"{name} at sigma {sigma:g}", name)
-    return TunedBaseline(value, restored)
+    return value, restored

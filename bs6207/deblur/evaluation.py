@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from string import ascii_letters
 
@@ -10,20 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
-from scipy.ndimage import convolve, gaussian_filter, rotate, uniform_filter
+from scipy.ndimage import convolve, rotate, uniform_filter
 from skimage.filters import gaussian
 from skimage.morphology import disk
 from torch import nn
 
 from bs6207.data.images import to_float, to_uint8
-from bs6207.deblur.blur import (
-    TEST_NOISE,
-    VALIDATION_NOISE,
-    Context,
-    Pixels,
-    blur_for_test,
-    degrade_for_test,
-)
+from bs6207.deblur.blur import TEST_NOISE, Context, Pixels, degrade_for_test, gaussian_blur
 from bs6207.deblur.evaluators import (
     CPU,
     Classifier,
@@ -49,6 +43,7 @@ DEFOCUS_RADIUS = 3  # pixels
 SIGMA = 1.5  # pixels, where a Gaussian is blurred by other code, or other images are
 WIDER = 1.25  # times the widest sigma of the training
 FONTS = ("DejaVuSans.ttf", "DejaVuSerif.ttf")  # come with matplotlib, so letters are the same everywhere
+LETTERS = [*product(FONTS, ascii_letters)]
 LETTER_SHARE = 20 / 28  # of the shorter side: as large as digits are in MNIST
 LARGE = 200  # pixels, the font size before a letter is shrunk
 
@@ -69,7 +64,6 @@ def motion_kernel(angle: float) -> Exact:
 
 
 def defocus(sharp: Exact, widest: float) -> Exact:
-    """Every point spreads evenly over a disk."""
     kernel = disk(DEFOCUS_RADIUS, dtype=np.float64)
     return convolve(sharp, (kernel / kernel.sum())[None, None], mode="constant")
 
@@ -78,20 +72,14 @@ def pillow(sharp: Exact, widest: float) -> Exact:
     """Pillow's Gaussian, really three box filters, on 8-bit channels."""
     blur = ImageFilter.GaussianBlur(SIGMA)
     channels = to_uint8(sharp).reshape(-1, *sharp.shape[2:])
-    blurred = [np.asarray(Image.fromarray(channel).filter(blur)) for channel in channels]
-    return np.reshape(blurred, sharp.shape) / 255
-
-
-def gaussian_of(sharp: Exact, sigma: float) -> Exact:
-    """The blur of `blur_for_test`, before noise and rounding."""
-    return gaussian_filter(sharp, (0, 0, sigma, sigma), mode="constant")
+    return np.reshape([np.asarray(Image.fromarray(channel).filter(blur)) for channel in channels], sharp.shape) / 255
 
 
 def letters(shape: tuple[int, ...]) -> Exact:
     """The 52 letters in every font, white on black, each as large as a digit, [104, C, H, W] in [0, 1] of `shape`."""
     channels, height, width = shape[-3:]
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    drawn = [draw(letter, str(folder / font), height, width) for font in FONTS for letter in ascii_letters]
+    drawn = [draw(letter, str(folder / font), height, width) for font, letter in LETTERS]
     return np.repeat(np.stack(drawn)[:, None], channels, axis=1)
 
 
@@ -108,26 +96,14 @@ def draw(letter: str, font: str, height: int, width: int) -> Exact:
 
 @dataclass(frozen=True)
 class Condition:
-    """A blur, or images, that the training does not cover.
-
-    Attributes:
-        caption: one line.
-        blur: of (images in [0, 1], the widest sigma of the training); gives the exact blurred images.
-        replace: gives images of a shape [N, C, H, W] in place of the test images; None where those are blurred.
-    """
+    """A blur, or images, that the training does not cover."""
 
     caption: str
-    blur: Callable[[Exact, float], Exact]
-    replace: Callable[[tuple[int, ...]], Exact] | None = None
+    blur: Callable[[Exact, float], Exact]  # of images in [0, 1], and the widest sigma of the training
+    replace: Callable[[tuple[int, ...]], Exact] | None = None  # gives images of a shape in place of the test images
 
     def pair(self, sharp: Images, noise: float, seed: int, widest: float) -> tuple[Images, Images]:
-        """The truth and the degraded images, both [M, C, H, W] in [0, 1]; M is N unless other images replace them.
-
-        Args:
-            sharp: clear test images, [N, C, H, W] in [0, 1].
-            noise: standard deviation.
-            widest: the widest sigma of the training, in pixels.
-        """
+        """The truth and the degraded images, both [M, C, H, W] in [0, 1]; M is N unless other images replace them."""
         truth = self.replace(sharp.shape) if self.replace else sharp.astype(np.float64)
         return truth.astype(np.float32), degrade_for_test(self.blur(truth, widest), noise, seed)
 
@@ -147,12 +123,12 @@ CONDITIONS = {
     ),
     "letters": Condition(
         f"letters A to Z and a to z in two typefaces, sigma {SIGMA:g}",
-        lambda sharp, widest: gaussian_of(sharp, SIGMA),
+        lambda sharp, widest: gaussian_blur(sharp, SIGMA),
         letters,
     ),
     "wide": Condition(
         "a Gaussian a quarter wider than the widest of the training",
-        lambda sharp, widest: gaussian_of(sharp, WIDER * widest),
+        lambda sharp, widest: gaussian_blur(sharp, WIDER * widest),
     ),
 }
 TWO_SAMPLES = 2000  # validation images a side, at most, that the two-sample test trains on, and
@@ -168,82 +144,63 @@ CLEAR = "clear"  # the sharp test images: what each score can reach
 
 @dataclass(frozen=True)
 class Evaluators(Checkpointable):
-    """Networks that took no part in training a restorer.
-
-    Attributes:
-        classifier: None where the images have no labels to learn.
-        clear_features: its features of clear validation images, [N, D], for the Fréchet distance.
-    """
+    """Networks that took no part in training a restorer."""
 
     heldout: HeldOutDisc
-    classifier: Classifier | None = None
-    clear_features: NDArray[np.float32] | None = None
+    classifier: Classifier | None = None  # where the images have labels to learn
+    clear_features: NDArray[np.float32] | None = None  # of clear validation images, for the Fréchet distance
 
 
 def train_evaluators(context: Context) -> Evaluators:
-    split, settings, progress = context.split, context.settings, context.progress
-    heldout = train_heldout_disc(split.heldout.pixels, settings.sigma, settings.seed)
-    progress.step("the held-out disc", "evaluators")
-    pixels, labels = split.train_full.pixels, split.train_full.labels
+    split, seed = context.split, context.settings.seed
+    heldout = train_heldout_disc(split.heldout.pixels, context.settings.sigma, seed)
+    context.progress.step("the held-out disc", "evaluators")
+    labels = split.train_full.labels
     if labels is None or len(np.unique(labels)) < 2:
-        progress.step("no classifier", "evaluators")
+        context.progress.step("no classifier", "evaluators")
         return Evaluators(heldout)
-    classifier = train_classifier(pixels, labels, int(labels.max()) + 1, settings.seed)
-    progress.step("the classifier", "evaluators")
+    classifier = train_classifier(split.train_full.pixels, labels, int(labels.max()) + 1, seed)
+    context.progress.step("the classifier", "evaluators")
     return Evaluators(heldout, classifier, classifier.features(split.validation.unit_pixels))
 
 
 @dataclass(frozen=True)
 class Evaluation(Checkpointable):
-    """The scores of a restorer on the test images.
+    """The scores of a restorer on the test images by sigma; the last three of trained ones and the first seed only."""
 
-    Attributes:
-        scores: by sigma; see `evaluate`.
-        restored: by sigma.
-        psnr: by sigma, of each test image, [N].
-        disc, heldout: by sigma, the scores of disc_net and of the held-out disc, [N]; above 0 is clear.
-        conditions: PSNR by the name of the condition.
-        curve: PSNR at `curve_sigmas`.
-        examples: by condition, the first images: the truth, blurred, restored, [3, EXAMPLES, C, H, W].
-
-    The last three are of trained restorers and of the first seed only.
-    """
-
+    restored: dict[float, Pixels]
     scores: dict[float, dict[str, float | None]] = field(default_factory=dict)
-    restored: dict[float, Pixels] = field(default_factory=dict)
-    psnr: dict[float, NDArray[np.float64]] = field(default_factory=dict)
-    disc: dict[float, NDArray[np.float32]] = field(default_factory=dict)
-    heldout: dict[float, NDArray[np.float32]] = field(default_factory=dict)
-    conditions: dict[str, float] = field(default_factory=dict)
-    curve: list[float] = field(default_factory=list)
-    examples: dict[str, Pixels] = field(default_factory=dict)
+    psnr: dict[float, NDArray[np.float64]] = field(default_factory=dict)  # of each test image, [N]
+    disc: dict[float, NDArray[np.float32]] = field(default_factory=dict)  # scores of disc_net, [N]; above 0 is clear
+    heldout: dict[float, NDArray[np.float32]] = field(default_factory=dict)  # and of the held-out disc
+    conditions: dict[str, float] = field(default_factory=dict)  # PSNR by condition
+    curve: list[float] = field(default_factory=list)  # PSNR at `curve_sigmas`
+    examples: dict[str, Pixels] = field(default_factory=dict)  # truth, blurred, restored, [3, EXAMPLES, C, H, W]
 
 
-def evaluate_restorer(
-    name: str, state: State, evaluators: Evaluators, disc: State, seed: int, context: Context
-) -> Evaluation:
+def evaluate_restorer(name: str, state: State, evaluators: Evaluators, disc: State, context: Context) -> Evaluation:
     """Score a trained restorer, or with the name `identity` the blurred images as they are."""
     split, settings, progress, device = context.split, context.settings, context.progress, context.device
-    arch = name if name == "autoencoder" else settings.arch
     restorer: nn.Module = nn.Identity()
     if name != IDENTITY:
+        arch = name if name == "autoencoder" else settings.arch
         restorer = load_weights(new_restorer(arch, split.train.image_shape), state, device)
 
-    by_sigma = {
-        sigma: to_uint8(restore_images(restorer, context.blurred_test(sigma), device)) for sigma in settings.test_sigmas
-    }
+    def restored(blurred: Images) -> Pixels:
+        return to_uint8(restore_images(restorer, blurred, device))
+
+    by_sigma = {sigma: restored(context.blurred_test(sigma)) for sigma in settings.test_sigmas}
     evaluation = evaluate(name, by_sigma, evaluators, disc, context)
-    if seed == settings.seed:
-        evaluate_conditions(evaluation, restorer, context)
+    if context.seed == settings.seed:
+        evaluate_conditions(evaluation, restored, context)
     progress.step(f"{name} under conditions that the training does not cover", "conditions")
     samples = split.validation[: 2 * TWO_SAMPLES].unit_pixels
     clear, others = samples[::2], samples[1::2]  # of different originals: the test assumes independent samples
     if name != IDENTITY and len(others) >= FEWEST_SAMPLES:  # of blurred images the answer is known
-        for sigma in settings.test_sigmas:
-            blurred = blur_for_test(others, sigma, settings.noise, VALIDATION_NOISE)
-            restored = restore_images(restorer, blurred, device)
+        for sigma, images in by_sigma.items():
+            learned = restore_images(restorer, context.blurred_validation(others, sigma), device)
             evaluation.scores[sigma]["two_sample"] = two_sample_accuracy(
-                clear, restored, split.test.unit_pixels, to_float(by_sigma[sigma]), seed
+                clear, learned, split.test.unit_pixels, to_float(images), context.seed
             )
     progress.step(f"{name} against clear images", "two-sample")
     return evaluation
@@ -253,9 +210,8 @@ def evaluate(
     name: str, images: Mapping[float, Pixels], evaluators: Evaluators, disc: State, context: Context
 ) -> Evaluation:
     """Score restored test images, by sigma."""
-    evaluation = Evaluation(restored=dict(images))
-    test = context.split.test
-    sharp, labels = test.unit_pixels, test.labels
+    evaluation, test = Evaluation(dict(images)), context.split.test
+    sharp, classifier = test.unit_pixels, evaluators.classifier
     disc_net = load_weights(DiscNet(test.image_shape[0]), disc, CPU)
     for sigma, pixels in images.items():
         restored = to_float(pixels)
@@ -270,32 +226,25 @@ def evaluate(
             "heldout_clear": float(np.mean(evaluation.heldout[sigma] > 0)),
             "disc_clear": float(np.mean(evaluation.disc[sigma] > 0)),
             "plausibility": plausibility(restored, context.blurred_test(sigma), sigma),
-            "digit_accuracy": None,
-            "frechet": None,
-            "two_sample": None,
+            **dict.fromkeys(("digit_accuracy", "frechet", "two_sample")),
         }
-        if evaluators.classifier is not None and evaluators.clear_features is not None and labels is not None:
-            features = evaluators.classifier.features(restored)
-            scores["digit_accuracy"] = evaluators.classifier.accuracy(restored, labels)
-            scores["frechet"] = frechet_distance(features, evaluators.clear_features)
+        if classifier is not None and evaluators.clear_features is not None and test.labels is not None:
+            scores["digit_accuracy"] = classifier.accuracy(restored, test.labels)
+            scores["frechet"] = frechet_distance(classifier.features(restored), evaluators.clear_features)
     context.progress.step(f"{name} evaluated", "evaluation")
     return evaluation
 
 
-def evaluate_conditions(evaluation: Evaluation, restorer: nn.Module, context: Context) -> None:
+def evaluate_conditions(evaluation: Evaluation, restored: Callable[[Images], Pixels], context: Context) -> None:
     """Add the PSNR under conditions that the training does not cover, and over all blurs."""
     sharp, settings = context.split.test.unit_pixels, context.settings
-
-    def restored(blurred: Images) -> Images:
-        return to_float(to_uint8(restore_images(restorer, blurred, context.device)))
-
     for name, condition in CONDITIONS.items():
         truth, blurred = condition.pair(sharp, settings.noise, TEST_NOISE, settings.sigma.high)
-        images = restored(blurred)
-        evaluation.conditions[name] = psnr_per_image(truth, images)
-        evaluation.examples[name] = to_uint8(np.stack([side[:EXAMPLES] for side in (truth, blurred, images)]))
+        pixels = restored(blurred)
+        evaluation.conditions[name] = psnr_per_image(truth, to_float(pixels))
+        evaluation.examples[name] = np.stack([side[:EXAMPLES] for side in (to_uint8(truth), to_uint8(blurred), pixels)])
     for sigma in curve_sigmas(settings):
-        evaluation.curve.append(psnr_per_image(sharp, restored(context.blurred_test(sigma))))
+        evaluation.curve.append(psnr_per_image(sharp, to_float(restored(context.blurred_test(sigma)))))
 
 
 def curve_sigmas(settings: DeblurSettings) -> list[float]:
@@ -306,66 +255,45 @@ def curve_sigmas(settings: DeblurSettings) -> list[float]:
 
 @dataclass(frozen=True)
 class Interpolation(Checkpointable):
-    """Restorers between the control and the one with the strongest discriminator.
+    """Restorers between the control and the one with the strongest discriminator."""
 
-    Attributes:
-        choices: by weight, PSNR and the mean score of the held-out disc on validation images.
-        clarity: the weight chosen by them.
-        clear_score: the held-out disc's mean score of clear validation images.
-        frontier: scores on the test images by weight and sigma; empty without --frontier.
-        blurred: by sigma, the first few test images, [sigmas, images, C, H, W].
-        restored: by weight and sigma, [weights, sigmas, images, C, H, W].
-    """
-
-    choices: list[Row]
-    clarity: float
-    clear_score: float
-    frontier: list[Row]
-    blurred: Pixels
-    restored: Pixels
+    choices: list[Row]  # by weight, PSNR and the mean score of the held-out disc on validation images
+    clarity: float  # the weight chosen by them
+    clear_score: float  # the held-out disc's mean score of clear validation images
+    frontier: list[Row]  # scores on the test images by weight and sigma; empty without --frontier
+    blurred: Pixels  # by sigma, the first few test images, [sigmas, images, C, H, W]
+    restored: Pixels  # by weight and sigma, [weights, sigmas, images, C, H, W]
 
 
 def interpolate(control: State, clearest: State, evaluators: Evaluators, context: Context) -> Interpolation:
     """Interpolate between the weights of two restorers, choose one by the held-out disc, score all for a frontier."""
     split, settings, device, heldout = context.split, context.settings, context.device, evaluators.heldout
-    validation, sharp, sigmas = split.followed, split.test.unit_pixels, settings.test_sigmas
-    blurred_test = [context.blurred_test(sigma) for sigma in sigmas]
-    blurred_validation = [blur_for_test(validation, sigma, settings.noise, VALIDATION_NOISE) for sigma in sigmas]
+    validation, sharp = split.followed, split.test.unit_pixels
+    tests = {sigma: context.blurred_test(sigma) for sigma in settings.test_sigmas}
+    blurred_validation = [context.blurred_validation(validation, sigma) for sigma in tests]
     few = max(1, min(FOLLOWED_EXAMPLES, MOST_EXAMPLE_PIXELS // sharp[0].size))
     choices: list[Row] = []
     frontier: list[Row] = []
-    examples: list[Pixels] = []
+    examples: list[list[Pixels]] = []
     for weight in [point / (FRONTIER_POINTS - 1) for point in range(FRONTIER_POINTS)]:
         new = new_restorer(settings.arch, split.train.image_shape)
         restorer = load_weights(new, interpolated(control, clearest, weight), device)
         restored = [restore_images(restorer, blurred, device) for blurred in blurred_validation]
-        choices.append(
-            {
-                "weight": weight,
-                "psnr": float(np.mean([psnr_per_image(validation, images) for images in restored])),
-                "heldout_score": float(np.mean([heldout.scores(images) for images in restored])),
-            }
-        )
-        examples.append(
-            np.stack([to_uint8(restore_images(restorer, blurred[:few], device)) for blurred in blurred_test])
-        )
-        for sigma, blurred in zip(sigmas, blurred_test, strict=True) if settings.frontier else ():
+        psnr = float(np.mean([psnr_per_image(validation, images) for images in restored]))
+        score = float(np.mean([heldout.scores(images) for images in restored]))
+        choices.append({"weight": weight, "psnr": psnr, "heldout_score": score})
+        examples.append([to_uint8(restore_images(restorer, blurred[:few], device)) for blurred in tests.values()])
+        for sigma, blurred in tests.items() if settings.frontier else ():
             images = to_float(to_uint8(restore_images(restorer, blurred, device)))
             frontier.append(
-                {
-                    "weight": weight,
-                    "sigma": sigma,
-                    "psnr": psnr_per_image(sharp, images),
-                    "l1": l1(sharp, images),
-                    "heldout_clear": heldout.clearness(images),
-                    "sharpness": sharpness(sharp, images),
-                }
+                {"weight": weight, "sigma": sigma, "psnr": psnr_per_image(sharp, images), "l1": l1(sharp, images)}
+                | {"heldout_clear": heldout.clearness(images), "sharpness": sharpness(sharp, images)}
             )
         context.progress.step(f"interpolation at {weight:.0%}", "interpolation")
     clear_score = float(heldout.scores(validation).mean())
-    blurred_few = np.stack([to_uint8(blurred[:few]) for blurred in blurred_test])
+    blurred_few = np.stack([to_uint8(blurred[:few]) for blurred in tests.values()])
     clarity = choose_clarity(choices, clear_score)
-    return Interpolation(choices, clarity, clear_score, frontier, blurred_few, np.stack(examples))
+    return Interpolation(choices, clarity, clear_score, frontier, blurred_few, np.array(examples))
 
 
 def choose_clarity(choices: list[Row], clear_score: float) -> float:

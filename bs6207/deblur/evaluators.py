@@ -13,22 +13,21 @@ device. Random numbers come from `seed` alone, and the run's own stream is left 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 import torch
 import torch._dynamo  # which the first optimizer imports: here, once for all workers
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.images import to_float, to_uint8
-from bs6207.deblur.blur import blur_for_test
-from bs6207.deblur.networks import Network, Residual, State, channels_last, load_weights
+from bs6207.deblur.blur import Pixels, gaussian_blur
+from bs6207.deblur.networks import Residual, State, channels_last, load_weights
 from bs6207.runs.result import Checkpointable
 from bs6207.training.batches import batch_indices
 from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16
@@ -54,7 +53,7 @@ def residual_block(channels: int) -> nn.Module:
 
 
 class Trunk(nn.Module):
-    """Maps of an image at a quarter of its resolution, [N, 2 WIDTH, H / 4, W / 4], from images of any size."""
+    """Maps of images of any size at a quarter of their resolution, [N, 2 WIDTH, H / 4, W / 4]."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -101,18 +100,12 @@ class Detector(nn.Module):
 
 def new_classifier(channels: int, classes: int) -> nn.Sequential:
     """A network for features, [N, FEATURES], and one for their logits, [N, classes]; for images of any size."""
-    features = nn.Sequential(
-        Trunk(channels),
-        nn.AdaptiveAvgPool2d(GRID),
-        nn.Flatten(),
-        nn.Linear(2 * WIDTH * GRID**2, FEATURES),
-        nn.ReLU(),
-    )
+    pooled = (Trunk(channels), nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
+    features = nn.Sequential(*pooled, nn.Linear(2 * WIDTH * GRID**2, FEATURES), nn.ReLU())
     return nn.Sequential(features, nn.Linear(FEATURES, classes))
 
 
 CPU = torch.device("cpu")
-NO_NOISE = 0  # the seed of none
 PEAK_RATE, WEIGHT_DECAY = 5e-3, 1e-2
 WARM_UP = 0.2  # share of the steps in which the learning rate rises; it then falls linearly to 0
 BATCH, SMALLEST_BATCH, PIXELS_AT_ONCE = 128, 16, 128 * 28 * 28  # larger images come in smaller batches
@@ -131,12 +124,12 @@ class HeldOutDisc(Checkpointable):
     weights: State
 
     @property
-    def network(self) -> Detector:
-        return trained_network(lambda: Detector(self.channels, sees_levels=False), self.weights)
+    def network(self) -> nn.Module:
+        return trained(partial(Detector, self.channels, sees_levels=False), self.weights)
 
     def scores(self, images: Images) -> NDArray[np.float32]:
         """Scores of images in [0, 1], [N]; above 0 it classifies one as clear."""
-        logits = outputs(self.network, uint8_tensor(images))
+        logits = outputs(self.network, images)
         return (logits[:, 1] - logits[:, 0]).numpy()
 
     def clearness(self, images: Images) -> float:
@@ -144,33 +137,30 @@ class HeldOutDisc(Checkpointable):
         return float(np.mean(self.scores(images) > 0))
 
 
-def train_heldout_disc(sharp: NDArray[np.uint8], sigma: tuple[float, float], seed: int) -> HeldOutDisc:
+def train_heldout_disc(sharp: Pixels, sigma: tuple[float, float], seed: int) -> HeldOutDisc:
     """Train a discriminator of clear images and images blurred by scipy, in double precision.
 
     There is no noise on either side: it would give the blurred side away.
 
     Args:
-        sharp: [N, C, H, W], images that no restorer was trained on.
+        sharp: images that no restorer was trained on.
         sigma: range of the blur, in pixels; drawn uniformly for every image of every batch.
     """
     random = torch.Generator().manual_seed(seed)
     pixels = torch.from_numpy(sharp)
     low, high = sigma
 
-    def blurred(images: Tensor) -> Tensor:
-        sigmas = (low + (high - low) * torch.rand(len(images), generator=random)).tolist()
-        pairs = zip(np.split(to_float(images.numpy()), len(images)), sigmas, strict=True)
-        return uint8_tensor(np.concatenate([blur_for_test(image, sigma, 0.0, NO_NOISE) for image, sigma in pairs]))
-
-    def clear_and_blurred() -> Batches:
+    def blurred_and_clear() -> Batches:
         for chosen in batch_indices(len(pixels), train_batch_size(pixels, len(pixels)), DISC_STEPS, random):
-            images = flipped(pixels[chosen], random)
-            clear, others = images[::2], images[1::2]
-            yield torch.cat((blurred(others), clear)), zeros_then_ones(len(others), len(clear))
+            across, down = (torch.rand(2, generator=random) < 0.5).tolist()  # mirrored, which changes no sharpness
+            images = pixels[chosen].flip([axis for axis, turned in ((3, across), (2, down)) if turned])
+            clear, others = images[::2], to_float(images[1::2].numpy())
+            sigmas = (low + (high - low) * torch.rand(len(others), generator=random)).tolist()
+            pairs = zip(np.split(others, len(others)), sigmas, strict=True)
+            blurred = np.concatenate([gaussian_blur(image, sigma) for image, sigma in pairs])
+            yield with_classes(uint8_tensor(blurred), clear)
 
-    with random_numbers_from(seed):
-        network = Detector(pixels.shape[1], sees_levels=False)
-        fit(network, clear_and_blurred(), DISC_STEPS)
+    network = fit(partial(Detector, pixels.shape[1], sees_levels=False), blurred_and_clear(), DISC_STEPS, seed)
     return HeldOutDisc(pixels.shape[1], network.state_dict())
 
 
@@ -194,15 +184,11 @@ def two_sample_accuracy(
 
     def restored_and_clear() -> Batches:
         for chosen in zip(*(batch_indices(len(side), half, steps, random) for side in sides), strict=True):
-            restored, clear = (side[places] for side, places in zip(sides, chosen, strict=True))
-            yield torch.cat((restored, clear)), zeros_then_ones(len(restored), len(clear))
+            yield with_classes(*(side[places] for side, places in zip(sides, chosen, strict=True)))
 
-    with random_numbers_from(seed):
-        network = Detector(clear_train.shape[1], sees_levels=True)
-        fit(network, restored_and_clear(), steps)
+    network = fit(partial(Detector, clear_train.shape[1], sees_levels=True), restored_and_clear(), steps, seed)
     clear, restored = (
-        float((outputs(network, uint8_tensor(images)).argmax(1) == 1).float().mean())
-        for images in (clear_test, restored_test)
+        float((outputs(network, images).argmax(1) == 1).float().mean()) for images in (clear_test, restored_test)
     )
     return (clear + 1 - restored) / 2
 
@@ -216,30 +202,27 @@ class Classifier(Checkpointable):
     weights: State
 
     @property
-    def network(self) -> nn.Sequential:
-        return trained_network(lambda: new_classifier(self.channels, self.classes), self.weights)
+    def network(self) -> nn.Module:
+        return trained(partial(new_classifier, self.channels, self.classes), self.weights)
 
     def accuracy(self, images: Images, labels: NDArray[np.int64]) -> float:
         """Share of images in [0, 1] whose class is right."""
-        predicted = outputs(self.network, uint8_tensor(images)).argmax(1)
-        return float((predicted == torch.from_numpy(labels)).float().mean())
+        return float((outputs(self.network, images).argmax(1) == torch.from_numpy(labels)).float().mean())
 
     def features(self, images: Images) -> NDArray[np.float32]:
         """[N, FEATURES], of images in [0, 1]."""
-        return outputs(self.network[0], uint8_tensor(images)).numpy()
+        return outputs(self.network.get_submodule("0"), images).numpy()
 
 
-def train_classifier(sharp: NDArray[np.uint8], labels: NDArray[np.int64], classes: int, seed: int) -> Classifier:
-    """Train a classifier of images, [N, C, H, W], by their labels, [N], 0 to classes - 1."""
+def train_classifier(sharp: Pixels, labels: NDArray[np.int64], classes: int, seed: int) -> Classifier:
+    """Train a classifier of images by their labels, [N], 0 to classes - 1."""
     random = torch.Generator().manual_seed(seed)
     pixels, targets = torch.from_numpy(sharp), torch.from_numpy(labels)
     batch = train_batch_size(pixels, len(pixels))
     least, most = CLASSIFIER_STEPS
     steps = max(least, min(most, CLASSIFIER_PASSES * len(pixels) // batch))
-    with random_numbers_from(seed):
-        network = new_classifier(pixels.shape[1], classes)
-        batches = ((pixels[chosen], targets[chosen]) for chosen in batch_indices(len(pixels), batch, steps, random))
-        fit(network, batches, steps)
+    batches = ((pixels[chosen], targets[chosen]) for chosen in batch_indices(len(pixels), batch, steps, random))
+    network = fit(partial(new_classifier, pixels.shape[1], classes), batches, steps, seed)
     return Classifier(pixels.shape[1], classes, network.state_dict())
 
 
@@ -250,27 +233,19 @@ def plausibility(restored: Images, blurred: Images, sigma: float) -> float:
     plausibility(truth, blurred, sigma), the ceiling. More than that is noise explained by edges.
 
     Args:
-        restored: [N, C, H, W] in [0, 1].
-        blurred: of the same shape, the input of the restorer, noise included.
+        blurred: the input of the restorer, noise included.
         sigma: of the true blur, in pixels.
     """
-    reblurred = gaussian_filter(restored.astype(np.float64), (0, 0, sigma, sigma), mode="constant")
-    return psnr_per_image(blurred, reblurred)
+    return psnr_per_image(blurred, gaussian_blur(restored, sigma))
 
 
-def uint8_tensor(images: Images) -> Tensor:
+def uint8_tensor(images: NDArray) -> Tensor:
     return torch.from_numpy(to_uint8(images))
 
 
-def flipped(images: Tensor, random: torch.Generator) -> Tensor:
-    """Half the time mirrored, half the time upside down, which changes no sharpness."""
-    across, down = torch.rand(2, generator=random).tolist()
-    axes = [axis for axis, chance in ((3, across), (2, down)) if chance < 0.5]
-    return images.flip(axes)
-
-
-def zeros_then_ones(zeros: int, ones: int) -> Tensor:
-    return torch.arange(zeros + ones).ge(zeros).long()
+def with_classes(others: Tensor, clear: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch of both, and class 1 for the clear ones."""
+    return torch.cat((others, clear)), torch.arange(len(others) + len(clear)).ge(len(others)).long()
 
 
 def batch_size(images: Tensor) -> int:
@@ -283,44 +258,39 @@ def train_batch_size(images: Tensor, count: int) -> int:
     return max(SMALLEST_BATCH, min(batch_size(images), count // LEAST_BATCHES))
 
 
-@contextmanager
-def random_numbers_from(seed: int) -> Iterator[None]:
-    """Seed torch's random stream, and restore it afterwards."""
+@flush_denormals()
+def fit(build: Callable[[], nn.Module], batches: Batches, steps: int, seed: int) -> nn.Module:
+    """Train with cross-entropy; the layers in bfloat16 where the processor has it, weights and loss not."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        yield
+        network = channels_last(build()).train()
+        optimizer = OPTIMIZERS["adamw"](
+            network.parameters(), lr=PEAK_RATE, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        schedule = LambdaLR(optimizer, lambda step: warm_up_then_decay(step, steps, WARM_UP))
+        for images, classes in batches:
+            with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(CPU)):
+                logits = network(to_input(images))
+            loss = functional.cross_entropy(logits.float(), classes)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval()
 
 
-@flush_denormals()
-def fit(network: nn.Module, batches: Batches, steps: int) -> None:
-    """Train in place with cross-entropy; the layers in bfloat16 where the processor has it, weights and loss not."""
-    optimizer = OPTIMIZERS["adamw"](
-        network.parameters(), lr=PEAK_RATE, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
-    )
-    schedule = LambdaLR(optimizer, lambda step: warm_up_then_decay(step, steps, WARM_UP))
-    channels_last(network).train()
-    for images, classes in batches:
-        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(CPU)):
-            logits = network(to_input(images))
-        loss = functional.cross_entropy(logits.float(), classes)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    network.eval()
-
-
-def trained_network(build: Callable[[], Network], weights: State) -> Network:
-    with random_numbers_from(0):
+def trained(build: Callable[[], nn.Module], weights: State) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
         return load_weights(build(), weights, CPU).eval()
 
 
 @torch.no_grad()
-def outputs(network: nn.Module, images: Tensor) -> Tensor:
-    """Outputs of a network for uint8 images, in float32."""
-    return torch.cat([network(to_input(batch)) for batch in images.split(batch_size(images))])
+def outputs(network: nn.Module, images: Images) -> Tensor:
+    """Outputs of a network for images in [0, 1], in float32."""
+    pixels = uint8_tensor(images)
+    return torch.cat([network(to_input(batch)) for batch in pixels.split(batch_size(pixels))])
 
 
-def to_input(images: Tensor) -> Tensor:
+def to_input(pixels: Tensor) -> Tensor:
     """uint8 images in [0, 1), exactly: bfloat16 holds no 255ths, but all 256ths."""
-    return images.float() / 256
+    return pixels.float() / 256

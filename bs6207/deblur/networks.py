@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import TypeAlias, TypeVar
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ STRIDE = 4  # what the two halvings divide the sides by
 BOTTLENECK = 64  # dimensions between the autoencoder's halves
 
 State: TypeAlias = Mapping[str, Tensor]  # the weights of a network by name
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class Residual(nn.Module):
@@ -30,9 +30,7 @@ class Residual(nn.Module):
 
 
 def residual_blocks(channels: int, count: int) -> nn.Sequential:
-    def convolution() -> nn.Module:
-        return nn.Conv2d(channels, channels, 3, padding=1)
-
+    convolution = partial(nn.Conv2d, channels, channels, 3, padding=1)
     return nn.Sequential(*[Residual(convolution(), nn.ReLU(), convolution()) for _ in range(count)])
 
 
@@ -107,7 +105,7 @@ class Autoencoder(nn.Module):
 
 
 class DiscNet(nn.Module):
-    """Scores whether an image of any size is clear: above 0 for clear, below for blurred."""
+    """Scores images of any size: above 0 for clear, below for blurred."""
 
     def __init__(self, channels: int = 1):
         super().__init__()
@@ -125,16 +123,16 @@ class DiscNet(nn.Module):
 
 
 def new_restorer(arch: str, image_shape: tuple[int, int, int]) -> nn.Module:
-    """An untrained restorer, `unet` or `autoencoder`, for images [C, H, W]."""
+    """An untrained restorer, `unet` or `autoencoder`, for images of the shape [C, H, W]."""
     return channels_last(UNet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape))
 
 
-def load_weights(network: Network, state: State, device: torch.device) -> Network:
+def load_weights(network: nn.Module, state: State, device: torch.device) -> nn.Module:
     network.load_state_dict(state)
     return channels_last(network.to(device))
 
 
-def channels_last(network: Network) -> Network:
+def channels_last(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster
 
 

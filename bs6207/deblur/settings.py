@@ -1,5 +1,6 @@
 """Settings of `bs6207 deblur` and `bs6207 restore`."""
 
+from functools import partial
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
@@ -11,9 +12,10 @@ from bs6207.runs.settings import Options, distinct, setting
 from bs6207.runs.sweep import SweptSettings
 from bs6207.training.devices import PrecisionName
 
-TRAINING = "Training"
-DISC = "Discriminator"
-BLUR = "Blur and test"
+training = partial(setting, panel="Training")
+of_disc = partial(setting, panel="Discriminator")
+of_blur = partial(setting, panel="Blur and test")
+
 STRONG = 40.0  # times the disc weight, at the far end of the frontier
 WIDEST_SIGMA = 10.0  # beyond it nothing of a 28-pixel image is left to restore
 
@@ -30,11 +32,6 @@ class SigmaRange(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `LOW:HIGH` or one number.
-
-        Raises:
-            ValueError: it is neither, or out of range.
-        """
         first, colon, second = text.partition(":")
         try:
             low, high = float(first), float(second if colon else first)
@@ -48,7 +45,6 @@ class SigmaRange(NamedTuple):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Read from text, written as text."""
         return core_schema.no_info_wrap_validator_function(
             lambda value, read: value if isinstance(value, cls) else cls.parse(read(value)),
             core_schema.str_schema(),
@@ -67,70 +63,55 @@ class DeblurSettings(SweptSettings):
         "L1 to it.",
     )
 
-    epochs: int = setting(
+    epochs: int = training(
         7,
         "Passes over the training images, over all stages: a tenth trains disc_net, a tenth trains with L1 + disc_net "
         "(and once more the control, with L1 alone), the rest before them with L1. The autoencoder shown beside them "
         "takes all with L1.",
-        panel=TRAINING,
         ge=3,
         le=10_000,
     )
-    arch: Literal["unet", "autoencoder"] = setting(
+    arch: Literal["unet", "autoencoder"] = training(
         "unet",
         "The restorer: a residual U-Net for images of any size, or an autoencoder with a bottleneck for those of one.",
-        panel=TRAINING,
     )
-    batch_size: int = setting(64, "Images per step.", panel=TRAINING, ge=1, le=65536)
-    lr: float = setting(0.003, "Peak learning rate; the last stage uses a fifth of it.", panel=TRAINING, gt=0, le=10)
-    train_images: int | None = setting(
-        None,
-        "Train on the first so many training images only; a tenth of them is for the held-out discriminator.",
-        panel=TRAINING,
-        ge=100,
-        le=10_000_000,
+    batch_size: int = training(64, "Images per step.", ge=1, le=65536)
+    lr: float = training(0.003, "Peak learning rate; the last stage uses a fifth of it.", gt=0, le=10)
+    train_images: int | None = training(
+        None, "Train on the first so many images; a tenth is for the held-out discriminator.", ge=100, le=10_000_000
     )
-    precision: PrecisionName = setting(
-        "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
+    precision: PrecisionName = training(
+        "auto", "Number format of the training; auto is bf16 where the processor has it."
     )
 
-    disc_weight: float = setting(
+    disc_weight: float = of_disc(
         0.0005,
         "Weight of the adversarial loss, from disc_net's score, beside L1 in the last stage; it counts more for images "
         "from which the blur removed more.",
-        panel=DISC,
         ge=0,
         le=1000,
     )
-    disc: Literal["frozen", "joint"] = setting(
-        "joint",
-        "In the last stage disc_net is frozen, or trained jointly with the restorer.",
-        panel=DISC,
+    disc: Literal["frozen", "joint"] = of_disc(
+        "joint", "In the last stage disc_net is frozen, or trained jointly with the restorer."
     )
-    disc_loss: Literal["bce", "lsgan", "hinge"] = setting(
-        "bce", "The loss of disc_net's score, for itself and for the restorer.", panel=DISC
+    disc_loss: Literal["bce", "lsgan", "hinge"] = of_disc(
+        "bce", "The loss of disc_net's score, for itself and for the restorer."
     )
 
-    sigma: SigmaRange = setting(
+    sigma: SigmaRange = of_blur(
         SigmaRange(0.2, 4.0),
         "Blur to train on, in pixels: a range, drawn anew for every image with one in twenty left clear; or one number "
         "for a specialist.",
-        panel=BLUR,
         metavar="LOW:HIGH|S",
     )
-    noise: float = setting(
-        0.01,
-        "Standard deviation of the noise after the blur, before rounding to 8 bits; trained on 0 to twice as much.",
-        panel=BLUR,
-        ge=0,
-        le=1,
+    noise: float = of_blur(
+        0.01, "Standard deviation of the noise, before rounding to 8 bits; trained on 0 to twice as much.", ge=0, le=1
     )
-    test_sigmas: Annotated[list[Annotated[float, Field(ge=0, le=WIDEST_SIGMA)]], AfterValidator(distinct)] = setting(
-        [1.0, 1.5, 2.0, 3.0], "Blur to score on, in pixels.", panel=BLUR, min_length=1, metavar="S..."
+    test_sigmas: Annotated[list[Annotated[float, Field(ge=0, le=WIDEST_SIGMA)]], AfterValidator(distinct)] = of_blur(
+        [1.0, 1.5, 2.0, 3.0], "Blur to score on, in pixels.", min_length=1, metavar="S..."
     )
-
-    test_images: int = setting(
-        1000, "Test images to score, a fixed random choice; fewer where they are large.", panel=BLUR, ge=10, le=100_000
+    test_images: int = of_blur(
+        1000, "Test images to score, a fixed random choice; fewer where they are large.", ge=10, le=100_000
     )
 
     @property
@@ -138,10 +119,6 @@ class DeblurSettings(SweptSettings):
         """Epochs of each stage, at least one, in the order they run; the control takes as many as `l1_disc`."""
         tenth = max(1, round(self.epochs / 10))
         return {"l1": self.epochs - 2 * tenth, "disc_net": tenth, "l1_disc": tenth}
-
-    @property
-    def all_seeds(self) -> range:
-        return range(self.seed, self.seed + self.seeds)
 
     @property
     def beside(self) -> list[str]:

@@ -7,7 +7,6 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bs6207.data.images import DataSet, npz, on_one_side, to_float
 from bs6207.deblur import figures
@@ -36,7 +35,6 @@ def report(
     split: Split,
     evaluations: Mapping[tuple[str, int], Evaluation],
     interpolation: Interpolation,
-    hyperparameters: Mapping[tuple[str, float], float],
     history: list[Row],
     states: Mapping[str, State],
     data: DataSet,
@@ -46,28 +44,21 @@ def report(
 
     Args:
         evaluations: by restorer and seed.
-        hyperparameters: of the baselines, by name and sigma.
         states: the weights to save, by file name.
     """
-    by_name: dict[str, dict[int, Evaluation]] = {}
-    for (name, seed), evaluation in evaluations.items():
-        by_name.setdefault(name, {})[seed] = evaluation
-    first = {name: by_seed[settings.seed] for name, by_seed in by_name.items()}
-    restorers = {
-        name: {str(sigma): scores(name, sigma, by_seed, hyperparameters) for sigma in settings.test_sigmas}
-        for name, by_seed in by_name.items()
-        if name != CLEAR
-    }
+    first = {name: evaluation for (name, seed), evaluation in evaluations.items() if seed == settings.seed}
+    restorers: dict[str, dict[str, Row]] = {}
+    for name, sigma in product([name for name in first if name != CLEAR], settings.test_sigmas):
+        by_seed = {seed: one.scores[sigma] for (of, seed), one in evaluations.items() if of == name}
+        row = over_seeds(by_seed) if name in LEARNED else by_seed[settings.seed]
+        restorers.setdefault(name, {})[str(sigma)] = row
     blind = {name: evaluation for name, evaluation in first.items() if evaluation.conditions}
     disc_rows = [row for row in history if (row["stage"], row["seed"]) == ("disc_net", settings.seed)]
     metrics: dict[str, Any] = {
         "restorers": restorers,
         "clear": {str(sigma): scores for sigma, scores in first[CLEAR].scores.items()},
         "conditions": {
-            key: {
-                "caption": condition.caption,
-                "psnr": {name: evaluation.conditions[key] for name, evaluation in blind.items()},
-            }
+            key: {"caption": condition.caption, "psnr": {name: one.conditions[key] for name, one in blind.items()}}
             for key, condition in CONDITIONS.items()
         },
         "clarity": {
@@ -82,24 +73,21 @@ def report(
         | on_one_side(split.train_full, split.test, data.classes),
     }
     tables = {
-        "scores": scores_table(restorers),
         "history": Table(("stage", "seed", "epoch", "loss", "validation_psnr", "validation_accuracy"), history),
-        "curve": curve_table(blind, settings),
-        "conditions": conditions_table(blind),
-        "images": images_table(first, settings),
         "clarity": Table(("weight", "psnr", "heldout_score"), interpolation.choices),
+        **score_tables(restorers, first, blind, settings),
     }
-    if settings.frontier:
-        metrics["frontier"] = frontier(interpolation.frontier)
-        tables["frontier"] = Table(tuple(interpolation.frontier[0]), interpolation.frontier)
-    metadata = {
-        "arch": settings.arch,
-        "channels": split.train.image_shape[0],
-        "image_shape": list(split.train.image_shape),
-        "sigma": list(settings.sigma),
-        "noise": settings.noise,
-        "clarity": interpolation.clarity,
-    }
+    if rows := interpolation.frontier:
+        tables["frontier"] = Table(tuple(rows[0]), rows)
+        keys = ("psnr", "l1", "heldout_clear", "sharpness")  # means over the sigmas
+        metrics["frontier"] = [
+            {"weight": weight}
+            | {key: float(np.mean([row[key] for row in rows if row["weight"] == weight])) for key in keys}
+            for weight in dict.fromkeys(row["weight"] for row in rows)
+        ]
+    shape = split.train.image_shape
+    metadata: dict[str, Any] = {"arch": settings.arch, "channels": shape[0], "image_shape": list(shape)}
+    metadata |= {"sigma": list(settings.sigma), "noise": settings.noise, "clarity": interpolation.clarity}
     examples = {
         "clear": split.test.pixels[: interpolation.blurred.shape[1]],
         "blurred": interpolation.blurred,
@@ -119,95 +107,58 @@ def report(
     )
 
 
-def scores(
-    name: str,
-    sigma: float,
-    by_seed: Mapping[int, Evaluation],
-    hyperparameters: Mapping[tuple[str, float], float],
-) -> Row:
-    """Scores at one blur, as metrics.json has them: over the seeds if the restorer is trained, else of the only one."""
-    rows = {seed: evaluation.scores[sigma] for seed, evaluation in by_seed.items()}
-    if name in LEARNED:
-        return over_seeds(rows)
-    (row,) = rows.values()
-    return row if name == IDENTITY else {**row, BASELINES[name].hyperparameter: hyperparameters[name, sigma]}
-
-
-def frontier(rows: list[Row]) -> list[Row]:
-    """One row per weight: means over the sigmas."""
-    keys = ("psnr", "l1", "heldout_clear", "sharpness")
-    return [
-        {"weight": weight}
-        | {key: float(np.mean([row[key] for row in rows if row["weight"] == weight])) for key in keys}
-        for weight in dict.fromkeys(row["weight"] for row in rows)
-    ]
-
-
-def scores_table(restorers: Restorers) -> Table:
-    """Every score, and of trained restorers the standard deviation of the PSNR over the seeds."""
-    rows = [
+def score_tables(
+    restorers: Restorers, first: Evaluations, blind: Evaluations, settings: DeblurSettings
+) -> dict[str, Table]:
+    """By file name; `scores` has the standard deviation of the PSNR over the seeds too, of trained restorers."""
+    scores = [
         {"restorer": name, "sigma": float(sigma), **{key: row[key] for key in SCORES}}
         | {"psnr_sd": row["sd"]["psnr"] if "sd" in row else None}
         for name, by_sigma in restorers.items()
         for sigma, row in by_sigma.items()
     ]
-    return Table(("restorer", "sigma", *SCORES, "psnr_sd"), rows)
-
-
-def curve_table(blind: Evaluations, settings: DeblurSettings) -> Table:
-    """PSNR of the blind restorers, and of the blurred images, over the blur."""
-    rows = [
+    curve = [
         {"restorer": name, "sigma": sigma, "psnr": psnr}
         for name, evaluation in blind.items()
         for sigma, psnr in zip(curve_sigmas(settings), evaluation.curve, strict=True)
     ]
-    return Table(("restorer", "sigma", "psnr"), rows)
-
-
-def conditions_table(blind: Evaluations) -> Table:
-    """PSNR under conditions that the training does not cover, and the gain over the blurred images."""
     identity = blind[IDENTITY].conditions
-    rows = [
+    conditions = [
         {"condition": condition, "restorer": name, "psnr": psnr, "gain": psnr - identity[condition]}
         for condition, (name, evaluation) in product(CONDITIONS, blind.items())
         if np.isfinite(psnr := evaluation.conditions[condition]) and np.isfinite(identity[condition])
     ]
-    return Table(("condition", "restorer", "psnr", "gain"), rows)
-
-
-def images_table(first: Evaluations, settings: DeblurSettings) -> Table:
-    """PSNR of every test image, and the scores of both discriminators: above 0 is clear."""
-    rows = [
-        {"restorer": name, "sigma": sigma, "image": image, "psnr": psnr, "disc_net": disc, "heldout": heldout}
-        for (name, evaluation), sigma in product(first.items(), settings.test_sigmas)
-        for image, (psnr, disc, heldout) in enumerate(
-            zip(
-                *(column[sigma].tolist() for column in (evaluation.psnr, evaluation.disc, evaluation.heldout)),
-                strict=True,
-            )
-        )
-    ]
-    return Table(("restorer", "sigma", "image", "psnr", "disc_net", "heldout"), rows)
+    images = []
+    for (name, one), sigma in product(first.items(), settings.test_sigmas):
+        discs = zip(one.psnr[sigma].tolist(), one.disc[sigma].tolist(), one.heldout[sigma].tolist(), strict=True)
+        images += [
+            {"restorer": name, "sigma": sigma, "image": image, "psnr": psnr, "disc_net": disc, "heldout": heldout}
+            for image, (psnr, disc, heldout) in enumerate(discs)
+        ]
+    return {
+        "scores": Table(("restorer", "sigma", *SCORES, "psnr_sd"), scores),
+        "curve": Table(("restorer", "sigma", "psnr"), curve),
+        "conditions": Table(("condition", "restorer", "psnr", "gain"), conditions),
+        "images": Table(("restorer", "sigma", "image", "psnr", "disc_net", "heldout"), images),
+    }
 
 
 def headline(restorers: Restorers, settings: DeblurSettings) -> Table:
     """Sigma by sigma: the blurred images, the best baseline of each, and the trained restorers."""
-    rows = []
-    for sigma in map(str, sorted(settings.test_sigmas)):
-        for name in (IDENTITY, best_baseline(restorers, sigma), *LEARNED):
-            if name in restorers:
-                row = restorers[name][sigma]
-                rows.append(
-                    {
-                        "sigma": f"{float(sigma):g}",
-                        "restorer": NAMES[name],
-                        "PSNR dB": f"{row['psnr']:.2f}",
-                        "L1": f"{row['l1']:.4f}",
-                        "sharpness": "" if math.isnan(row["sharpness"]) else f"{row['sharpness']:.3f}",
-                        "held-out": f"{row['heldout_clear']:.2f}",
-                        "two-sample": "" if row["two_sample"] is None else f"{row['two_sample']:.2f}",
-                    }
-                )
+    rows = [
+        {
+            "sigma": f"{float(sigma):g}",
+            "restorer": NAMES[name],
+            "PSNR dB": f"{row['psnr']:.2f}",
+            "L1": f"{row['l1']:.4f}",
+            "sharpness": "" if math.isnan(row["sharpness"]) else f"{row['sharpness']:.3f}",
+            "held-out": f"{row['heldout_clear']:.2f}",
+            "two-sample": "" if row["two_sample"] is None else f"{row['two_sample']:.2f}",
+        }
+        for sigma in map(str, sorted(settings.test_sigmas))
+        for name in (IDENTITY, best_baseline(restorers, sigma), *LEARNED)
+        if (row := restorers.get(name, {}).get(sigma))
+    ]
     return Table(tuple(rows[0]), rows)
 
 
@@ -241,19 +192,16 @@ def training_of(settings: DeblurSettings) -> str:
 def disc_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> Iterator[str]:
     for sigma in sorted(settings.test_sigmas):
         without, with_disc = (metrics["restorers"][name][str(sigma)] for name in ("l1", "l1_disc"))
-        changes = [*changes_of(without, with_disc)] or ["no score: both equal the truth"]
-        yield f"Sigma {sigma:g}: disc_net changes {', '.join(changes)}."
-
-
-def changes_of(without: Row, with_disc: Row) -> Iterator[str]:
-    if math.isfinite(gain := with_disc["psnr"] - without["psnr"]):  # infinite, of what is perfect
-        yield f"PSNR by {gain:+z.2f} dB"
-    if without["l1"]:
-        yield f"L1 by {with_disc['l1'] / without['l1'] - 1:+z.1%}"
-    for key, name, digits in (("sharpness", "sharpness", 3), ("two_sample", "two-sample", 2)):
-        before, after = without[key], with_disc[key]
-        if before is not None and math.isfinite(before):  # not of images without edges, not of too few
-            yield f"{name} from {before:.{digits}f} to {after:.{digits}f}"
+        changes = []
+        if math.isfinite(gain := with_disc["psnr"] - without["psnr"]):  # infinite, of what is perfect
+            changes.append(f"PSNR by {gain:+z.2f} dB")
+        if without["l1"]:
+            changes.append(f"L1 by {with_disc['l1'] / without['l1'] - 1:+z.1%}")
+        for key, name, digits in (("sharpness", "sharpness", 3), ("two_sample", "two-sample", 2)):
+            before, after = without[key], with_disc[key]
+            if before is not None and math.isfinite(before):  # not of images without edges, not of too few
+                changes.append(f"{name} from {before:.{digits}f} to {after:.{digits}f}")
+        yield f"Sigma {sigma:g}: disc_net changes {', '.join(changes) or 'no score: both equal the truth'}."
 
 
 def best_baseline(restorers: Restorers, sigma: str) -> str:
@@ -280,27 +228,29 @@ def harm_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
     }
     beyond = {f'Condition "{row["caption"]}"': row["psnr"] for row in metrics["conditions"].values()}
     for where, psnr in (tested | beyond).items():
-        harm = {name: psnr[name] - psnr[IDENTITY] for name in LEARNED if name in psnr}
         losses = [
-            f"{NAMES[name]} {gain:+.1f} dB, to {psnr[name]:.1f}" for name, gain in harm.items() if -math.inf < gain < 0
+            f"{NAMES[name]} {gain:+.1f} dB, to {psnr[name]:.1f}"
+            for name in LEARNED
+            if name in psnr and -math.inf < (gain := psnr[name] - psnr[IDENTITY]) < 0
         ]
         if losses:
             yield f"{where}: restored images have a lower PSNR than the blurred ones: {'; '.join(losses)} dB."
 
 
 def evaluator_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
-    if next(iter(metrics["clear"].values()))["digit_accuracy"] is None:
+    data, clear, l1 = metrics["data"], metrics["clear"], metrics["restorers"]["l1"]
+    has_classifier = next(iter(clear.values()))["digit_accuracy"] is not None
+    if not has_classifier:
         yield (
             "The images have no labels of two classes or more, so there is no classifier, no accuracy on restored "
             "images and no Fréchet distance."
         )
-    if next(iter(metrics["restorers"]["l1"].values()))["two_sample"] is None:
+    if next(iter(l1.values()))["two_sample"] is None:
         yield (
-            f"The {metrics['data']['validation']} validation images are too few to train the network of `two-sample`, "
-            "so it is left out."
+            f"The {data['validation']} validation images are too few to train the network of `two-sample`, so it is "
+            "left out."
         )
-    data = metrics["data"]
-    if data["only_in_test"] and next(iter(metrics["clear"].values()))["digit_accuracy"] is not None:
+    if has_classifier and data["only_in_test"]:
         yield (
             f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
             f"{data['scored']} test images count as wrong in every accuracy on restored images."
@@ -344,7 +294,12 @@ def drawings(
     """How to draw the figures, by name, each from what is written beside it."""
     sigmas = sorted(settings.test_sigmas)
     two = sorted({sigmas[(len(sigmas) - 1) // 2], sigmas[-1]})
-    grids = {sigma: grid(split, first, best_baseline(restorers, str(sigma)), sigma) for sigma in two}
+    grids = {}
+    for sigma in two:
+        chosen = [*range(TYPICAL), *np.argsort(first["l1"].psnr[sigma])[:WORST].tolist()]
+        names = (IDENTITY, best_baseline(restorers, str(sigma)), "l1", "l1_disc")
+        restored = {name: to_float(first[name].restored[sigma][chosen]) for name in names}
+        grids[sigma] = {CLEAR: split.test.unit_pixels[chosen], **restored}
     captions = {key: condition.caption for key, condition in CONDITIONS.items()}
     examples = {name: first[name].examples for name in ("l1", "l1_disc")}
     return {
@@ -355,11 +310,3 @@ def drawings(
         "conditions": partial(figures.conditions, tables["conditions"], examples, captions),
         "loss_curves": partial(figures.loss_curves, tables["history"], settings.seed),
     }
-
-
-def grid(split: Split, first: Evaluations, baseline: str, sigma: float) -> dict[str, NDArray[np.float32]]:
-    """Rows of images at one blur, by restorer, `clear` first: typical ones, then those that L1 restores worst."""
-    chosen = [*range(TYPICAL), *np.argsort(first["l1"].psnr[sigma])[:WORST].tolist()]
-    names = (IDENTITY, baseline, "l1", "l1_disc")
-    restored = {name: to_float(first[name].restored[sigma][chosen]) for name in names}
-    return {CLEAR: split.test.unit_pixels[chosen], **restored}

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import softplus
 
 from bs6207.deblur.blur import Context, degrade, draw_blur
 from bs6207.deblur.networks import DiscNet, State, channels_last, cpu_state, load_weights, new_restorer
@@ -33,45 +34,28 @@ TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, 
 LAST_STAGE = "last stage"
 OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage sees other blur than the first
 
-PerImage = Callable[[Tensor], Tensor]  # a loss for every score, [N]
-
-
-class DiscLoss(NamedTuple):
-    """The loss of a score: to disc_net for a clear image and for another, to the restorer for a restored one."""
-
-    clear: PerImage
-    other: PerImage
-    restored: PerImage
-
-
-DISC_LOSSES = {
+LossOf: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+DISC_LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
+    # for each score, to disc_net of a clear image and of another, to the restorer of a restored one
     # the cross-entropy of disc_net; the restorer maximizes log p(clear) (Goodfellow et al. 2014, arXiv:1406.2661)
-    "bce": DiscLoss(lambda score: functional.softplus(-score), functional.softplus, lambda s: functional.softplus(-s)),
+    "bce": (lambda score: softplus(-score), softplus, lambda score: softplus(-score)),
     # squares (Mao et al. 2017, arXiv:1611.04076), with -1 and 1 as labels, so that 0 is the threshold here too
-    "lsgan": DiscLoss(lambda score: (score - 1) ** 2, lambda score: (score + 1) ** 2, lambda score: (score - 1) ** 2),
+    "lsgan": (lambda score: (score - 1) ** 2, lambda score: (score + 1) ** 2, lambda score: (score - 1) ** 2),
     # Lim and Ye 2017, arXiv:1705.02894
-    "hinge": DiscLoss(lambda score: (1 - score).relu(), lambda score: (1 + score).relu(), lambda score: -score),
+    "hinge": (lambda score: (1 - score).relu(), lambda score: (1 + score).relu(), lambda score: -score),
 }
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a training.
+    """One stage of a training."""
 
-    Attributes:
-        network: name of what is trained.
-        lr: peak learning rate.
-        seed: of order, blur and noise: stages of the same seed see the same images, so that two networks differ by
-            their losses only.
-        validate: scores added to the row of every epoch.
-    """
-
-    network: str
+    network: str  # name of what is trained
     epochs: int
-    lr: float
-    seed: int = 0
+    lr: float  # peak learning rate
+    seed: int = 0  # of order, blur and noise: networks of stages of the same seed differ by their losses only
     is_last: bool = False
-    validate: Callable[[], dict[str, float]] = dict
+    validate: Callable[[], dict[str, float]] = dict  # scores added to the row of every epoch
     progress: TaskProgress | None = None
 
     def report(self, row: Row) -> None:
@@ -84,29 +68,24 @@ class Stage:
 
 @dataclass(frozen=True)
 class Trained(Checkpointable):
-    """A network's weights, and the history of the stage they come from.
-
-    Attributes:
-        disc: final weights of the disc_net that it was trained with; None without one.
-    """
+    """A network's weights, and the history of the stage they come from."""
 
     state: State
     history: list[Row]
-    disc: State | None = None
+    disc: State | None = None  # final weights of the disc_net that it was trained with
 
 
-def train_l1(arch: str, name: str, seed: int, context: Context) -> Trained:
+def train_l1(arch: str, name: str, context: Context) -> Trained:
     """Train a new restorer with L1, for the epochs of its stage or, where it has none, for all."""
     settings, images, device = context.settings, context.split.train, context.device
     restorer = new_restorer(arch, images.image_shape).to(device)
-    epochs = settings.stages.get(name, settings.epochs)
-    validate = validation_psnr(restorer, context)
-    stage = Stage(name, epochs, settings.lr, seed, validate=validate, progress=context.progress)
+    epochs, validate = settings.stages.get(name, settings.epochs), validation_psnr(restorer, context)
+    stage = Stage(name, epochs, settings.lr, context.seed, validate=validate, progress=context.progress)
     history = train_restorer(restorer, to_device(images, device), stage, settings)
     return Trained(cpu_state(restorer), history)
 
 
-def train_disc(seed: int, context: Context) -> Trained:
+def train_disc(context: Context) -> Trained:
     """Train disc_net on clear against blurred images."""
     settings, images, device = context.settings, context.split.train, context.device
     disc_net = channels_last(DiscNet(images.image_shape[0])).to(device)
@@ -116,12 +95,13 @@ def train_disc(seed: int, context: Context) -> Trained:
         hits = (scores_of(disc_net, clear) > 0).float().mean() + (scores_of(disc_net, blurred) < 0).float().mean()
         return {"validation_accuracy": float(hits / 2)}
 
-    stage = Stage("disc_net", settings.stages["disc_net"], DISC_LR, seed, validate=accuracy, progress=context.progress)
+    epochs = settings.stages["disc_net"]
+    stage = Stage("disc_net", epochs, DISC_LR, context.seed, validate=accuracy, progress=context.progress)
     history = train_disc_net(disc_net, to_device(images, device), stage, settings)
     return Trained(cpu_state(disc_net), history)
 
 
-def fine_tune(name: str, weight: float, start: State, disc: State, seed: int, context: Context) -> Trained:
+def fine_tune(name: str, weight: float, start: State, disc: State, context: Context) -> Trained:
     """Continue the training of a restorer with L1 and, unless its weight is 0, the adversarial loss.
 
     Raises:
@@ -131,7 +111,7 @@ def fine_tune(name: str, weight: float, start: State, disc: State, seed: int, co
     restorer = load_weights(new_restorer(settings.arch, images.image_shape), start, device)
     disc_net = load_weights(DiscNet(images.image_shape[0]), disc, device) if weight else None
     epochs, lr, validate = settings.stages["l1_disc"], FINE_TUNE * settings.lr, validation_psnr(restorer, context)
-    stage = Stage(name, epochs, lr, seed, is_last=True, validate=validate, progress=context.progress)
+    stage = Stage(name, epochs, lr, context.seed, is_last=True, validate=validate, progress=context.progress)
     weighted = settings.model_copy(update={"disc_weight": weight})
     history = train_restorer(restorer, to_device(images, device), stage, weighted, disc_net)
     baseline, floor = untrained_baseline(context)
@@ -163,17 +143,19 @@ def validation_psnr(restorer: nn.Module, context: Context) -> Callable[[], dict[
 
 
 def train_restorer(
-    restorer: nn.Module, pixels: Tensor, stage: Stage, settings: DeblurSettings, disc_net: DiscNet | None = None
+    restorer: nn.Module, pixels: Tensor, stage: Stage, settings: DeblurSettings, disc_net: nn.Module | None = None
 ) -> list[Row]:
     """Train in place with L1 and, if there is a disc_net, the adversarial loss; the history holds each epoch's L1.
 
     disc_net is frozen or, with `--disc joint`, trained on clear images against restored ones.
     """
-    losses = DISC_LOSSES[settings.disc_loss]
-    is_joint = disc_net is not None and settings.disc == "joint"
+    clear_loss, other_loss, restored_loss = DISC_LOSSES[settings.disc_loss]
+    disc_optimizer, others = None, {}
     if disc_net is not None:
-        disc_net.requires_grad_(is_joint)
-    disc_optimizer = adamw(disc_net.parameters()) if disc_net is not None and is_joint else None
+        disc_net.requires_grad_(settings.disc == "joint")
+        if settings.disc == "joint":
+            disc_optimizer = adamw(disc_net.parameters())
+            others = {"disc_net": disc_net, "disc_optimizer": disc_optimizer}
 
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
         output = restorer(blurred)
@@ -185,16 +167,19 @@ def train_restorer(
         if disc_net is None:
             return error, error
         if disc_optimizer is not None:
-            disc_loss = losses.clear(disc_net(sharp)) + losses.other(disc_net(restored.detach()))
+            disc_loss = clear_loss(disc_net(sharp)) + other_loss(disc_net(restored.detach()))
             disc_net.zero_grad()  # the restorer's last step went through it
             disc_loss.mean().backward()
             disc_optimizer.step(FINE_TUNE * DISC_LR)
             torch.clear_autocast_cache()  # it holds the weights from before the step
-        adversarial = weighted_by_blur(losses.restored(disc_net(restored)), sharp, blurred)
+        adversarial = weighted_by_blur(restored_loss(disc_net(restored)), sharp, blurred)
         return error + settings.disc_weight * adversarial, error
 
-    others = {"disc_net": disc_net, "disc_optimizer": disc_optimizer} if is_joint else {}
-    return train(restorer, muon(restorer), loss_of, pixels, stage, settings, others=others)
+    # Muon for the kernels and matrices between the first layer and the last, AdamW for all else
+    hidden = [weight for weight in restorer.parameters() if weight.ndim > 1][1:-1]
+    chosen = {id(weight) for weight in hidden}
+    optimizer = Muon(hidden, adamw(weight for weight in restorer.parameters() if id(weight) not in chosen))
+    return train({"model": restorer, "optimizer": optimizer, **others}, loss_of, pixels, stage, settings, LEFT_CLEAR)
 
 
 def weighted_by_blur(losses: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
@@ -206,35 +191,29 @@ def weighted_by_blur(losses: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
     return (losses * removed / removed.mean().clamp_min(LEAST_REMOVED)).mean()
 
 
-def train_disc_net(disc_net: DiscNet, pixels: Tensor, stage: Stage, settings: DeblurSettings) -> list[Row]:
+def train_disc_net(disc_net: nn.Module, pixels: Tensor, stage: Stage, settings: DeblurSettings) -> list[Row]:
     """Train in place to tell clear images from blurred ones; the history holds each epoch's loss.
 
     Neither side carries noise: disc_net is to score sharpness, and noise would give the blurred side away.
     """
-    losses = DISC_LOSSES[settings.disc_loss]
+    clear_loss, other_loss, _ = DISC_LOSSES[settings.disc_loss]
 
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
-        loss = (losses.clear(disc_net(sharp)) + losses.other(disc_net(blurred))).mean()
+        loss = (clear_loss(disc_net(sharp)) + other_loss(disc_net(blurred))).mean()
         return loss, loss / 2
 
     noiseless = settings.model_copy(update={"noise": 0.0})
-    return train(disc_net, adamw(disc_net.parameters()), loss_of, pixels, stage, noiseless, left_clear=0.0)
+    return train({"model": disc_net, "optimizer": adamw(disc_net.parameters())}, loss_of, pixels, stage, noiseless, 0.0)
 
 
 def train(
-    model: nn.Module,
-    optimizer: Muon | AdamW,
-    loss_of: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    pixels: Tensor,
-    stage: Stage,
-    settings: DeblurSettings,
-    left_clear: float = LEFT_CLEAR,
-    others: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Any], loss_of: LossOf, pixels: Tensor, stage: Stage, settings: DeblurSettings, left_clear: float
 ) -> list[Row]:
     """Minimize `loss_of(sharp, blurred)[0]`; the history holds the mean of its second value as `loss`.
 
     Args:
-        others: what `loss_of` changes beside the model, for the checkpoint.
+        parts: `model`, `optimizer` and what else `loss_of` changes, for the checkpoint.
+        left_clear: share of images that are not blurred.
 
     Raises:
         DivergenceError: the loss is no longer a number.
@@ -243,13 +222,12 @@ def train(
     precision = choose_precision(settings.precision, pixels.device)
     generator = torch.Generator().manual_seed(stage.seed + OTHER_STREAM * stage.is_last)
     name = f"{stage.network}, {LAST_STAGE}" if stage.is_last else stage.network
-    state = {"model": model, "optimizer": optimizer, "generator": generator, **(others or {})}
-    resumable = ResumableEpochs(stage.epochs, stage.progress, state, {})
+    resumable = ResumableEpochs(stage.epochs, stage.progress, {**parts, "generator": generator}, {})
     history = resumable.rows
     for row in history:
         stage.report(row)
     for epoch in resumable:
-        model.train()  # validation leaves it otherwise
+        parts["model"].train()  # validation leaves it otherwise
         total = torch.zeros((), device=pixels.device)
         with flush_denormals():
             for step, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
@@ -260,7 +238,7 @@ def train(
                         blurred.contiguous(memory_format=torch.channels_last),
                     )
                 loss.backward()
-                optimizer.step(stage.lr * warm_up_then_decay(step, stage.epochs * count, WARM_UP))
+                parts["optimizer"].step(stage.lr * warm_up_then_decay(step, stage.epochs * count, WARM_UP))
                 total += shown.detach()
         mean = (total / count).item()
         require_finite(mean, epoch, stage.lr, f"{history[-1]['loss']:.4f} in epoch {epoch - 1}" if history else "")
@@ -281,34 +259,26 @@ def draw_degraded(sharp: Tensor, settings: DeblurSettings, left_clear: float, ge
     return degrade(draw_blur(sharp, sigma, generator), settings.noise * (noise + more), generator)
 
 
-def muon(network: nn.Module) -> Muon:
-    """Muon for the kernels and matrices between the first layer and the last, AdamW for all else."""
-    hidden = [weight for weight in network.parameters() if weight.ndim > 1][1:-1]
-    chosen = {id(weight) for weight in hidden}
-    return Muon(hidden, adamw(weight for weight in network.parameters() if id(weight) not in chosen))
-
-
 def adamw(weights: Iterable[nn.Parameter]) -> AdamW:
     return AdamW([([*weights], WEIGHT_DECAY)], BETAS)
 
 
 @torch.no_grad()
+def outputs(network: nn.Module, images: Tensor) -> Tensor:
+    """Outputs of a network for images, [N, C, H, W], which pass it a few at a time."""
+    size = max(1, PIXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
+    return torch.cat([network(batch) for batch in images.split(size)])
+
+
 def restore(restorer: nn.Module, blurred: Tensor) -> Tensor:
     """Restored images, [N, C, H, W], clipped to [0, 1]."""
-    restorer.eval()
-    return torch.cat([restorer(batch) for batch in blurred.split(batch_size(blurred))]).clamp(0, 1)
+    return outputs(restorer.eval(), blurred).clamp(0, 1)
 
 
 def restore_images(restorer: nn.Module, blurred: Images, device: torch.device) -> Images:
     return restore(restorer, torch.from_numpy(blurred).to(device)).cpu().numpy()
 
 
-@torch.no_grad()
-def scores_of(disc_net: DiscNet, images: Tensor) -> Tensor:
+def scores_of(disc_net: nn.Module, images: Tensor) -> Tensor:
     """Scores of disc_net, [N], on the CPU; above 0 it classifies an image as clear."""
-    return torch.cat([disc_net(batch) for batch in images.split(batch_size(images))]).cpu()
-
-
-def batch_size(images: Tensor) -> int:
-    """How many images, [N, C, H, W], to pass through a network at once."""
-    return max(1, PIXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
+    return outputs(disc_net, images).cpu()

@@ -10,7 +10,7 @@ from skimage.restoration import richardson_lucy as skimages_lucy
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur import classical
 from bs6207.deblur.blur import blur_for_test
-from bs6207.deblur.classical import BASELINES, blur_matrix, differences, differences_adjoint, richardson_lucy, tune, tv
+from bs6207.deblur.classical import BASELINES, blur_matrix, differences, differences_adjoint, tune
 from bs6207.training.metrics.restoration import psnr_per_image
 
 DIGITS = embedded_digits().train.unit_pixels[:20]
@@ -60,7 +60,7 @@ def test_tv_finds_the_minimum_of_a_general_solver():
         options = {"maxiter": 20_000, "maxfun": 50_000, "ftol": 1e-15, "gtol": 1e-10}
         minimum = minimize(smooth, minimum, rounding, "L-BFGS-B", jac=True, bounds=[(0, 1)] * 30, options=options).x
     best = energy(minimum.reshape(image.shape), blurred, 0.8, weight)
-    ours = tv(blurred, 0.8, weight)
+    ours = BASELINES["tv"].restore(blurred, 0.8, weight)
     assert energy(ours, blurred, 0.8, weight) == pytest.approx(best, rel=1e-4)
     assert np.abs(ours.ravel() - minimum).max() < 0.01
 
@@ -70,14 +70,14 @@ def test_tv_finds_the_minimum_of_a_general_solver():
 def test_tv_has_converged_within_two_hundredths_of_a_decibel(sigma, monkeypatch):
     blurred = blur_for_test(DIGITS, sigma, NOISE, 0)
     weight = tune(BASELINES["tv"], DIGITS, sigma, NOISE)
-    short = tv(blurred, sigma, weight)
+    short = BASELINES["tv"].restore(blurred, sigma, weight)
     iterations = classical.minimize_tv
 
     def in_double_precision(*factors):
         return iterations(*(factor.double() for factor in factors), iterations=4000)
 
     monkeypatch.setattr(classical, "minimize_tv", in_double_precision)
-    converged = tv(blurred, sigma, weight)
+    converged = BASELINES["tv"].restore(blurred, sigma, weight)
     assert psnr_per_image(DIGITS, short) == pytest.approx(psnr_per_image(DIGITS, converged), abs=0.02)
     near, far = (energy(images, blurred, sigma, weight) for images in (converged, short))
     assert (near <= far).all()
@@ -104,7 +104,7 @@ def test_richardson_lucy_beats_skimages_at_each_ones_best():
     blurred = blur_for_test(DIGITS, 2.0, NOISE, 0)
     kernel = np.outer(blur_matrix(17, 2.0)[8], blur_matrix(17, 2.0)[8]).astype(np.float32)[None, None]
     theirs = [skimages_lucy(blurred, kernel, count).clip(0, 1) for count in (50, 100, 150, 200)]
-    ours = [richardson_lucy(blurred, 2.0, count) for count in (200, 400, 600)]
+    ours = [BASELINES["richardson_lucy"].restore(blurred, 2.0, count) for count in (200, 400, 600)]
     assert max(psnr_per_image(DIGITS, one) for one in ours) > max(psnr_per_image(DIGITS, one) for one in theirs) + 1
 
 

@@ -190,7 +190,7 @@ def test_classical_methods_are_tuned_on_training_images_alone(monkeypatch):
     monkeypatch.setattr(classical, "tune", lambda baseline, images, sigma, noise: tuned_on.extend(images) or 0.1)
     settings = QUICK.model_copy(update={"test_images": 10})
     split = split_data(loaded("mnist-5k"), settings)
-    classical.tune_and_restore("wiener", 1.0, Context(split, settings, Watched()))
+    classical.tune_and_restore("wiener", 1.0, Context(split, settings, Watched(), 0))
     assert tuned_on
     assert {image.tobytes() for image in tuned_on} <= {image.tobytes() for image in split.train.unit_pixels}
 
