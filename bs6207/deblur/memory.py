@@ -1,30 +1,19 @@
-"""How much memory deblur needs: for each task, from the number and size of what it holds at its peak.
+"""The memory that deblur takes, from the number and size of the images: one to two times of what was measured.
 
-Measured as the growth of a process, pictures of 28 x 28 to 400 x 400 pixels, torch 2.14, x86: the estimate is one to
-two times of what is used.
+Measured as the growth of a process, pictures of 28 x 28 to 400 x 400 pixels, torch 2.14, x86.
 """
 
 import math
 from collections.abc import Iterator
-from string import ascii_letters
 from typing import NamedTuple
 
 import torch
 
 from bs6207.data.images import DataSet
-from bs6207.deblur.blur import (
-    CACHED_SIDE,
-    CUT,
-    FOLLOWED_IMAGES,
-    PADDINGS,
-    SMALLEST_SIDE,
-    Split,
-    folds,
-    split_data,
-)
+from bs6207.deblur.blur import CACHED_SIDE, CUT, FOLLOWED_IMAGES, PADDINGS, SMALLEST_SIDE, Split, folds, split_data
 from bs6207.deblur.classical import AT_ONCE, BASELINES, TUNING_IMAGES
-from bs6207.deblur.evaluation import FEWEST_SAMPLES, FONTS, TWO_SAMPLES
-from bs6207.deblur.evaluators import train_batch_size
+from bs6207.deblur.evaluation import FEWEST_SAMPLES, LETTERS, TWO_SAMPLES
+from bs6207.deblur.evaluators import batch_size
 from bs6207.deblur.networks import BOTTLENECK, STRIDE, WIDTH
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import PIXELS_AT_ONCE
@@ -45,7 +34,7 @@ SMALLER = 0.8  # side of the next smaller image to be offered
 
 
 class Sizes(NamedTuple):
-    """How many images there are to train on, to validate and to test on, and their size in pixels."""
+    """How many images there are to train on, to validate and to test on, and their shape."""
 
     train: int
     validation: int
@@ -53,10 +42,6 @@ class Sizes(NamedTuple):
     channels: int
     height: int
     width: int
-
-    @property
-    def pixels(self) -> int:
-        return self.height * self.width
 
 
 def require_memory(split: Split, settings: DeblurSettings, name: str) -> None:
@@ -86,53 +71,34 @@ def less(sizes: Sizes, settings: DeblurSettings) -> Iterator[tuple[str, Need]]:
 
 def taken(sizes: Sizes, settings: DeblurSettings) -> Need:
     """What a run on images of these sizes needs."""
-    values = sizes.channels * sizes.pixels
-    data = COPIES * (sizes.train + sizes.validation + sizes.test) * values + LEAST
-    followed = min(FOLLOWED_IMAGES, sizes.validation)
+    train, validation, test, channels, *sides = sizes
+    pixels, longest = math.prod(sides), max(sides)
+    values, followed = channels * pixels, min(FOLLOWED_IMAGES, validation)
     sigmas, seeds = len(settings.test_sigmas), settings.seeds
-    restored = (2 * seeds + len(BASELINES) + 3) * sigmas * sizes.test * values
-    weights = autoencoder_bytes(sizes)
+    data = COPIES * (train + validation + test) * values + LEAST
+    # the layers around the autoencoder's bottleneck; its others are negligible
+    weights = 2 * 4 * BOTTLENECK * 2 * WIDTH * math.prod(math.ceil(side / STRIDE) for side in sides)
 
-    validation = VALIDATED * followed * values + RESTORING * max(PIXELS_AT_ONCE, sizes.pixels)
-    evaluating = EVALUATING * training_batch(sizes, sizes.test) * sizes.pixels
-    step = step_bytes(sizes, settings)
-    training = data + validation + step
-    autoencoder = data + validation + max(step, AUTOENCODER * weights)
-    evaluators = data + EVALUATOR * training_batch(sizes, sizes.train) * sizes.pixels + SCORED * followed * values
-    evaluation = data + SCORED * max(sizes.test, len(FONTS) * len(ascii_letters)) * values + evaluating
-    if sizes.validation >= 2 * FEWEST_SAMPLES:
-        samples = min(2 * TWO_SAMPLES, sizes.validation)
-        evaluation += EVALUATOR * training_batch(sizes, samples) * sizes.pixels + HELD * samples * values
-    interpolation = data + validation + evaluating + HELD * sigmas * (sizes.test + followed) * values
-    most = max(sizes.test, min(TUNING_IMAGES, sizes.train)) * values
-    baseline = data + BASELINE * most + BASELINE_AT_ONCE * min(AT_ONCE * sizes.pixels, most)
-
-    restorer = autoencoder if settings.arch == "autoencoder" else training
-    first = [restorer] * seeds + [training] * seeds + [evaluators, autoencoder] + [baseline] * len(BASELINES) * sigmas
-    last = [restorer] * (2 * seeds + settings.frontier)
-    here = HERE * restored + RESULT * weights
-    waves = [first, last, [interpolation, *[evaluation] * (2 * seeds + 2)]]
-    return Need(here, [[]] if settings.scheduler else waves)
-
-
-def step_bytes(sizes: Sizes, settings: DeblurSettings) -> int:
-    """What a training step needs, its blur included; for the networks nothing where they are on a GPU."""
-    device = choose_device(settings.device)
-    batch = min(settings.batch_size, sizes.train)
+    device, batch = choose_device(settings.device), min(settings.batch_size, train)
     network = UNET[choose_precision(settings.precision, device)] if device.type == "cpu" else 0
-    radius = int(CUT * settings.sigma.high + 0.5) + 1
-    matrices = 4 * batch * (sizes.height**2 + sizes.width**2)
-    longest = max(sizes.height, sizes.width)
+    taps = 2 * (int(CUT * settings.sigma.high + 0.5) + 1) + 1
     cached = folds.cache_parameters()["maxsize"] if longest <= CACHED_SIDE else 1
-    blur = 4 * len(PADDINGS) * longest**2 * (batch + cached * (2 * radius + 1))
-    return network * batch * sizes.pixels + matrices + blur
+    blur = 4 * batch * sum(side**2 for side in sides) + 4 * len(PADDINGS) * longest**2 * (batch + cached * taps)
+    step = max(network * batch * pixels + blur, AUTOENCODER * weights)
+    training = data + VALIDATED * followed * values + RESTORING * max(PIXELS_AT_ONCE, pixels) + step
 
+    def at_once(count: int) -> int:
+        return min(count, batch_size(torch.empty(0, 1, *sides))) * pixels
 
-def autoencoder_bytes(sizes: Sizes) -> int:
-    """The weights of the two layers around the bottleneck of the autoencoder; the others are negligible."""
-    return 2 * 4 * BOTTLENECK * 2 * WIDTH * math.prod(math.ceil(side / STRIDE) for side in (sizes.height, sizes.width))
+    tuned = max(test, min(TUNING_IMAGES, train)) * values
+    baseline = data + BASELINE * tuned + BASELINE_AT_ONCE * min(AT_ONCE * pixels, tuned)
+    evaluators = data + EVALUATOR * at_once(train) + SCORED * followed * values
+    evaluation = data + SCORED * max(test, len(LETTERS)) * values + EVALUATING * at_once(test)
+    evaluation += HELD * sigmas * (test + followed) * values  # in interpolation
+    if validation >= 2 * FEWEST_SAMPLES:
+        samples = min(2 * TWO_SAMPLES, validation)
+        evaluation += EVALUATOR * at_once(samples) + HELD * samples * values
 
-
-def training_batch(sizes: Sizes, count: int) -> int:
-    """How many images an evaluator sees at once."""
-    return min(count, train_batch_size(torch.empty(0, 1, sizes.height, sizes.width), count))
+    here = HERE * (2 * seeds + len(BASELINES) + 3) * sigmas * test * values + RESULT * weights
+    first = [training] * (2 * seeds + 1) + [evaluators] + [baseline] * len(BASELINES) * sigmas
+    return Need(here, [[]] if settings.scheduler else [first, [evaluation] * (2 * seeds + 3)])
