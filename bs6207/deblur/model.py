@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bs6207.deblur.networks import STRIDE, State, UNet
+from bs6207.deblur.networks import REACH, STRIDE, State, UNet
 from bs6207.errors import FolderError
 from bs6207.runs.names import at_home
 from bs6207.runs.result import METADATA
@@ -27,49 +26,28 @@ Window = tuple[slice, slice]  # rows and columns
 
 
 class Tile(NamedTuple):
-    """One part of an image."""
-
     shown: tuple[NDArray[np.intp], ...]  # rows, [H, 1], and columns, [1, W], that the network sees; the border repeats
     kept: Window  # the part of its output that is used
     place: Window  # where that part belongs
 
 
-def tiles(height: int, width: int, reach: int) -> Iterator[Tile]:
-    """Tiles whose `place` covers the image once, each shown with `reach` pixels around it.
+def tiles(height: int, width: int) -> Iterator[Tile]:
+    """Tiles whose `place` covers the image once, each shown with REACH pixels around it.
 
     Beyond the image its border pixels repeat, so that the network's own padding, zeros, affects no pixel that is kept.
     Tiles start and end at a multiple of STRIDE, as the network's grid does, so every kept pixel depends on the same
     pixels as if the network saw the whole image.
     """
-    for (rows, kept_rows, top), (columns, kept_columns, left) in product(spans(height, reach), spans(width, reach)):
+    for (rows, kept_rows, top), (columns, kept_columns, left) in product(spans(height), spans(width)):
         yield Tile(np.ix_(rows, columns), (kept_rows, kept_columns), (top, left))
 
 
-def spans(length: int, reach: int) -> Iterator[tuple[NDArray[np.intp], slice, slice]]:
+def spans(length: int) -> Iterator[tuple[NDArray[np.intp], slice, slice]]:
     """Along one axis: the pixels shown, the part kept, and its place."""
     for start in range(0, length, TILE):
         stop = min(start + TILE, length)
-        shown = np.arange(start - reach, stop + -stop % STRIDE + reach).clip(0, length - 1)
-        yield shown, slice(reach, reach + stop - start), slice(start, stop)
-
-
-@torch.enable_grad()
-def reach_of(network: nn.Module, channels: int) -> int:
-    """How far beyond a block of STRIDE x STRIDE outputs the receptive field extends, in pixels, rounded up to STRIDE.
-
-    From the gradient, with weights that are all positive, so that nothing cancels and every ReLU passes.
-    """
-    positive = deepcopy(network).cpu().double().requires_grad_(True)
-    with torch.no_grad():
-        for parameter in positive.parameters():
-            parameter.fill_(1 / max(1, parameter[0].numel()) if parameter.ndim > 1 else 1)
-    middle = 16 * STRIDE  # farther than the networks see
-    image = torch.ones(1, channels, 2 * middle, 2 * middle, dtype=torch.float64, requires_grad=True)
-    block = positive(image)[..., middle : middle + STRIDE, middle : middle + STRIDE]
-    (gradient,) = torch.autograd.grad(block.sum(), image)
-    used = gradient.sum((0, 1)).nonzero()
-    farthest = max(middle - int(used.min()), int(used.max()) - (middle + STRIDE - 1))
-    return -(-farthest // STRIDE) * STRIDE
+        shown = np.arange(start - REACH, stop + -stop % STRIDE + REACH).clip(0, length - 1)
+        yield shown, slice(REACH, REACH + stop - start), slice(start, stop)
 
 
 class Model(nn.Module):
@@ -108,39 +86,26 @@ class Model(nn.Module):
         network = self.network(self.clarity if clarity is None else clarity)
         values = values.to(self.device)
         restored = torch.empty_like(values)
-        for tile in tiles(values.shape[2], values.shape[3], self.reach):
+        for tile in tiles(values.shape[2], values.shape[3]):
             rows, columns = map(torch.from_numpy, tile.shown)
             restored[..., *tile.place] = self.restore_part(network, values[..., rows, columns])[..., *tile.kept]
         return restored
 
     def restore_part(self, network: nn.Module, part: Tensor) -> Tensor:
         """The network's output for a part that fits in memory, clipped to [0, 1]."""
-        count, channels, height, width = part.shape
-        if self.channels == 1:
-            part = part.reshape(count * channels, 1, height, width)
-        elif channels == 1:
-            part = part.expand(count, self.channels, height, width)
-        size = max(1, TILE * TILE // (height * width))
+        shape = part.shape
+        part = part.reshape(-1, 1, *shape[2:]) if self.channels == 1 else part.expand(-1, self.channels, -1, -1)
+        size = max(1, TILE * TILE // (shape[2] * shape[3]))
         output = torch.cat([network(batch) for batch in part.split(size)]).clamp(0, 1)
-        if self.channels == 1:
-            return output.reshape(count, channels, height, width)
-        return output.mean(1, keepdim=True) if channels == 1 else output
+        return (output.mean(1, keepdim=True) if self.channels > shape[1] else output).reshape(shape)
 
     def network(self, clarity: float) -> nn.Module:
-        """The network at one clarity: its weights lie between those of the control, 0, and the clearest, 1.
-
-        Raises:
-            ValueError: the clarity lies outside [0, 1].
-        """
+        """The network at one clarity: its weights lie between those of the control, 0, and the clearest, 1."""
         if not 0 <= clarity <= 1:
             raise ValueError(f"clarity must lie in [0, 1], not {clarity!r}")
         between = deepcopy(self.control)
         between.load_state_dict(interpolated(self.control.state_dict(), self.clearest.state_dict(), clarity))
         return between
-
-    @cached_property
-    def reach(self) -> int:
-        return reach_of(self.control, self.channels)
 
 
 def interpolated(start: State, end: State, weight: float) -> dict[str, Tensor]:
@@ -156,9 +121,8 @@ def load(folder: str | Path) -> Model:
     place = Path(at_home(str(folder)))
     control, *others = (place / f"{name}.safetensors" for name in (CONTROL, *CLEAREST))
     if not control.exists():
-        raise FolderError(
-            f"{folder} holds no restorer; run bs6207 deblur first, or give --model, the folder of such a run"
-        )
+        remedy = "run bs6207 deblur first, or give --model, the folder of such a run"
+        raise FolderError(f"{folder} holds no restorer; {remedy}")
     clearest = next((file for file in others if file.exists()), others[-1])
     (first, metadata), (second, other) = read(control), read(clearest)
     if metadata != other:
@@ -167,21 +131,14 @@ def load(folder: str | Path) -> Model:
 
 
 def read(file: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network in a file, and its metadata.
-
-    Raises:
-        FolderError: the file is no restorer, or one that takes images of one size only.
-    """
     try:
         with safe_open(file, framework="pt") as content:
             metadata: dict[str, Any] = json.loads(content.metadata()[METADATA])
             names = content.keys()
             tensors = {name: content.get_tensor(name) for name in names}
         if (arch := metadata["arch"]) == "autoencoder":
-            raise FolderError(
-                f"{file.parent} was trained with --arch {arch}, which takes images of one size only; train with "
-                "--arch unet"
-            )
+            one_size = "which takes images of one size only; train with --arch unet"
+            raise FolderError(f"{file.parent} was trained with --arch {arch}, {one_size}")
         if arch != "unet":
             raise ValueError(f"no architecture {arch!r}")
         network = UNet(metadata["channels"])

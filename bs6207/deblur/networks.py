@@ -13,6 +13,7 @@ WIDTH = 32  # channels at half resolution, where most of the work is done
 FINE_BLOCKS, MERGE_BLOCKS = 1, 4  # there, before the coarse features are computed and after
 COARSE_WIDTH, COARSE_BLOCKS = 64, 2  # at a quarter, where a convolution sees twice as far
 STRIDE = 4  # what the two halvings divide the sides by
+REACH = STRIDE + 4 * (1 + FINE_BLOCKS + MERGE_BLOCKS) + 8 * COARSE_BLOCKS  # pixels the U-Net sees around such a square
 BOTTLENECK = 64  # dimensions between the autoencoder's halves
 
 State: TypeAlias = Mapping[str, Tensor]  # the weights of a network by name
@@ -64,6 +65,11 @@ class UNet(nn.Module):
         return blurred + self.leave(merged)[..., :height, :width]
 
 
+def normalized(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]  # without normalization L1 ends at a black image
+
+
 class Autoencoder(nn.Module):
     """Restores images of one size only, through a bottleneck: it invents where the U-Net keeps the input."""
 
@@ -74,12 +80,8 @@ class Autoencoder(nn.Module):
         coarse = (2 * WIDTH, *places)
         self.sides = [STRIDE * place for place in places]
         self.encoder = nn.Sequential(
-            nn.Conv2d(channels, WIDTH, 3, stride=2, padding=1),
-            nn.BatchNorm2d(WIDTH),  # without it L1 ends at a black image
-            nn.ReLU(),
-            nn.Conv2d(WIDTH, 2 * WIDTH, 3, stride=2, padding=1),
-            nn.BatchNorm2d(2 * WIDTH),
-            nn.ReLU(),
+            *normalized(channels, WIDTH, stride=2),
+            *normalized(WIDTH, 2 * WIDTH, stride=2),
             nn.Flatten(),
             nn.Linear(math.prod(coarse), BOTTLENECK),
         )
@@ -89,9 +91,7 @@ class Autoencoder(nn.Module):
             nn.BatchNorm2d(2 * WIDTH),
             nn.ReLU(),
             nn.Upsample(scale_factor=2),
-            nn.Conv2d(2 * WIDTH, WIDTH, 3, padding=1),
-            nn.BatchNorm2d(WIDTH),
-            nn.ReLU(),
+            *normalized(2 * WIDTH, WIDTH),
             nn.Conv2d(WIDTH, 4 * channels, 3, padding=1),
             nn.PixelShuffle(2),
             nn.Sigmoid(),

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from bs6207.data import pictures
 from bs6207.data.pictures import SAFE_PIXELS, Picture
 from bs6207.deblur.model import Model, load, tiles
-from bs6207.deblur.networks import STRIDE
+from bs6207.deblur.networks import REACH, STRIDE
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import DataError, FolderError, SettingsError
 from bs6207.runs.names import is_text
@@ -50,8 +50,6 @@ Write = Callable[..., Path]  # of a file, its content and the flag that named it
 
 @dataclass(frozen=True)
 class Restored:
-    """The results."""
-
     rows: list[Row]  # what was measured of every restored picture
     failed: list[Row]  # the files that could not be read or written, each with the reason, a sentence
     onnx: Row | None  # path, clarity and largest difference from torch of the ONNX file
@@ -62,8 +60,6 @@ class Restored:
 
     @property
     def headline(self) -> Table:
-        """One row per picture, for people."""
-
         def rounded(value: float | None, digits: int) -> str:
             return "—" if value is None else f"{value:.{digits}f}"
 
@@ -87,16 +83,14 @@ class Restored:
         if self.rows:
             sentences.append(
                 "sigma, in pixels, is the Gaussian blur that leads from the result back to the picture: what the "
-                "restorer removed. The re-blur PSNR is how close it leads, relative to the range of pixels, and the "
-                "re-blur SNR relative to the picture's contrast; both are of visible pixels, away from the borders. "
-                "Clarity is the weight of the discriminator, from 0, L1 alone, to 1. No number proves that the result "
-                "is the scene before the blur."
+                "restorer removed. The re-blur PSNR and SNR are how close it leads, relative to the range of pixels "
+                "and to the picture's contrast, of visible pixels away from the borders. Clarity is the weight of the "
+                "discriminator, 0 to 1. No number proves that the result is the scene before the blur."
             )
-        if self.onnx:
+        if onnx := self.onnx:
             sentences.append(
-                f"{self.onnx['written']}: the network at --clarity {self.onnx['clarity']:g} (0 is L1 alone, 1 the "
-                f"strongest discriminator), any height and width, at most {self.onnx['largest_difference']:.1e} from "
-                "torch."
+                f"{onnx['written']}: the network at --clarity {onnx['clarity']:g}, any height and width, at most "
+                f"{onnx['largest_difference']:.1e} from torch."
             )
         return sentences
 
@@ -134,7 +128,6 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
 
 
 def restore_file(model: Model, name: str, clarity: float, most_pixels: int, folder: Path, write: Write) -> Row:
-    """Restore one picture into `folder`, and evaluate it without the truth."""
     if not is_text(name):
         raise DataError(f"{name!r} is not UTF-8; rename the file")
     picture = pictures.read(Path(name), most_pixels, ", or allow more with --max-pixels")
@@ -154,7 +147,7 @@ def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
     """Restore the colours, tile by tile from integers to integers: a large picture is never in memory as floats."""
     network, pixels = model.network(clarity), picture.pixels
     restored = np.empty_like(pixels)
-    for tile in tiles(pixels.shape[1], pixels.shape[2], model.reach):
+    for tile in tiles(pixels.shape[1], pixels.shape[2]):
         rows, columns = tile.shown
         shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)
         output = model.restore_part(network, shown)[0].cpu().numpy()[:, *tile.kept]
@@ -170,14 +163,10 @@ def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
 def find_reblur(
     blurred: NDArray[np.float32], restored: NDArray[np.float32], visible: NDArray[np.bool_], widest: float
 ) -> Row:
-    """Search for the Gaussian blur that leads from the restored picture back to the blurred one.
+    """Search for the Gaussian blur, up to `widest`, that leads from the restored picture back to the blurred one.
 
-    Only visible pixels count, away from the borders, beyond which the scene is unknown.
-
-    Args:
-        blurred, restored: [C, H, W] in [0, 1]; of large ones, the `middle` will do.
-        visible: [H, W].
-        widest: of the blurs to try, in pixels.
+    Only visible pixels count, away from the borders, beyond which the scene is unknown. Pictures are [C, H, W] in
+    [0, 1]; of large ones, the `middle` will do.
 
     Returns:
         `sigma` in pixels, what the restorer removed; `reblur_psnr` of the re-blurred picture in decibels; `reblur_snr`,
@@ -210,11 +199,7 @@ def middle(picture: NDArray[Any], border: int = 0) -> NDArray[Any]:
 
 
 def doubts(reblur: Row, trained: tuple[float, float]) -> list[str]:
-    """Reasons to distrust a restoration, a sentence each.
-
-    Args:
-        trained: the narrowest and the widest blur that the restorer was trained on, in pixels.
-    """
+    """Reasons to distrust the result of a restorer that was trained on this range of sigma, a sentence each."""
     sigma, psnr, snr, change = (reblur[key] for key in ("sigma", "reblur_psnr", "reblur_snr", "change"))
     narrowest, widest = trained
     if change is None:
@@ -240,37 +225,31 @@ def doubts(reblur: Row, trained: tuple[float, float]) -> list[str]:
             "blur of the picture"
         )
     elif sigma < NARROWER * narrowest:
-        sentences.append(
-            f"sigma {sigma:.2f}, the blur that the restorer removed, is less blur than it was trained on, from "
-            f"{narrowest:g}"
-        )
+        sentences.append(f"sigma {sigma:.2f} is less blur than the restorer was trained on, from {narrowest:g}")
     return sentences
 
 
 class WholeImage(nn.Module):
     """A restorer with the padding and the clipping of `Model.restore`."""
 
-    def __init__(self, network: nn.Module, reach: int):
+    def __init__(self, network: nn.Module):
         super().__init__()
-        self.network, self.reach = network, reach
+        self.network = network
 
     def forward(self, blurred: Tensor) -> Tensor:
-        reach, (height, width) = self.reach, blurred.shape[-2:]
-        sides = (reach, reach + -width % STRIDE, reach, reach + -height % STRIDE)
+        height, width = blurred.shape[-2:]
+        sides = (REACH, REACH + -width % STRIDE, REACH, REACH + -height % STRIDE)
         restored = self.network(pad(blurred, sides, mode="replicate"))
-        return restored[..., reach : reach + height, reach : reach + width].clamp(0, 1)
+        return restored[..., REACH : REACH + height, REACH : REACH + width].clamp(0, 1)
 
 
 def export(model: Model, clarity: float, file: str, write: Write) -> Row:
-    """Write the network at one clarity as an ONNX file.
+    """Write the network at one clarity as an ONNX file, unless it differs from torch by TOLERANCE or more.
 
     Its input `blurred` and its output `restored` are [batch, channels, height, width] in [0, 1], every size free but
     the channels; padding is part of the graph.
-
-    Raises:
-        FolderError: on random images of two other sizes it differs from torch by TOLERANCE or more.
     """
-    network = WholeImage(model.network(clarity), model.reach).cpu().eval()
+    network = WholeImage(model.network(clarity)).cpu().eval()
     example = torch.zeros(2, model.channels, 3 * STRIDE + 1, 3 * STRIDE + 2)  # no size that might be taken for fixed
     sizes = {"blurred": {0: "batch", 2: "height", 3: "width"}}
     names: Any = {"input_names": ["blurred"], "output_names": ["restored"], "dynamic_shapes": sizes}

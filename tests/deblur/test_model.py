@@ -12,7 +12,7 @@ import bs6207
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur import model as models
 from bs6207.deblur.model import load
-from bs6207.deblur.networks import STRIDE
+from bs6207.deblur.networks import REACH, STRIDE
 from bs6207.errors import FolderError
 
 pytestmark = pytest.mark.usefixtures("narrow")
@@ -85,8 +85,8 @@ def test_an_image_of_more_than_one_tile_of_the_true_size_has_no_seam(tmp_path):
 
 def test_tiles_with_less_than_the_reach_show(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "TILE", 64)
+    monkeypatch.setattr(models, "REACH", STRIDE)
     model, image = load(made(tmp_path / "run")), random_images(1, 1, 130, 130)
-    model.reach = STRIDE
     assert (model.restore(image) - restored_by(model.network(0.75), image)).abs().max() > 1e-4
 
 
@@ -111,7 +111,7 @@ def test_an_image_whose_border_goes_on_is_restored_to_the_same_pixels(tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (511, 513), (512, 512), (1500, 2000)])
 def test_the_tiles_cover_every_pixel_once_and_stay_on_the_network_s_grid(size):
     times = torch.zeros(size)
-    for tile in models.tiles(*size, 28):
+    for tile in models.tiles(*size):
         times[tile.place] += 1
         for shown, kept, place in zip(tile.shown, tile.kept, tile.place, strict=True):
             assert np.array_equal(shown.ravel()[kept], np.arange(place.start, place.stop))
@@ -122,9 +122,8 @@ def test_the_tiles_cover_every_pixel_once_and_stay_on_the_network_s_grid(size):
 @torch.no_grad()
 def test_nothing_beyond_the_reach_changes_a_pixel_and_something_within_does():
     net = network(0).double()
-    reach = models.reach_of(net, 1)
-    image = random_images(1, 1, 8 * reach, 8 * reach).double()
-    middle = 4 * reach
+    image = random_images(1, 1, 8 * REACH, 8 * REACH).double()
+    middle = 4 * REACH
     block = slice(middle, middle + STRIDE)
 
     def change(distance):
@@ -133,17 +132,8 @@ def test_nothing_beyond_the_reach_changes_a_pixel_and_something_within_does():
         other[..., middle + STRIDE + distance :, :] = 1 - other[..., middle + STRIDE + distance :, :]
         return (net(other) - net(image))[..., block, block].abs().max().item()
 
-    assert change(reach) < 1e-15
-    assert change(reach - STRIDE) > 1e-15
-
-
-def test_the_reach_is_found_by_the_weights_places_not_by_their_values():
-    net = network(0)
-    reach = models.reach_of(net, 1)
-    for parameter in net.parameters():
-        parameter.data.zero_()
-    assert models.reach_of(net, 1) == reach
-    assert all(bool((parameter == 0).all()) for parameter in net.parameters())
+    assert change(REACH) < 1e-15
+    assert change(REACH - STRIDE) > 1e-15
 
 
 def test_digits_come_back_as_float32_within_0_and_1(tmp_path):
