@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 def load(folder: str | Path) -> "Model":
     """A trained restorer from a finished run of `bs6207 deblur`.
 
-    Args:
-        folder: the run folder, such as outputs/deblur.
-
     Returns:
         A model with `restore(images [N, C, H, W] in [0, 1], clarity)`, giving restored images of the same shape;
         clarity 0 is L1 alone, 1 the strongest discriminator that the run trained with.

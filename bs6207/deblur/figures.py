@@ -17,63 +17,60 @@ from bs6207.deblur.classical import BASELINES
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, panels
 from bs6207.runs.result import Row, Table
 
-NAMES = {  # the restorers, for people
-    "identity": "blurred",
-    "unsharp": "unsharp mask",
-    "wiener": "Wiener",
-    "richardson_lucy": "Richardson-Lucy",
-    "tv": "TV",
-    "autoencoder": "autoencoder",
-    "l1": "L1",
-    "l1_disc": "L1 + disc",
+LOOKS = {  # of a restorer, or of the truth: its name for people, colour and marker
+    "clear": ("clear", INK, ""),
+    "identity": ("blurred", MUTED, "s"),
+    "unsharp": ("unsharp mask", PALETTE[5], "v"),
+    "wiener": ("Wiener", PALETTE[4], "P"),
+    "richardson_lucy": ("Richardson-Lucy", PALETTE[3], "X"),
+    "tv": ("TV", PALETTE[6], "*"),
+    "autoencoder": ("autoencoder", PALETTE[2], "D"),
+    "l1": ("L1", PALETTE[0], "o"),
+    "l1_disc": ("L1 + disc", PALETTE[1], "^"),
 }
-Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
+NAMES = {restorer: name for restorer, (name, *_) in LOOKS.items() if restorer != "clear"}
+STAGES = {  # of the history: name, colour and marker of its line
+    "autoencoder": LOOKS["autoencoder"],
+    "l1": ("L1, before the last stage", INK, "."),
+    "l1, last stage": ("L1, last stage", *LOOKS["l1"][1:]),
+    "l1_disc, last stage": ("L1 + disc, last stage", *LOOKS["l1_disc"][1:]),
+    "strong, last stage": ("L1 + more of disc, last stage", PALETTE[3], "v"),
+}
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
-LOOKS = {  # of a restorer: colour and marker
-    "clear": (INK, ""),
-    "identity": (MUTED, "s"),
-    "unsharp": (PALETTE[5], "v"),
-    "wiener": (PALETTE[4], "P"),
-    "richardson_lucy": (PALETTE[3], "X"),
-    "tv": (PALETTE[6], "*"),
-    "autoencoder": (PALETTE[2], "D"),
-    "l1": (PALETTE[0], "o"),
-    "l1_disc": (PALETTE[1], "^"),
-}
-STAGES = {  # of the history: colour, marker and name of its line
-    "autoencoder": (*LOOKS["autoencoder"], NAMES["autoencoder"]),
-    "l1": (INK, ".", "L1, before the last stage"),
-    "l1, last stage": (*LOOKS["l1"], "L1, last stage"),
-    "l1_disc, last stage": (*LOOKS["l1_disc"], "L1 + disc, last stage"),
-    "strong, last stage": (PALETTE[3], "v", "L1 + more of disc, last stage"),
-}
+Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
 BLIND = ("l1", "l1_disc", "autoencoder")
 HARM = "#f7e3d9"  # behind bars that say an image had better been left alone
 TILE = 0.42  # inches, the width of an image
 BINS = 80
-MARKED = (0.0, 0.5, 1.0)  # clarity with its number on the frontier
-CUT = 0.8  # how far bars may reach to the left, in lengths of the longest to the right
+MARKED = (0.0, 0.5, 1.0)  # clarity with its number on the frontier, whose look this is
+LINE: Any = {"color": MUTED, "linewidth": 0.9, "markersize": 4}
 HALO = [withStroke(linewidth=2, foreground="white")]
+MARK: Any = {"textcoords": "offset points", "size": 7, "ha": "right", "path_effects": HALO}
+CUT = 0.8  # how far bars may reach to the left, in lengths of the longest to the right
 TIGHT = {"h_pad": 0.015, "wspace": 0.01, "hspace": 0.0}  # between strips of images
 
 
 def label_of(name: str) -> str:
-    return f"{NAMES[name]} (true kernel)" if name in BASELINES else NAMES.get(name, name)
+    return LOOKS[name][0] + " (true kernel)" * (name in BASELINES)
 
 
 def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typical: int) -> Figure:
     """Clear, blurred and restored images, and the errors of the last two restorers below, one block per blur.
 
-    Args:
-        grids: by sigma and restorer; `clear` is the truth.
-        typical: how many images come first; the others are the worst cases of L1.
+    Grids are by sigma and restorer, the truth, `clear`, first; after `typical` images come the worst cases of L1.
     """
-    row_of = {(row["restorer"], row["sigma"]): row for row in scores.rows}
-    blocks = {sigma: labelled_rows(grid, sigma, row_of) for sigma, grid in grids.items()}
-    images = next(iter(grids.values()))["clear"]
-    groups = [len(part) for part in (images[:typical], images[typical:]) if len(part)]
-    rows = len(next(iter(blocks.values())))
-    size = (len(grids) * (1.3 + len(images) * TILE) + 0.6, rows * (TILE * tallness(images) + 0.045) + 0.25)
+    blocks: dict[float, list[tuple[str, NDArray[Any]]]] = {}  # labels and rows: images, errors [N, H, W] last
+    for sigma, grid in grids.items():
+        row_of = {row["restorer"]: row for row in scores.rows if row["sigma"] == sigma}
+        (clear, truth), *others = grid.items()
+        blocks[sigma] = [(clear, truth)]
+        blocks[sigma] += [(f"{NAMES[name]}\n{row_of[name]['psnr']:.1f} dB", images) for name, images in others]
+        for name, images in others[-2:]:
+            label = f"|{NAMES[name]} \N{MINUS SIGN} clear|\nmean {row_of[name]['l1']:.4f}"
+            blocks[sigma].append((label, np.abs(images - truth).mean(axis=1)))
+    groups = [len(part) for part in (truth[:typical], truth[typical:]) if len(part)]
+    rows = len(blocks[sigma])
+    size = (len(grids) * (1.3 + len(truth) * TILE) + 0.6, rows * (TILE * tallness(truth) + 0.045) + 0.25)
     figure = Figure(figsize=size)
     figure.set_layout_engine("constrained", w_pad=0.05, **TIGHT)
     scale = Normalize(0, max(float(errors.max()) for lines in blocks.values() for _, errors in lines[-2:]) or 1)
@@ -96,19 +93,6 @@ def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typ
     return figure
 
 
-def labelled_rows(
-    grid: Mapping[str, Images], sigma: float, row_of: Mapping[tuple[str, float], Row]
-) -> list[tuple[str, NDArray[Any]]]:
-    """Labels and rows of a block: images [N, C, H, W], and errors, the mean over channels, [N, H, W]."""
-    clear, *names = grid
-    rows: list[tuple[str, NDArray[Any]]] = [(clear, grid[clear])]
-    rows += [(f"{NAMES[name]}\n{row_of[name, sigma]['psnr']:.1f} dB", grid[name]) for name in names]
-    for name in names[-2:]:
-        label = f"|{NAMES[name]} \N{MINUS SIGN} clear|\nmean {row_of[name, sigma]['l1']:.4f}"
-        rows.append((label, np.abs(grid[name] - grid[clear]).mean(axis=1)))
-    return rows
-
-
 def strip_of(images: NDArray[Any]) -> NDArray[Any]:
     """Images [N, C, H, W] or [N, H, W] side by side, [H, W] or in colour [H, W, 3], nothing (NaN) between them."""
     rows = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images[..., None]
@@ -124,7 +108,6 @@ def tallness(images: NDArray[Any]) -> float:
 
 
 def show(axes: Axes, strip: NDArray[Any], colours: str, scale: Normalize) -> None:
-    """A strip of images without a frame."""
     axes.imshow(strip, cmap=colours, norm=scale, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -143,7 +126,7 @@ def psnr_over_sigma(curve: Table, scores: Table, trained: tuple[float, float]) -
         for name in names:
             rows = (row for row in table.rows if row["restorer"] == name and np.isfinite(row["psnr"]))
             if points := sorted((row["sigma"], row["psnr"]) for row in rows):
-                colour, marker = LOOKS[name]
+                _, colour, marker = LOOKS[name]
                 axes.plot(*zip(*points, strict=True), marker + style, color=colour, label=label_of(name), **look)
     axes.set(xlabel=f"{SIGMA} of the blur (pixels)", ylabel="PSNR (dB)")
     figure.legend(loc="outside right center", fontsize=8)
@@ -164,8 +147,8 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
     """
     sigmas = sorted({row["sigma"] for row in scores.rows})
     keys = [key for key in PERCEPTION if all(row[key] is not None for row in scores.rows)]
-    rows = len(keys) + (frontier is not None)
-    figure, axes = panels(rows, len(sigmas), (max(2.1, 4.2 / len(sigmas)), 2.2), sharey="row")
+    height = len(keys) + (frontier is not None)
+    figure, axes = panels(height, len(sigmas), (max(2.1, 4.2 / len(sigmas)), 2.2), sharey="row")
     figure.set_figwidth(figure.get_figwidth() + 2.4)  # for the legend
     for column, sigma in zip(axes.T, sigmas, strict=True):
         points = [row for row in scores.rows if row["sigma"] == sigma]
@@ -174,7 +157,12 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
             axis.axhline(clear[sigma][key], color=INK, linewidth=0.8, linestyle="--", label="clear images")
             draw_restorers(axis, points, key)
         if frontier is not None:
-            draw_frontier(column[-1], [row for row in frontier.rows if row["sigma"] == sigma])
+            rows = [row for row in frontier.rows if row["sigma"] == sigma and np.isfinite(row["psnr"])]
+            by_clarity = {row["weight"]: (row["psnr"], row["heldout_clear"]) for row in rows}
+            if by_clarity:
+                column[-1].plot(*zip(*by_clarity.values(), strict=True), ".-", label="by clarity", **LINE)
+            for weight in (weight for weight in MARKED if weight in by_clarity):
+                column[-1].annotate(f"{weight:g}", by_clarity[weight], (-4, -11), **MARK)
             draw_restorers(column[-1], [row for row in points if row["restorer"] in ("l1", "l1_disc")], "heldout_clear")
         column[0].set_title(f"{SIGMA} = {sigma:g} pixels")
         column[-1].set_xlabel("PSNR (dB)")
@@ -190,23 +178,12 @@ def perception(scores: Table, frontier: Table | None, clear: Mapping[float, Row]
 
 
 def draw_restorers(axes: Axes, rows: Sequence[Row], key: str) -> None:
-    """A point for every restorer of finite PSNR."""
     for row in (row for row in rows if np.isfinite(row["psnr"])):
-        (colour, marker), name = LOOKS[row["restorer"]], row["restorer"]
-        face = "white" if name in BASELINES else colour
-        axes.plot(row["psnr"], row[key], marker, color=colour, markerfacecolor=face, label=label_of(name))
+        _, colour, marker = LOOKS[row["restorer"]]
+        face = "white" if row["restorer"] in BASELINES else colour
+        label = label_of(row["restorer"])
+        axes.plot(row["psnr"], row[key], marker, color=colour, markerfacecolor=face, label=label)
     axes.margins(0.14)
-
-
-def draw_frontier(axes: Axes, rows: Sequence[Row]) -> None:
-    """A line through the interpolated restorers, with the clarity of a few."""
-    points = {row["weight"]: (row["psnr"], row["heldout_clear"]) for row in rows if np.isfinite(row["psnr"])}
-    if points:
-        line: Any = {"color": MUTED, "linewidth": 0.9, "markersize": 4}
-        axes.plot(*zip(*points.values(), strict=True), ".-", label="by clarity", **line)
-    look: Any = {"textcoords": "offset points", "size": 7, "ha": "right", "path_effects": HALO}
-    for weight in (weight for weight in MARKED if weight in points):
-        axes.annotate(f"{weight:g}", points[weight], (-4, -11), **look)
 
 
 def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
@@ -226,12 +203,12 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
                 scores = [row[key] for row in images.rows if row["sigma"] == sigma and row["restorer"] == name]
                 counts, _ = np.histogram(scores, edges)
                 heights = level + 0.85 * counts / counts.max()
-                axis.stairs(heights, edges, baseline=level, fill=True, color=LOOKS[name][0])
+                axis.stairs(heights, edges, baseline=level, fill=True, color=LOOKS[name][1])
                 axis.axhline(level, color=MUTED, linewidth=0.5)
                 share = f"{np.mean(np.array(scores) > 0):.0%}"
                 axis.text(1.01, level + 0.3, share, size=8, transform=axis.get_yaxis_transform())
             axis.set(ylim=(0, len(names)), yticks=np.arange(len(names)) + 0.35)
-            axis.set_yticklabels([NAMES.get(name, name) for name in names])
+            axis.set_yticklabels([LOOKS[name][0] for name in names])
             axis.tick_params(axis="y", length=0)
             axis.spines["left"].set_visible(False)
         column[0].set_title(title)
@@ -245,11 +222,9 @@ def disc_scores(images: Table, sigmas: Sequence[float]) -> Figure:
 def conditions(
     conditions: Table, examples: Mapping[str, Mapping[str, NDArray[np.uint8]]], captions: Mapping[str, str]
 ) -> Figure:
-    """Gain of restoring under conditions that the training does not cover, with examples.
+    """Gain of restoring under conditions that the training does not cover, which have these captions.
 
-    Args:
-        examples: by restorer and condition, [3, N, C, H, W]: the truth, blurred, restored.
-        captions: by condition.
+    Examples are by restorer and condition, [3, N, C, H, W]: the truth, blurred, restored.
     """
     any_images = next(iter(next(iter(examples.values())).values()))
     shown = min(2, any_images.shape[1])
@@ -279,7 +254,7 @@ def draw_gains(axes: Axes, rows: Sequence[Row], captions: Mapping[str, str]) -> 
     for place, name in enumerate(names):
         middle = (place - (len(names) - 1) / 2) * thick
         bars = {line + middle: gains[key, name] for line, key in enumerate(captions) if (key, name) in gains}
-        axes.barh([*bars], [*bars.values()], 0.9 * thick, color=LOOKS[name][0], label=NAMES[name], zorder=2)
+        axes.barh([*bars], [*bars.values()], 0.9 * thick, color=LOOKS[name][1], label=NAMES[name], zorder=2)
         for y, gain in bars.items():
             is_cut, rightwards = gain < left, gain < left or gain >= 0
             text = f"{'← ' if is_cut else ''}{gain:+.1f}".replace("-", "\N{MINUS SIGN}")
@@ -299,7 +274,7 @@ def loss_curves(history: Table, seed: int) -> Figure:
     """Validation PSNR of one seed over the restorer's epochs; last stages continue from the end of the stage `l1`."""
     figure, ((axes,),) = panels(1, 1, (6.4, 3.4))
     end = (0, 0.0)
-    for stage, (colour, marker, label) in STAGES.items():
+    for stage, (label, colour, marker) in STAGES.items():
         rows = [row for row in history.rows if (row["seed"], row["stage"]) == (seed, stage)]
         first, start = (end[0], [end]) if "last stage" in stage else (0, [])
         line = start + [(first + row["epoch"], row["validation_psnr"]) for row in rows]

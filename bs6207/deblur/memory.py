@@ -70,7 +70,6 @@ def less(sizes: Sizes, settings: DeblurSettings) -> Iterator[tuple[str, Need]]:
 
 
 def taken(sizes: Sizes, settings: DeblurSettings) -> Need:
-    """What a run on images of these sizes needs."""
     train, validation, test, channels, *sides = sizes
     pixels, longest = math.prod(sides), max(sides)
     values, followed = channels * pixels, min(FOLLOWED_IMAGES, validation)

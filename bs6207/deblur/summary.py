@@ -33,19 +33,15 @@ Evaluations: TypeAlias = Mapping[str, Evaluation]  # of the first seed, by resto
 
 def report(
     split: Split,
-    evaluations: Mapping[tuple[str, int], Evaluation],
+    evaluations: Mapping[tuple[str, int], Evaluation],  # by restorer and seed
     interpolation: Interpolation,
     history: list[Row],
-    states: Mapping[str, State],
+    states: Mapping[str, State],  # the weights to save, by file name
     data: DataSet,
     settings: DeblurSettings,
 ) -> Result:
-    """Everything that is printed, drawn and written; the figures are of the first seed.
-
-    Args:
-        evaluations: by restorer and seed.
-        states: the weights to save, by file name.
-    """
+    """Everything that is printed, drawn and written; the figures are of the first seed."""
+    choices = interpolation.choices
     first = {name: evaluation for (name, seed), evaluation in evaluations.items() if seed == settings.seed}
     restorers: dict[str, dict[str, Row]] = {}
     for name, sigma in product([name for name in first if name != CLEAR], settings.test_sigmas):
@@ -61,11 +57,7 @@ def report(
             key: {"caption": condition.caption, "psnr": {name: one.conditions[key] for name, one in blind.items()}}
             for key, condition in CONDITIONS.items()
         },
-        "clarity": {
-            "chosen": interpolation.clarity,
-            "clear_score": interpolation.clear_score,
-            "validation": interpolation.choices,
-        },
+        "clarity": {"chosen": interpolation.clarity, "clear_score": interpolation.clear_score, "validation": choices},
         "disc_net": {"validation_accuracy": disc_rows[-1]["validation_accuracy"]},
         "stages": settings.stages,
         "data": data.record()
@@ -74,7 +66,7 @@ def report(
     }
     tables = {
         "history": Table(("stage", "seed", "epoch", "loss", "validation_psnr", "validation_accuracy"), history),
-        "clarity": Table(("weight", "psnr", "heldout_score"), interpolation.choices),
+        "clarity": Table(("weight", "psnr", "heldout_score"), choices),
         **score_tables(restorers, first, blind, settings),
     }
     if rows := interpolation.frontier:
@@ -93,18 +85,12 @@ def report(
         "blurred": interpolation.blurred,
         "restored": interpolation.restored,
         "sigmas": np.array(settings.test_sigmas),
-        "weights": np.array([row["weight"] for row in interpolation.choices]),
+        "weights": np.array([row["weight"] for row in choices]),
     }
-    return Result(
-        settings=settings,
-        metrics=metrics,
-        headline=headline(restorers, settings),
-        remarks=remarks(metrics, settings),
-        tables=tables,
-        figures=drawings(split, first, tables, restorers, settings),
-        weights={name: Weights(state, metadata) for name, state in states.items()},
-        files={"examples.npz": npz(examples)},
-    )
+    figures = drawings(split, first, tables, restorers, settings)
+    weights = {name: Weights(state, metadata) for name, state in states.items()}
+    texts = headline(restorers, settings), remarks(metrics, settings)
+    return Result(settings, metrics, *texts, tables, figures, weights, {"examples.npz": npz(examples)})
 
 
 def score_tables(
@@ -168,10 +154,10 @@ def remarks(metrics: Mapping[str, Any], settings: DeblurSettings) -> list[str]:
     seeds = "one seed" if settings.seeds == 1 else f"medians of {settings.seeds} seeds"
     return [
         f"Scores on {data['scored']} test images of {legible(data['name'])}, {seeds}; {data['train']} training images. "
-        "The blur is scipy's, with noise of standard deviation "
-        f"{settings.noise:g}, rounded to 8 bits. `L1 + disc` is a restorer trained with L1 and the adversarial loss of "
-        "a discriminator, disc_net; `L1` is the control, trained for as many steps without it. Both are "
-        f"{training_of(settings)}; the classical baselines use the true kernel and are tuned for it.",
+        f"The blur is scipy's, with noise of standard deviation {settings.noise:g}, rounded to 8 bits. `L1 + disc` is "
+        "a restorer trained with L1 and the adversarial loss of a discriminator, disc_net; `L1` is the control, "
+        f"trained for as many steps without it. Both are {training_of(settings)}; the classical baselines use the true "
+        "kernel and are tuned for it.",
         "`sharpness` is the strength of the edges relative to the truth, 1 being as sharp. `held-out` is the share of "
         "images that the held-out discriminator, which trained no restorer, classifies as clear "
         f"({clear['heldout_clear']:.2f} of clear images). `two-sample` is the test accuracy of a new network trained "
@@ -213,10 +199,8 @@ def baseline_sentences(restorers: Restorers, settings: DeblurSettings) -> Iterat
     for sigma, l1 in restorers["l1"].items():
         best = best_baseline(restorers, sigma)
         if 0 < (ahead := restorers[best][sigma]["psnr"] - l1["psnr"]) < math.inf:
-            yield (
-                f"Sigma {float(sigma):g}: {NAMES[best]} with the true kernel has a PSNR {ahead:.2f} dB above that of "
-                f"L1, {training_of(settings)}."
-            )
+            lead = f"{ahead:.2f} dB above that of L1, {training_of(settings)}"
+            yield f"Sigma {float(sigma):g}: {NAMES[best]} with the true kernel has a PSNR {lead}."
 
 
 def harm_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -241,15 +225,9 @@ def evaluator_sentences(metrics: Mapping[str, Any]) -> Iterator[str]:
     data, clear, l1 = metrics["data"], metrics["clear"], metrics["restorers"]["l1"]
     has_classifier = next(iter(clear.values()))["digit_accuracy"] is not None
     if not has_classifier:
-        yield (
-            "The images have no labels of two classes or more, so there is no classifier, no accuracy on restored "
-            "images and no Fréchet distance."
-        )
+        yield "There are no labels of two classes or more, so no accuracy on restored images and no Fréchet distance."
     if next(iter(l1.values()))["two_sample"] is None:
-        yield (
-            f"The {data['validation']} validation images are too few to train the network of `two-sample`, so it is "
-            "left out."
-        )
+        yield f"The {data['validation']} validation images are too few to train the network of `two-sample`."
     if has_classifier and data["only_in_test"]:
         yield (
             f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
@@ -271,21 +249,15 @@ def clarity_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> I
             if math.isfinite(control[key] + strong[key])
         ]
         if moves:
-            yield (
-                f"From clarity 0 to 1 {' and '.join(moves)}, means over the blurs; see frontier.csv and perception.png."
-            )
+            yield f"From clarity 0 to 1 {' and '.join(moves)}, means over the blurs; see perception.png."
     if settings.arch == "unet":  # bs6207 restore takes no other
         clarity = metrics["clarity"]
         score = next(row["heldout_score"] for row in clarity["validation"] if row["weight"] == clarity["chosen"])
-        why = (
-            "the least at which the held-out discriminator scores restored validation images as high as clear ones"
-            if score >= clarity["clear_score"]
-            else "that of the highest score of the held-out discriminator, which scores clear ones higher still"
-        )
-        yield (
-            f"bs6207 restore uses clarity {clarity['chosen']:g} by default: {why} (mean score {score:.2f}, of clear "
-            f"ones {clarity['clear_score']:.2f})."
-        )
+        why = "that of the highest score of the held-out discriminator, which scores clear ones higher still"
+        if score >= clarity["clear_score"]:
+            why = "the least at which the held-out discriminator scores restored validation images like clear ones"
+        means = f"mean score {score:.2f}, of clear ones {clarity['clear_score']:.2f}"
+        yield f"bs6207 restore uses clarity {clarity['chosen']:g} by default: {why} ({means})."
 
 
 def drawings(

@@ -272,7 +272,7 @@ def test_last_stages_go_on_from_the_end_of_l1_of_the_same_seed():
         for stage in figures.STAGES
     }
     assert len(points) == len(rows)
-    for stage, (_, _, label) in figures.STAGES.items():
+    for stage, (label, *_) in figures.STAGES.items():
         if "last stage" in stage:
             assert points[label] == [*zip((7, 8, 9), [rows["l1"][-1], *rows[stage]], strict=True)]
         else:
