@@ -45,8 +45,6 @@ Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
 
 @dataclass(frozen=True)
 class Split:
-    """A data set as this experiment splits it."""
-
     train: ImageSet  # for the restorers and disc_net
     heldout: ImageSet  # training images that those never see, for the held-out discriminator
     train_full: ImageSet  # both, for the classifier, which does not evaluate sharpness
@@ -55,7 +53,6 @@ class Split:
 
     @property
     def followed(self) -> Images:
-        """A few validation images."""
         return self.validation[:FOLLOWED_IMAGES].unit_pixels
 
 
@@ -85,11 +82,7 @@ class Context:
 
 
 def split_data(data: DataSet, settings: DeblurSettings) -> Split:
-    """Split a data set; test images are a fixed random choice, as the first of MNIST's are the easier ones.
-
-    Raises:
-        DataError: the images are too few or too small.
-    """
+    """Split a data set; test images are a fixed random choice, as the first of MNIST's are the easier ones."""
     images = data.train_subset(settings.train_images)
     if min(images.image_shape[1:]) < SMALLEST_SIDE:
         raise DataError(f"{data.name} has images of less than {SMALLEST_SIDE} pixels a side; give larger ones")
@@ -176,8 +169,7 @@ def degrade(images: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor
 
 def degrade_for_test(exact: NDArray[np.float64], noise: float, seed: int) -> Images:
     """`degrade` in double precision, with noise that is the same for the same seed."""
-    noisy = exact + noise * np.random.RandomState(seed).standard_normal(exact.shape)
-    return to_float(to_uint8(noisy))
+    return to_float(to_uint8(exact + noise * np.random.RandomState(seed).standard_normal(exact.shape)))
 
 
 def gaussian_blur(images: NDArray, sigma: float) -> NDArray:

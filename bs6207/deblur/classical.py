@@ -91,11 +91,7 @@ def minimize_tv(pull: Tensor, rows: Tensor, columns: Tensor, shrink: Tensor, ite
 
     Both dual variables are scaled by the step, which leaves the weight in `shrink` and `pull` only. Their own steps,
     1/16 and 1/2, times the squared norms 8 of the differences and 1 of the identity, add up to the 1 that is allowed.
-
-    Args:
-        pull: [N, H, W], the constant term of a step, from the blurred images.
-        rows, columns: [H, H] and [W, W], the eigenvectors of A.
-        shrink: [H, W], the factor of a step for every eigenvector.
+    `pull`, [N, H, W], is the constant term of a step; `rows` and `columns` are the eigenvectors of A.
     """
     restored = pull.clone()
     slope_dual, range_dual = pull.new_zeros((2, *pull.shape)), torch.zeros_like(pull)
@@ -146,7 +142,6 @@ class Baseline:
     grid: tuple[float, ...]  # the values to choose from, ascending
 
     def restore(self, blurred: Images, sigma: float, value: float) -> Images:
-        """Restored images, [N, C, H, W] in [0, 1]."""
         restored = self.restore_planes(blurred.reshape(-1, *blurred.shape[2:]), sigma, value)
         return np.clip(restored, 0, 1).astype(np.float32).reshape(blurred.shape)
 

@@ -18,15 +18,7 @@ from torch import nn
 
 from bs6207.data.images import to_float, to_uint8
 from bs6207.deblur.blur import TEST_NOISE, Context, Pixels, degrade_for_test, gaussian_blur
-from bs6207.deblur.evaluators import (
-    CPU,
-    Classifier,
-    HeldOutDisc,
-    plausibility,
-    train_classifier,
-    train_heldout_disc,
-    two_sample_accuracy,
-)
+from bs6207.deblur.evaluators import CPU, Evaluators, plausibility, two_sample_accuracy
 from bs6207.deblur.model import interpolated
 from bs6207.deblur.networks import DiscNet, State, load_weights, new_restorer
 from bs6207.deblur.settings import DeblurSettings
@@ -38,7 +30,6 @@ from bs6207.training.metrics.restoration import Images, l1, psnr_of_each, psnr_p
 Exact = NDArray[np.float64]  # [N, C, H, W]
 MOTION_LENGTH = 9  # pixels
 MOTION_SEED = 6207  # of the directions
-BOX_SIDE = 5  # pixels
 DEFOCUS_RADIUS = 3  # pixels
 SIGMA = 1.5  # pixels, where a Gaussian is blurred by other code, or other images are
 WIDER = 1.25  # times the widest sigma of the training
@@ -99,7 +90,8 @@ class Condition:
     """A blur, or images, that the training does not cover."""
 
     caption: str
-    blur: Callable[[Exact, float], Exact]  # of images in [0, 1], and the widest sigma of the training
+    # of images in [0, 1], and the widest sigma of the training
+    blur: Callable[[Exact, float], Exact] = lambda sharp, widest: gaussian_blur(sharp, SIGMA)
     replace: Callable[[tuple[int, ...]], Exact] | None = None  # gives images of a shape in place of the test images
 
     def pair(self, sharp: Images, noise: float, seed: int, widest: float) -> tuple[Images, Images]:
@@ -111,21 +103,14 @@ class Condition:
 CONDITIONS = {
     "clear": Condition("no blur: what is good should stay as it is", lambda sharp, widest: sharp),
     "motion": Condition(f"motion along a line of {MOTION_LENGTH} pixels, its direction drawn for every image", motion),
-    "box": Condition(
-        f"the mean of {BOX_SIDE} x {BOX_SIDE} pixels",
-        lambda sharp, widest: uniform_filter(sharp, (0, 0, BOX_SIDE, BOX_SIDE), mode="constant"),
-    ),
+    "box": Condition("the mean of 5 x 5 pixels", lambda sharp, _: uniform_filter(sharp, (0, 0, 5, 5), mode="constant")),
     "defocus": Condition(f"out of focus: a disc of radius {DEFOCUS_RADIUS}", defocus),
     "pillow": Condition(f"Pillow's GaussianBlur of radius {SIGMA:g}, 8 bits in and out", pillow),
     "nearest": Condition(
         f"skimage's Gaussian of sigma {SIGMA:g}, the border repeated beyond it",
         lambda sharp, widest: gaussian(sharp, (0, 0, SIGMA, SIGMA), mode="nearest"),
     ),
-    "letters": Condition(
-        f"letters A to Z and a to z in two typefaces, sigma {SIGMA:g}",
-        lambda sharp, widest: gaussian_blur(sharp, SIGMA),
-        letters,
-    ),
+    "letters": Condition(f"letters A to Z and a to z in two typefaces, sigma {SIGMA:g}", replace=letters),
     "wide": Condition(
         "a Gaussian a quarter wider than the widest of the training",
         lambda sharp, widest: gaussian_blur(sharp, WIDER * widest),
@@ -140,28 +125,6 @@ CURVE_POINTS, BEYOND = 11, 1.25  # blurs of the PSNR curve, from none to so many
 FRONTIER_POINTS = 11
 IDENTITY = "identity"  # the restorer that does nothing
 CLEAR = "clear"  # the sharp test images: what each score can reach
-
-
-@dataclass(frozen=True)
-class Evaluators(Checkpointable):
-    """Networks that took no part in training a restorer."""
-
-    heldout: HeldOutDisc
-    classifier: Classifier | None = None  # where the images have labels to learn
-    clear_features: NDArray[np.float32] | None = None  # of clear validation images, for the Fréchet distance
-
-
-def train_evaluators(context: Context) -> Evaluators:
-    split, seed = context.split, context.settings.seed
-    heldout = train_heldout_disc(split.heldout.pixels, context.settings.sigma, seed)
-    context.progress.step("the held-out disc", "evaluators")
-    labels = split.train_full.labels
-    if labels is None or len(np.unique(labels)) < 2:
-        context.progress.step("no classifier", "evaluators")
-        return Evaluators(heldout)
-    classifier = train_classifier(split.train_full.pixels, labels, int(labels.max()) + 1, seed)
-    context.progress.step("the classifier", "evaluators")
-    return Evaluators(heldout, classifier, classifier.features(split.validation.unit_pixels))
 
 
 @dataclass(frozen=True)
@@ -209,7 +172,6 @@ def evaluate_restorer(name: str, state: State, evaluators: Evaluators, disc: Sta
 def evaluate(
     name: str, images: Mapping[float, Pixels], evaluators: Evaluators, disc: State, context: Context
 ) -> Evaluation:
-    """Score restored test images, by sigma."""
     evaluation, test = Evaluation(dict(images)), context.split.test
     sharp, classifier = test.unit_pixels, evaluators.classifier
     disc_net = load_weights(DiscNet(test.image_shape[0]), disc, CPU)

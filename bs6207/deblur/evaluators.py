@@ -1,12 +1,8 @@
 """Evaluators of restored images that took no part in training a restorer.
 
 The disc_net that trained a restorer cannot evaluate it, and no other evaluator can alone: clear images of the wrong
-thing please a held-out discriminator. Each answers one question:
-
-- `HeldOutDisc`: are the images as clear as clear ones?
-- `Classifier`: do they still show the same class? The Fréchet distance is between its features.
-- `two_sample_accuracy`: can a new network tell them from clear images?
-- `plausibility`: blurred again, do they give the blurred image?
+thing please a held-out discriminator. So a classifier tells whether they still show the same class, a new network
+whether they differ from clear images, and plausibility whether they explain the blurred ones.
 
 The networks see images in 8 bits, as a file would hold them, and train on one core in seconds, whatever the run's
 device. Random numbers come from `seed` alone, and the run's own stream is left as it was.
@@ -26,7 +22,7 @@ from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.images import to_float, to_uint8
-from bs6207.deblur.blur import Pixels, gaussian_blur
+from bs6207.deblur.blur import Context, Pixels, gaussian_blur
 from bs6207.deblur.networks import Residual, State, channels_last, load_weights
 from bs6207.runs.result import Checkpointable
 from bs6207.training.batches import batch_indices
@@ -74,11 +70,7 @@ class Trunk(nn.Module):
 
 
 class Detector(nn.Module):
-    """Tells clear images from others, by the mean and by the maximum of its maps.
-
-    Args:
-        sees_levels: whether the darkest, the mean and the brightest pixel are inputs of the head.
-    """
+    """Tells clear images from others, by mean and maximum of its maps and, if it sees levels, of the pixels."""
 
     def __init__(self, channels: int, sees_levels: bool):
         super().__init__()
@@ -123,13 +115,9 @@ class HeldOutDisc(Checkpointable):
     channels: int
     weights: State
 
-    @property
-    def network(self) -> nn.Module:
-        return trained(partial(Detector, self.channels, sees_levels=False), self.weights)
-
     def scores(self, images: Images) -> NDArray[np.float32]:
         """Scores of images in [0, 1], [N]; above 0 it classifies one as clear."""
-        logits = outputs(self.network, images)
+        logits = outputs(trained(partial(Detector, self.channels, sees_levels=False), self.weights), images)
         return (logits[:, 1] - logits[:, 0]).numpy()
 
     def clearness(self, images: Images) -> float:
@@ -138,13 +126,9 @@ class HeldOutDisc(Checkpointable):
 
 
 def train_heldout_disc(sharp: Pixels, sigma: tuple[float, float], seed: int) -> HeldOutDisc:
-    """Train a discriminator of clear images and images blurred by scipy, in double precision.
+    """Train a discriminator of clear images and images blurred by scipy, by a sigma drawn anew for each.
 
     There is no noise on either side: it would give the blurred side away.
-
-    Args:
-        sharp: images that no restorer was trained on.
-        sigma: range of the blur, in pixels; drawn uniformly for every image of every batch.
     """
     random = torch.Generator().manual_seed(seed)
     pixels = torch.from_numpy(sharp)
@@ -170,12 +154,8 @@ def two_sample_accuracy(
     """Test accuracy of a new network trained to tell restored from clear images; 0.5 is chance.
 
     The mean of the shares right on both sides, so their sizes may differ (classifier two-sample test, Lopez-Paz & Oquab
-    2017, arXiv:1610.06545).
-
-    Args:
-        clear_train, restored_train: images in [0, 1], of different originals (halves of one set), because the test
-            assumes two independent samples: pairs would show the network what the restorer did to each original.
-        clear_test, restored_test: of originals that are not in training.
+    2017, arXiv:1610.06545). It assumes independent samples, so those to train on must be of different originals: pairs
+    would show the network what the restorer did to each.
     """
     random = torch.Generator().manual_seed(seed)
     sides = [uint8_tensor(images) for images in (restored_train, clear_train)]
@@ -206,11 +186,9 @@ class Classifier(Checkpointable):
         return trained(partial(new_classifier, self.channels, self.classes), self.weights)
 
     def accuracy(self, images: Images, labels: NDArray[np.int64]) -> float:
-        """Share of images in [0, 1] whose class is right."""
         return float((outputs(self.network, images).argmax(1) == torch.from_numpy(labels)).float().mean())
 
     def features(self, images: Images) -> NDArray[np.float32]:
-        """[N, FEATURES], of images in [0, 1]."""
         return outputs(self.network.get_submodule("0"), images).numpy()
 
 
@@ -226,15 +204,30 @@ def train_classifier(sharp: Pixels, labels: NDArray[np.int64], classes: int, see
     return Classifier(pixels.shape[1], classes, network.state_dict())
 
 
+@dataclass(frozen=True)
+class Evaluators(Checkpointable):
+    heldout: HeldOutDisc
+    classifier: Classifier | None = None  # where the images have labels to learn
+    clear_features: NDArray[np.float32] | None = None  # of clear validation images, for the Fréchet distance
+
+
+def train_evaluators(context: Context) -> Evaluators:
+    split, seed = context.split, context.seed
+    heldout = train_heldout_disc(split.heldout.pixels, context.settings.sigma, seed)
+    context.progress.step("the held-out disc", "evaluators")
+    labels = split.train_full.labels
+    if labels is None or len(np.unique(labels)) < 2:
+        context.progress.step("no classifier", "evaluators")
+        return Evaluators(heldout)
+    classifier = train_classifier(split.train_full.pixels, labels, int(labels.max()) + 1, seed)
+    context.progress.step("the classifier", "evaluators")
+    return Evaluators(heldout, classifier, classifier.features(split.validation.unit_pixels))
+
+
 def plausibility(restored: Images, blurred: Images, sigma: float) -> float:
-    """How well restored images, blurred again, explain the blurred images they were made from; higher is better.
+    """PSNR, in decibels, of restored images blurred again, for the blurred images they were made from, noise included.
 
-    The PSNR, in decibels, mean over images. The truth does not reach infinity but what noise and 8 bits leave:
-    plausibility(truth, blurred, sigma), the ceiling. More than that is noise explained by edges.
-
-    Args:
-        blurred: the input of the restorer, noise included.
-        sigma: of the true blur, in pixels.
+    The truth does not reach infinity but what noise and 8 bits leave; more than that is noise explained by edges.
     """
     return psnr_per_image(blurred, gaussian_blur(restored, sigma))
 
@@ -270,7 +263,7 @@ def fit(build: Callable[[], nn.Module], batches: Batches, steps: int, seed: int)
         schedule = LambdaLR(optimizer, lambda step: warm_up_then_decay(step, steps, WARM_UP))
         for images, classes in batches:
             with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(CPU)):
-                logits = network(to_input(images))
+                logits = network(images.float() / 256)  # bfloat16 holds no 255ths, but all 256ths
             loss = functional.cross_entropy(logits.float(), classes)
             optimizer.zero_grad()
             loss.backward()
@@ -288,9 +281,4 @@ def trained(build: Callable[[], nn.Module], weights: State) -> nn.Module:
 def outputs(network: nn.Module, images: Images) -> Tensor:
     """Outputs of a network for images in [0, 1], in float32."""
     pixels = uint8_tensor(images)
-    return torch.cat([network(to_input(batch)) for batch in pixels.split(batch_size(pixels))])
-
-
-def to_input(pixels: Tensor) -> Tensor:
-    """uint8 images in [0, 1), exactly: bfloat16 holds no 255ths, but all 256ths."""
-    return pixels.float() / 256
+    return torch.cat([network(batch.float() / 256) for batch in pixels.split(batch_size(pixels))])

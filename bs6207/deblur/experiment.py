@@ -8,15 +8,8 @@ from typing import Any, TypeAlias
 from bs6207.data.sources import load, loaded, require_data, settings_for
 from bs6207.deblur.blur import Context, split_data
 from bs6207.deblur.classical import BASELINES, tune_and_restore
-from bs6207.deblur.evaluation import (
-    CLEAR,
-    FRONTIER_POINTS,
-    IDENTITY,
-    evaluate,
-    evaluate_restorer,
-    interpolate,
-    train_evaluators,
-)
+from bs6207.deblur.evaluation import CLEAR, FRONTIER_POINTS, IDENTITY, evaluate, evaluate_restorer, interpolate
+from bs6207.deblur.evaluators import train_evaluators
 from bs6207.deblur.memory import need, require_memory
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.summary import report
@@ -79,7 +72,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     restorers |= {(name, first): trained[name, first].state for name in settings.beside} | {(IDENTITY, first): {}}
     images = {CLEAR: dict.fromkeys(sigmas, split.test.pixels)}
     images |= {name: {sigma: trained[name, sigma][1] for sigma in sigmas} for name in BASELINES}
-    ends = (fine_tuned["l1", first].state, fine_tuned[settings.clearest, first].state)
+    ends = (fine_tuned["l1", first].state, fine_tuned[[*settings.ends][-1], first].state)
     tasks = {("interpolation",): (first, partial(interpolate, *ends, evaluators))}  # the slowest comes first
     for (name, seed), state in restorers.items():
         tasks[name, seed] = (seed, partial(evaluate_restorer, name, state, evaluators, discs[seed]))

@@ -53,27 +53,21 @@ class SigmaRange(NamedTuple):
 
 
 class DeblurSettings(SweptSettings):
-    """Settings of `bs6207 deblur`."""
-
     data: DataName = setting("auto", DATA_HELP)
     seeds: int = setting(1, "Restorers of each kind, with seeds counting up from --seed.", ge=1, le=100)
     frontier: bool = setting(
-        False,
-        f"Train a restorer with {STRONG:g} times the disc weight too, and trace PSNR against clearness on the way from "
-        "L1 to it.",
+        False, f"Train with {STRONG:g} times the disc weight too, and trace PSNR against clearness from L1 to it."
     )
 
     epochs: int = training(
         7,
-        "Passes over the training images, over all stages: a tenth trains disc_net, a tenth trains with L1 + disc_net "
-        "(and once more the control, with L1 alone), the rest before them with L1. The autoencoder shown beside them "
-        "takes all with L1.",
+        "Passes over the training images: a tenth trains disc_net, a tenth trains with L1 + disc_net (and once more "
+        "the control, with L1 alone), the rest before them with L1. The autoencoder beside them takes all with L1.",
         ge=3,
         le=10_000,
     )
     arch: Literal["unet", "autoencoder"] = training(
-        "unet",
-        "The restorer: a residual U-Net for images of any size, or an autoencoder with a bottleneck for those of one.",
+        "unet", "A residual U-Net, for images of any size, or an autoencoder with a bottleneck, for those of one."
     )
     batch_size: int = training(64, "Images per step.", ge=1, le=65536)
     lr: float = training(0.003, "Peak learning rate; the last stage uses a fifth of it.", gt=0, le=10)
@@ -85,11 +79,7 @@ class DeblurSettings(SweptSettings):
     )
 
     disc_weight: float = of_disc(
-        0.0005,
-        "Weight of the adversarial loss, from disc_net's score, beside L1 in the last stage; it counts more for images "
-        "from which the blur removed more.",
-        ge=0,
-        le=1000,
+        0.0005, "Weight of the adversarial loss in the last stage, larger where the blur removed more.", ge=0, le=1000
     )
     disc: Literal["frozen", "joint"] = of_disc(
         "joint", "In the last stage disc_net is frozen, or trained jointly with the restorer."
@@ -127,19 +117,12 @@ class DeblurSettings(SweptSettings):
 
     @property
     def ends(self) -> dict[str, float]:
-        """The restorers of the last stage, and the disc weight of each; `l1`, with none, is the control."""
+        """The restorers of the last stage and their disc weights, from the control, clarity 0, to clarity 1."""
         ends = {"l1": 0.0, "l1_disc": self.disc_weight}
         return ends | {"strong": STRONG * self.disc_weight} if self.frontier else ends
 
-    @property
-    def clearest(self) -> str:
-        """The restorer at clarity 1; `l1` is at 0."""
-        return "strong" if self.frontier else "l1_disc"
-
 
 class RestoreSettings(Options):
-    """Settings of `bs6207 restore`."""
-
     images: list[Annotated[str, AfterValidator(at_home), PathSetting()]] = setting(
         [], "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM.", panel="Pictures", positional=True, metavar="IMAGE"
     )
@@ -155,15 +138,11 @@ class RestoreSettings(Options):
     )
     max_pixels: int | None = setting(
         None,
-        "Refuse pictures of more pixels than this, because a small file can unpack to more than memory holds; what "
-        "Pillow takes for safe if not given. Large pictures are restored tile by tile.",
+        "Refuse pictures of more pixels, which may not fit in memory; what Pillow calls safe if not given.",
         ge=1,
     )
     onnx: Annotated[str, AfterValidator(usable), PathSetting()] | None = setting(
-        None,
-        "Also write the network of this clarity as an ONNX file, for images of any size, and compare it with torch; "
-        "needs the extra named onnx.",
-        metavar="FILE",
+        None, "Also write the network of this clarity as an ONNX file; needs the extra named onnx.", metavar="FILE"
     )
 
     @model_validator(mode="after")

@@ -48,8 +48,6 @@ DISC_LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a training."""
-
     network: str  # name of what is trained
     epochs: int
     lr: float  # peak learning rate
@@ -59,7 +57,6 @@ class Stage:
     progress: TaskProgress | None = None
 
     def report(self, row: Row) -> None:
-        """Record the row of an epoch."""
         if self.progress:
             self.progress.record(row)
             step = f"{row['stage']}, epoch {row['epoch']}, loss {row['loss']:.4f}"
@@ -86,7 +83,6 @@ def train_l1(arch: str, name: str, context: Context) -> Trained:
 
 
 def train_disc(context: Context) -> Trained:
-    """Train disc_net on clear against blurred images."""
     settings, images, device = context.settings, context.split.train, context.device
     disc_net = channels_last(DiscNet(images.image_shape[0])).to(device)
     clear, blurred = (torch.from_numpy(side).to(device) for side in context.validation_pair())
@@ -102,11 +98,7 @@ def train_disc(context: Context) -> Trained:
 
 
 def fine_tune(name: str, weight: float, start: State, disc: State, context: Context) -> Trained:
-    """Continue the training of a restorer with L1 and, unless its weight is 0, the adversarial loss.
-
-    Raises:
-        DivergenceError: it ends worse than what takes no training.
-    """
+    """Continue the training of a restorer with L1 and, unless its weight is 0, the adversarial loss."""
     settings, images, device = context.settings, context.split.train, context.device
     restorer = load_weights(new_restorer(settings.arch, images.image_shape), start, device)
     disc_net = load_weights(DiscNet(images.image_shape[0]), disc, device) if weight else None
@@ -114,27 +106,19 @@ def fine_tune(name: str, weight: float, start: State, disc: State, context: Cont
     stage = Stage(name, epochs, lr, context.seed, is_last=True, validate=validate, progress=context.progress)
     weighted = settings.model_copy(update={"disc_weight": weight})
     history = train_restorer(restorer, to_device(images, device), stage, weighted, disc_net)
-    baseline, floor = untrained_baseline(context)
+    sharp, blurred = context.validation_pair()
+    mean = np.broadcast_to(images.unit_pixels.mean(axis=0), sharp.shape)
+    untrained = {"mean image": mean, "blurred images as they are": blurred}
+    if settings.arch == "autoencoder":  # which starts from nothing, and with L1 reaches a black image first
+        untrained["black image"] = 0 * sharp
+    floor, baseline = min((psnr_per_image(sharp, others), kind) for kind, others in untrained.items())
     psnr = history[-1]["validation_psnr"]
     if name != "strong" and psnr < floor < math.inf:  # strong is meant to go too far
         steps = (settings.stages["l1"] + epochs) * steps_per_epoch(len(images), settings.batch_size)
         chosen = None if settings.lr == type(settings).model_fields["lr"].default else settings.lr
-        raise DivergenceError(
-            f"{name} ends at a validation PSNR of {psnr:.2f} dB, below the {floor:.2f} dB of the {baseline}, "
-            f"{after(steps, chosen)}"
-        )
+        below = f"below the {floor:.2f} dB of the {baseline}"
+        raise DivergenceError(f"{name} ends at a validation PSNR of {psnr:.2f} dB, {below}, {after(steps, chosen)}")
     return Trained(cpu_state(restorer), history, cpu_state(disc_net) if disc_net else None)
-
-
-def untrained_baseline(context: Context) -> tuple[str, float]:
-    """The worst image that takes no training, and its validation PSNR: a restorer below it has learned nothing."""
-    sharp, blurred = context.validation_pair()
-    mean = np.broadcast_to(context.split.train.unit_pixels.mean(axis=0), sharp.shape)
-    baselines = {"mean image": mean, "blurred images as they are": blurred}
-    if context.settings.arch == "autoencoder":  # which starts from nothing, and with L1 reaches a black image first
-        baselines["black image"] = 0 * sharp
-    psnr = {name: psnr_per_image(sharp, images) for name, images in baselines.items()}
-    return min(psnr.items(), key=lambda item: item[1])
 
 
 def validation_psnr(restorer: nn.Module, context: Context) -> Callable[[], dict[str, float]]:
@@ -211,12 +195,7 @@ def train(
 ) -> list[Row]:
     """Minimize `loss_of(sharp, blurred)[0]`; the history holds the mean of its second value as `loss`.
 
-    Args:
-        parts: `model`, `optimizer` and what else `loss_of` changes, for the checkpoint.
-        left_clear: share of images that are not blurred.
-
-    Raises:
-        DivergenceError: the loss is no longer a number.
+    Parts are the `model`, its `optimizer` and what else `loss_of` changes; a share `left_clear` of images has no blur.
     """
     count = steps_per_epoch(len(pixels), settings.batch_size)
     precision = choose_precision(settings.precision, pixels.device)
@@ -271,7 +250,6 @@ def outputs(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def restore(restorer: nn.Module, blurred: Tensor) -> Tensor:
-    """Restored images, [N, C, H, W], clipped to [0, 1]."""
     return outputs(restorer.eval(), blurred).clamp(0, 1)
 
 

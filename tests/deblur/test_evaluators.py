@@ -81,10 +81,10 @@ def test_the_same_seed_gives_the_same_evaluators_and_leaves_the_runs_random_numb
     blurred = blur_for_test(OTHERS, 0.4, 0.0, 0)
 
     def trained(seed):
-        network = train_heldout_disc(DIGITS.train.pixels[:100], (0.2, 4.0), seed).network
+        heldout = train_heldout_disc(DIGITS.train.pixels[:100], (0.2, 4.0), seed)
         features = train_classifier(DIGITS.train.pixels, DIGITS.train.labels, 10, seed).features(TEST[:20])
         return (
-            [parameter.tolist() for parameter in network.parameters()],
+            [weights.tolist() for weights in heldout.weights.values()],
             features.tolist(),
             two_sample_accuracy(LEARN, blurred, TEST, blurred, seed),
         )
