@@ -13,16 +13,12 @@ FEW_STEPS = 300  # of a training; on MNIST, with a suitable learning rate, enoug
 GPU_IS_FULL = r"(CUDA|HIP|MPS)\b.*out of memory|CU(BLAS|DNN|SOLVER|FFT)_(STATUS_)?ALLOC_FAILED"
 MEMORY_IS_FULL = r"DefaultCPUAllocator|can't allocate memory|not enough memory|std::bad_alloc|Cannot allocate memory"
 LESS = "ask for less at a time: smaller batches, fewer or smaller images"
+NO_TEMPORARY_FOLDER = "no folder for temporary files can be written"
 SET_TMPDIR = "set TMPDIR to a folder that can be written"
 
 
 class UserError(Exception):
-    """A failure that is printed as one sentence, without a traceback.
-
-    Args:
-        problem: what is wrong.
-        remedy: what to do about it, if that is separate; the sentence then is "PROBLEM; REMEDY".
-    """
+    """A failure that is printed as one sentence, "PROBLEM" or "PROBLEM; REMEDY", without a traceback."""
 
     exit_code = 1
 
@@ -53,11 +49,7 @@ class DivergenceError(UserError):
 
 
 def after(steps: int, lr: float | None) -> str:
-    """The end of a sentence about a failed training: its length, and what to try.
-
-    Args:
-        lr: the learning rate, None if it is the default.
-    """
+    """The end of a sentence about a failed training, its length and what to try; `lr` is None if it is the default."""
     long = f"after {steps} steps" if steps > 1 else "after one step"
     other = "another --lr" if lr is None else f"another --lr than {lr:g}"
     if steps >= FEW_STEPS:
@@ -70,20 +62,13 @@ class MemoryShortage(UserError):
 
 
 def memory_shortage(failure: BaseException, where: str = "") -> MemoryShortage | None:
-    """The error to report for an allocation refused by Python, numpy, torch, a driver or the system, else None.
-
-    Args:
-        where: what it was for, in a few words.
-    """
+    """The error to report for an allocation refused by Python, numpy, torch, a driver or the system, else None."""
     at = f" at {where}" if where else ""
-    text = str(failure)
-    if isinstance(failure, RuntimeError) and re.search(GPU_IS_FULL, text):
+    of_torch = str(failure) if isinstance(failure, RuntimeError) else ""
+    if re.search(GPU_IS_FULL, of_torch):
         return MemoryShortage(f"the GPU's memory was full{at}; try fewer --jobs, or --device cpu")
-    if (
-        isinstance(failure, MemoryError)
-        or (isinstance(failure, RuntimeError) and re.search(MEMORY_IS_FULL, text))
-        or (isinstance(failure, OSError) and failure.errno == errno.ENOMEM)
-    ):
+    is_full = isinstance(failure, MemoryError) or getattr(failure, "errno", None) == errno.ENOMEM
+    if is_full or re.search(MEMORY_IS_FULL, of_torch):
         return MemoryShortage(f"the memory was full{at}; close other programs, try fewer --jobs, or {LESS}")
     return None
 
@@ -93,7 +78,7 @@ def in_a_sentence(failure: Exception) -> str:
     if shortage := memory_shortage(failure):
         return str(shortage)
     if isinstance(failure, OSError) and not has_temporary_folder():
-        return f"no folder for temporary files can be written; {SET_TMPDIR}"
+        return f"{NO_TEMPORARY_FOLDER}; {SET_TMPDIR}"
     if isinstance(failure, OSError) and failure.filename is not None:
         return f"cannot use {failure.filename}: {failure.strerror}; see that it is there and that you may use it"
     return f"{type(failure).__name__}: {failure}; run again with --debug for where it happened"
