@@ -6,13 +6,12 @@ import signal
 import sys
 import traceback
 import webbrowser
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -27,26 +26,23 @@ from bs6207.latent.settings import LatentSettings
 from bs6207.page.settings import ReportSettings
 from bs6207.runs.executor import cores, local_executor, map_in_processes, require_temporary_folder
 from bs6207.runs.files import failing_writes, strict_json, write_again, write_new
-from bs6207.runs.folder import Run, matplotlib_folder, open_run
+from bs6207.runs.folder import matplotlib_folder, open_run
 from bs6207.runs.memory import keep_memory
-from bs6207.runs.progress import (
-    AnySettings,
-    Experiment,
-    FailedTask,
-    Key,
-    MapTasks,
-    Outcome,
-    Progress,
-    Task,
-    TaskFunction,
-)
-from bs6207.runs.result import Result, Table
-from bs6207.runs.settings import Options
-from bs6207.runs.tasks import Executor, map_tasks
+from bs6207.runs.progress import Experiment, Progress
+from bs6207.runs.result import Table
+from bs6207.runs.settings import Options, Settings
+from bs6207.runs.tasks import map_tasks
 from bs6207.training.devices import describe_device, require_device
 
 MOST_LETTERS = 20  # that are listed as having no font
 STOP_SIGNALS: list[int] = []  # that this process has received
+
+# What --out and --json do where it is not what they do for an experiment.
+RESTORED = "The folder for the restored pictures; outputs/restored if not given. Nothing in it is overwritten."
+MEASURES = "Print what was measured as JSON instead of the table."
+RUNS = "The folder that runs are written to; outputs if not given."
+CHECKS = "Print the checks as JSON instead of the table."
+PAGE = "The page to write; outputs/report.html if not given. An earlier page there is replaced, anything else is not."
 
 app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
@@ -58,46 +54,22 @@ def bump(settings: BumpSettings, invocation: Invocation) -> None:
 
     require_temporary_folder()
     require_optimizers(settings)
-
-    def experiment(settings: BumpSettings, progress: Progress, map_tasks: MapTasks) -> Result:
-        from bs6207.bump.experiment import run
-
-        return run(settings, progress, map_tasks)
-
-    run_experiment("bump", experiment, settings, invocation)
+    run_experiment("bump", settings, invocation)
 
 
 @command(app, "latent", LatentSettings)
 def latent(settings: LatentSettings, invocation: Invocation) -> None:
     """How many numbers does a digit need before the ten classes separate?"""
-
-    def experiment(settings: LatentSettings, progress: Progress, map_tasks: MapTasks) -> Result:
-        from bs6207.latent.experiment import run
-
-        return run(settings, progress, map_tasks)
-
-    run_experiment("latent", experiment, settings, invocation)
+    run_experiment("latent", settings, invocation)
 
 
 @command(app, "deblur", DeblurSettings)
 def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
     """What does a discriminator add to L1 when restoring a blurred image?"""
-
-    def experiment(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks) -> Result:
-        from bs6207.deblur.experiment import run
-
-        return run(settings, progress, map_tasks)
-
-    run_experiment("deblur", experiment, settings, invocation)
+    run_experiment("deblur", settings, invocation)
 
 
-@command(
-    app,
-    "restore",
-    RestoreSettings,
-    out="The folder for the restored pictures; outputs/restored if not given. Nothing in it is overwritten.",
-    print_json="Print what was measured as JSON instead of the table.",
-)
+@command(app, "restore", RestoreSettings, out=RESTORED, print_json=MEASURES)
 def restore(settings: RestoreSettings, invocation: Invocation) -> None:
     """A trained deblur restorer on pictures of your own."""
     from bs6207.deblur.restore import run
@@ -118,15 +90,7 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
         raise typer.Exit(1)
 
 
-@command(
-    app,
-    "doctor",
-    Options,
-    out="The folder that runs are written to; outputs if not given.",
-    print_json="Print the checks as JSON instead of the table.",
-    config=None,
-    quiet=None,
-)
+@command(app, "doctor", Options, out=RUNS, print_json=CHECKS, config=None, quiet=None)
 def doctor(options: Options, invocation: Invocation) -> None:
     """What works here, and what to do where it does not."""
     from bs6207.cli.doctor import examine
@@ -143,15 +107,7 @@ def doctor(options: Options, invocation: Invocation) -> None:
         raise typer.Exit(1)
 
 
-@command(
-    app,
-    "report",
-    ReportSettings,
-    out="The page to write; outputs/report.html if not given. An earlier page there is replaced, anything else is not.",
-    config=None,
-    print_json=None,
-    quiet=None,
-)
+@command(app, "report", ReportSettings, out=PAGE, config=None, print_json=None, quiet=None)
 def report(settings: ReportSettings, invocation: Invocation) -> None:
     """One offline HTML page of finished runs, to look at and to play with."""
     from bs6207.page.build import MARK, build
@@ -164,14 +120,8 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
         print_error(f"there is no browser to open; open {file} yourself")
 
 
-def run_experiment(
-    command: str, experiment: Experiment[AnySettings], settings: AnySettings, invocation: Invocation
-) -> None:
-    """Run an experiment, publish its folder and print its result.
-
-    Args:
-        experiment: imports what it needs when it is called, while the workers are started.
-    """
+def run_experiment(command: str, settings: Settings, invocation: Invocation) -> None:
+    """Run an experiment, publish its folder and print its result."""
     require_temporary_folder()
     keep_memory()
     require_device(settings.device)
@@ -188,10 +138,18 @@ def run_experiment(
         stack.enter_context(matplotlib_folder(run))
         progress = stack.enter_context(ProgressReport(command, run.record, end_if_stopped, invocation.quiet))
         processes = stack.enter_context(local_executor(settings.jobs, [f"bs6207.{command}.experiment"]))
-        for remark in (run.archived, cluster.remark if cluster else ""):
-            if remark:
-                progress.warn(remark)
-        result = experiment(settings, progress, partial(map_tasks_of, run, cluster or processes))
+        for remark in filter(None, (run.archived, cluster.remark if cluster else "")):
+            progress.warn(remark)
+
+        def map_tasks_of_run(function: Any, tasks: Any, progress: Progress, fingerprint: str = "") -> dict[Any, Any]:
+            """Run tasks with checkpoints in the folder of the run."""
+            run.machine = describe_device(settings.device)
+            fingerprint = strict_json([fingerprint, run.machine], indent=None)
+            if sentence := run.resume(fingerprint):
+                progress.warn(sentence)
+            return map_tasks(cluster or processes, run.cells, function, tasks, progress, fingerprint)
+
+        result = import_experiment(command)(settings, progress, map_tasks_of_run)
         with failing_writes(folder):
             without_font = run.write_result(result, partial(map_in_processes, processes))
         if without_font:
@@ -208,20 +166,19 @@ def run_experiment(
         raise UserError(together(result.failures))
 
 
-def map_tasks_of(
-    run: Run,
-    executor: Executor | None,
-    function: TaskFunction[Task, Outcome],
-    tasks: Mapping[Key, Task],
-    progress: Progress,
-    fingerprint: str = "",
-) -> dict[Key, Outcome | FailedTask]:
-    """Run tasks with checkpoints in the folder of a run."""
-    run.machine = describe_device(run.settings.device)
-    fingerprint = strict_json([fingerprint, run.machine], indent=None)
-    if sentence := run.resume(fingerprint):
-        progress.warn(sentence)
-    return map_tasks(executor, run.cells, function, tasks, progress, fingerprint)
+def import_experiment(command: str) -> Experiment:
+    """The function that runs an experiment; importing it takes a second, in which the workers start."""
+    if command == "bump":
+        from bs6207.bump.experiment import run as run_bump
+
+        return run_bump
+    if command == "latent":
+        from bs6207.latent.experiment import run as run_latent
+
+        return run_latent
+    from bs6207.deblur.experiment import run as run_deblur
+
+    return run_deblur
 
 
 def print_version(wanted: bool) -> None:
@@ -253,9 +210,9 @@ def main() -> NoReturn:
     except typer.TyperException as misuse:
         print_error(misuse.format_message())
         code = misuse.exit_code
-    except Stopped as stopped:
+    except Stopped:
         echo("bs6207: stopped; earlier runs are untouched, run the same command to go on")
-        code = 128 + stopped.number
+        code = 128 + STOP_SIGNALS[0]
     except Exception as failure:
         print_error(in_a_sentence(failure))
         code = 1
@@ -281,17 +238,14 @@ def print_error(sentence: str) -> None:
 class Stopped(BaseException):
     """Raised on a signal to stop; no Exception, so that no handler of errors catches it."""
 
-    def __init__(self, number: int):
-        self.number = number
-
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
     """Handle a signal by unwinding the stack, which releases locks."""
     STOP_SIGNALS.append(number)
-    raise Stopped(number)
+    raise Stopped
 
 
 def end_if_stopped() -> None:
     """Raise again what Python has dropped, as it does with exceptions in finalizers and C callbacks."""
     if STOP_SIGNALS:
-        raise Stopped(STOP_SIGNALS[0])
+        raise Stopped

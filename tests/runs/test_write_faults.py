@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bs6207.bump import experiment as bump_experiment
 from bs6207.bump.settings import BumpSettings
 from bs6207.cli.commands import run_experiment
 from bs6207.cli.options import Invocation
@@ -43,7 +44,9 @@ def experiment(settings, progress, map_tasks):
 
 
 def run(folder):
-    run_experiment("bump", experiment, BumpSettings(), Invocation(out=folder, quiet=True, print_json=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bump_experiment, "run", experiment)
+        run_experiment("bump", BumpSettings(), Invocation(out=folder, quiet=True, print_json=True))
 
 
 class Refusing:
