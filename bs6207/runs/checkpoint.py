@@ -22,20 +22,12 @@ DIGEST = 64  # hexadecimal digits
 DTYPES = ("float32", "float64", "int32", "int64", "uint8", "bool")  # of arrays
 
 
-class Unusable(Exception):
-    """A checkpoint that is damaged or of other data; the message completes the sentence "FILE ..."."""
-
-
 @dataclass(frozen=True)
 class Checkpoint:
-    """One value in a file, and its previous value beside it.
-
-    Attributes:
-        fingerprint: of the data the value was computed from.
-    """
+    """One value in a file, and its previous value beside it."""
 
     file: Path
-    fingerprint: str
+    fingerprint: str  # of the data the value was computed from
 
     @property
     def previous(self) -> Path:
@@ -61,24 +53,25 @@ class Checkpoint:
                 return self.read(file)
             except FileNotFoundError:
                 continue
-            except (Unusable, OSError) as failure:
+            except (ValueError, OSError) as failure:
                 warn(f"{file} {failure}, so it is not used")
         return None
 
     def read(self, file: Path) -> Any:
+        """The value in a file; the message of a ValueError completes the sentence "FILE ..."."""
         content = file.read_bytes()
         digest, content = content[:DIGEST], content[DIGEST:]
         if hashlib.sha256(content).hexdigest().encode() != digest:
-            raise Unusable("is damaged")
+            raise ValueError("is damaged")
         import torch
 
         try:
             with torch.serialization.safe_globals(safe_classes()):
                 saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as failure:  # the checksum is right, so it was written like this
-            raise Unusable("holds what is not data") from failure
+            raise ValueError("holds what is not data") from failure
         if not isinstance(saved, dict) or saved.get("fingerprint") != self.fingerprint:
-            raise Unusable("was made of other data")
+            raise ValueError("was made of other data")
         return saved["value"]
 
 
@@ -88,9 +81,7 @@ def safe_classes() -> list[Any]:
 
     dtypes = [type(np.dtype(name)) for name in DTYPES]
     builders = [value.__reduce__()[0] for value in (np.zeros(0), np.float64(0))]  # their modules vary with numpy
-    return [*dtypes, *builders, bytes, np.dtype, np.ndarray, *subclasses(Checkpointable)]
-
-
-def subclasses(parent: type) -> list[type]:
-    children: list[type] = parent.__subclasses__()
-    return [*children, *(deeper for child in children for deeper in subclasses(child))]
+    classes: list[Any] = [Checkpointable]
+    for parent in classes:  # which grows by the subclasses of its members
+        classes += parent.__subclasses__()
+    return [*dtypes, *builders, bytes, np.dtype, np.ndarray, *classes]

@@ -30,11 +30,7 @@ CANNOT_IMPORT = "cannot import bs6207; install the same version there as here"
 
 
 class DaskExecutor:
-    """The workers of a scheduler, which may come and go; the scheduler gives the job of one that dies to another.
-
-    Attributes:
-        remark: what the user should know before waiting; empty if there is nothing.
-    """
+    """The workers of a scheduler, which may come and go; the scheduler gives the job of one that dies to another."""
 
     is_local = False
 
@@ -46,9 +42,8 @@ class DaskExecutor:
             if name.startswith("distributed"):
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # every failure is reported in one sentence
         if address.startswith("tls:") and not Security().get_connection_args("client").get("ssl_context"):
-            raise UserError(
-                f"{address} wants certificates; name them in Dask's configuration, distributed.comm.tls (see its docs)"
-            )
+            way_out = "name them in Dask's configuration, distributed.comm.tls (see its docs)"
+            raise UserError(f"{address} wants certificates", way_out)
         self.address, self.topic = address, f"bs6207-{uuid.uuid4().hex}"
         self.listeners: dict[int, OnEvent] = {}  # by the number of the job
         self.numbers = itertools.count()
@@ -114,11 +109,7 @@ class DaskExecutor:
 
 
 def run(job: bytes, wanted: Mapping[str, Any], topic: str, number: int) -> bytes:
-    """Run a job on a worker: its outcome and its events, pickled, as tensors and arrays then arrive as they were.
-
-    Raises:
-        UserError: this worker has other versions than the process that sent the job.
-    """
+    """Run a job on a worker: its outcome and its events, pickled, as tensors and arrays then arrive as they were."""
     from distributed import get_worker
 
     worker, events = get_worker(), list[tuple[Any, ...]]()
@@ -144,11 +135,7 @@ def code_and_versions_here() -> Mapping[str, Any]:
 
 
 def require_same_code(found: Any, worker: str, wanted: Mapping[str, Any] = HERE) -> None:
-    """Check that a worker has the wanted code and versions, without which outcomes would differ.
-
-    Raises:
-        UserError: it has not, or has no bs6207 at all.
-    """
+    """Raise UserError unless a worker has the wanted code and versions, without which outcomes would differ."""
     if isinstance(found, BaseException):
         raise UserError(f"the worker {worker} {CANNOT_IMPORT}")
     theirs = {**found, **found["versions"]}

@@ -22,14 +22,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import starmap
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias
 
-from bs6207.errors import LESS, SET_TMPDIR, UserError
+from bs6207.errors import LESS, NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError, has_temporary_folder
 from bs6207.runs.memory import keep_memory
 from bs6207.runs.progress import OnEvent
 
@@ -48,8 +47,6 @@ SOCKET = "/pymp-12345678/listener-12345678"  # what multiprocessing adds to the 
 LONGEST_SOCKET = 107  # bytes of the path of a socket on Linux (man 7 unix)
 
 Job: TypeAlias = Callable[[OnEvent], Any]  # a function of the module level with all its other arguments
-Value = TypeVar("Value")
-Output = TypeVar("Output")
 
 
 class WorkerLost(UserError):
@@ -63,21 +60,18 @@ def cores() -> int:
 
 @contextmanager
 def local_executor(jobs: int | None = None, preload: Sequence[str] = ()) -> Iterator["ProcessExecutor | None"]:
-    """Processes that start when they are needed and end with the block; None for one job, which this process runs.
+    """So many processes, one per core if None, that end with the block; None for one job, which this process runs.
 
     Args:
-        jobs: how many; one per core if None.
         preload: modules that all jobs need; where processes can share them, their import begins now.
     """
     jobs = jobs or cores()
-    if jobs == 1:
-        yield None
-        return
-    executor = ProcessExecutor(jobs, preload)
+    executor = ProcessExecutor(jobs, preload) if jobs > 1 else None
     try:
         yield executor
     finally:
-        executor.shutdown()
+        if executor:
+            executor.shutdown()
 
 
 class ProcessExecutor:
@@ -92,8 +86,7 @@ class ProcessExecutor:
             multiprocessing.set_forkserver_preload([__name__, *preload, "bs6207.runs.preloaded"])
             self.threads.submit(forkserver.ensure_running)
         self.own = threading.local()  # of each thread: its process, and the pipe to it
-        self.lock, self.is_shut_down = threading.Lock(), False
-        self.processes: list[Any] = []
+        self.lock, self.is_shut_down, self.processes = threading.Lock(), False, list[Any]()
 
     def submit(self, job: Job, on_event: OnEvent) -> "Future[Any]":
         """Run a job; the future raises WorkerLost if its process dies."""
@@ -101,7 +94,6 @@ class ProcessExecutor:
         return self.threads.submit(self.run, pickle.dumps(job), on_event)
 
     def run(self, job: bytes, on_event: OnEvent) -> Any:
-        """Run a job in the process of this thread, a new one if there is none."""
         if not hasattr(self.own, "process"):
             self.start_process()
         process, pipe = self.own.process, self.own.pipe
@@ -112,13 +104,16 @@ class ProcessExecutor:
         except (EOFError, ConnectionError):
             del self.own.process
             process.join()
-            raise WorkerLost(f"process {process.pid} {describe_exit(process.exitcode)}", LESS) from None
-        kind, value = event
-        if kind == "raised":
-            raise value
-        return pickle.loads(value)
+            code, died = process.exitcode, "died"
+            if code < 0:
+                died = "was killed" if code == -signal.SIGKILL else f"died of {signal.Signals(-code).name}"
+            raise WorkerLost(f"process {process.pid} {died}", LESS) from None
+        if event[0] == "raised":
+            raise event[1]
+        return event[1]
 
     def start_process(self) -> None:
+        """Start the process of this thread."""
         context: Any = multiprocessing.get_context(START_METHOD)
         self.own.pipe, theirs = context.Pipe()
         with self.lock:
@@ -139,26 +134,26 @@ class ProcessExecutor:
 
 
 def map_in_processes(
-    executor: ProcessExecutor | None, function: Callable[[Value], Output], values: Iterable[Value]
-) -> Iterator[Output]:
+    executor: ProcessExecutor | None, function: Callable[[Any], Any], values: Iterable[Any]
+) -> Iterator[Any]:
     """Apply a function to all values, as an executor's `map` does; where a process dies, this one takes its place."""
     if executor is None:
         return map(function, values)
-    futures = [
-        (value, executor.submit(partial(without_events, function, value), lambda *event: None)) for value in values
-    ]
+    jobs = [partial(function, value) for value in values]
+    futures = [executor.submit(partial(run_silently, job), lambda *event: None) for job in jobs]
 
-    def result(value: Value, future: "Future[Output]") -> Output:
-        try:
-            return future.result()
-        except WorkerLost:
-            return function(value)
+    def results() -> Iterator[Any]:
+        for future, job in zip(futures, jobs, strict=True):
+            try:
+                yield future.result()
+            except WorkerLost:
+                yield job()
 
-    return starmap(result, futures)
+    return results()
 
 
-def without_events(function: Callable[[Value], Output], value: Value, on_event: OnEvent) -> Output:
-    return function(value)
+def run_silently(job: Callable[[], Any], on_event: OnEvent) -> Any:
+    return job()
 
 
 def block_signals() -> None:
@@ -168,43 +163,26 @@ def block_signals() -> None:
 
 
 def require_temporary_folder() -> None:
-    """Check that temporary files can be made, as torch does when it is imported.
-
-    Raises:
-        UserError: they cannot.
-    """
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError:
-        raise UserError("no folder for temporary files can be written", SET_TMPDIR) from None
+    """Raise UserError unless temporary files can be made, as torch does when it is imported."""
+    if not has_temporary_folder():
+        raise UserError(NO_TEMPORARY_FOLDER, SET_TMPDIR)
 
 
 def require_socket_folder() -> None:
-    """Have multiprocessing make the socket of its server where the path is short enough and can be written.
-
-    Raises:
-        UserError: there is no such folder.
-    """
+    """Have multiprocessing make its server's socket where the path is short and writable; UserError if nowhere is."""
     before, folders = tempfile.tempdir, [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm"]
     with suppress(FileNotFoundError):
         folders.insert(0, tempfile.gettempdir())
-    for folder in filter(None, folders):
-        if len(os.fsencode(folder)) + len(SOCKET) <= LONGEST_SOCKET:
-            tempfile.tempdir = folder
-            try:
-                get_temp_dir()  # multiprocessing makes it once, and uses it from then on
-                return
-            except OSError:
-                continue
-            finally:
-                tempfile.tempdir = before
-    raise UserError("no folder for temporary files can be written", SET_TMPDIR)
-
-
-def describe_exit(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "was killed"
-    return f"died of {signal.Signals(-code).name}" if code and code < 0 else "died"
+    try:
+        for folder in folders:
+            if folder and len(os.fsencode(folder)) + len(SOCKET) <= LONGEST_SOCKET:
+                tempfile.tempdir = folder
+                with suppress(OSError):
+                    get_temp_dir()  # multiprocessing makes it once, and uses it from then on
+                    return
+    finally:
+        tempfile.tempdir = before
+    raise UserError(NO_TEMPORARY_FOLDER, SET_TMPDIR)
 
 
 def serve(pipe: Connection) -> NoReturn:
@@ -224,11 +202,10 @@ def serve(pipe: Connection) -> NoReturn:
     while True:
         job = jobs.get()
         try:
-            event: tuple[str, Any] = "returned", pickle.dumps(pickle.loads(job)(send))
+            send("returned", pickle.loads(job)(send))
         except Exception as failure:
             failure.add_note(traceback.format_exc())  # a traceback cannot be pickled
-            event = "raised", picklable(failure)
-        send(*event)
+            send("raised", picklable(failure))
 
 
 def receive(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> NoReturn:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 METADATA = "bs6207"  # the key in a safetensors file's metadata under which JSON says how to build the network again
 Row: TypeAlias = Mapping[str, Any]
-State: TypeAlias = Mapping[str, Any]  # plain values, arrays and tensors
 
 
 class Checkpointable:
@@ -40,24 +39,14 @@ Drawing: TypeAlias = Callable[[], "Figure"]  # a function of the module level wi
 
 @dataclass(frozen=True)
 class Result:
-    """The result of an experiment.
+    """The result of an experiment."""
 
-    Attributes:
-        metrics: for scripts; plain dicts, lists, numbers, strings and None.
-        headline: the table that is printed, and `remarks`, the sentences below it.
-        settings: as they were used, with every `auto` resolved.
-        tables, weights: by file name, without its ending.
-        figures: how to draw them, by file name; they are drawn when they are written, several at once.
-        files: whatever else is to be written, by whole file name.
-        failures: a sentence for each part that failed while others did not; they make the exit code 1.
-    """
-
-    settings: Settings
-    metrics: dict[str, Any]
-    headline: Table
+    settings: Settings  # as they were used, with every `auto` resolved
+    metrics: dict[str, Any]  # for scripts: plain dicts, lists, numbers, strings and None
+    headline: Table  # is printed, with the remarks below it
     remarks: Sequence[str] = ()
-    tables: Mapping[str, Table] = field(default_factory=dict)
-    figures: Mapping[str, Drawing] = field(default_factory=dict)
-    weights: Mapping[str, Weights] = field(default_factory=dict)
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    failures: Sequence[str] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)  # by file name, without its ending
+    figures: Mapping[str, Drawing] = field(default_factory=dict)  # likewise; drawn when written, several at once
+    weights: Mapping[str, Weights] = field(default_factory=dict)  # likewise
+    files: Mapping[str, bytes] = field(default_factory=dict)  # what else is to be written, by whole file name
+    failures: Sequence[str] = ()  # a sentence for each part that failed while others did not; the exit code is then 1

@@ -7,45 +7,34 @@ outcome is saved at once, so a worker or a run that is killed loses only what it
 import hashlib
 import queue
 import re
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bs6207.errors import memory_shortage
 from bs6207.runs.checkpoint import Checkpoint
-from bs6207.runs.executor import Job, WorkerLost
-from bs6207.runs.progress import FailedTask, Key, OnEvent, Outcome, Progress, Task, TaskFunction, TaskProgress, forward
+from bs6207.runs.executor import ProcessExecutor, WorkerLost
+from bs6207.runs.progress import FailedTask, OnEvent, Progress, TaskProgress
 from bs6207.runs.result import Row
+
+if TYPE_CHECKING:
+    from bs6207.runs.dask import DaskExecutor
 
 POLL_INTERVAL = 0.2  # seconds between two chances to handle a signal
 MAX_ATTEMPTS = 2  # workers that a task may lose
 
 
-class Executor(Protocol):
-    """Runs jobs: processes of this computer, or a Dask cluster.
-
-    Attributes:
-        is_local: whether workers see this computer's files, and so resume from checkpoints.
-    """
-
-    is_local: bool
-
-    def submit(self, job: Job, on_event: OnEvent) -> "Future[Any]":
-        """Run a job; the future raises WorkerLost if its worker dies."""
-
-
 def map_tasks(
-    executor: Executor | None,
+    executor: "ProcessExecutor | DaskExecutor | None",
     folder: Path,
-    function: TaskFunction[Task, Outcome],
-    tasks: Mapping[Key, Task],
+    function: Callable[[Any, TaskProgress], Any],
+    tasks: Mapping[Any, Any],
     progress: Progress,
     fingerprint: str = "",
-) -> dict[Key, Outcome | FailedTask]:
-    """Apply a function to all tasks but those whose outcomes are saved in `folder`; see `MapTasks`.
+) -> dict[Any, Any]:
+    """Apply a function to all tasks but those whose outcomes are saved in `folder`; see `map_serially`.
 
     A task whose worker dies is run again while no other runs, as another may have taken the memory; it fails when its
     worker dies again.
@@ -54,17 +43,17 @@ def map_tasks(
         executor: None for this process, which also runs a single task, so that no worker need be started.
         folder: for checkpoints.
     """
-    tracker: TaskTracker[Key] = TaskTracker(list(tasks), folder, progress, fingerprint)
+    tracker = TaskTracker(tasks, folder, progress, fingerprint)
     if executor is None or (executor.is_local and len(tracker.unfinished) <= 1):
         for key in tracker.unfinished:
             on_event = partial(tracker.on_event, key)
             tracker.finish(key, run_task(function, tasks[key], task_name(key), tracker.checkpoint(key), on_event))
-        return tracker.outcomes()
+        return tracker.outcomes
 
     events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
-    running, suspects = set[Key](), list[Key]()
+    running, suspects = set[Any](), list[Any]()
 
-    def submit(key: Key) -> None:
+    def submit(key: Any) -> None:
         running.add(key)
         checkpoint = tracker.checkpoint(key) if executor.is_local else None
         job = partial(run_task, function, tasks[key], task_name(key), checkpoint)
@@ -82,24 +71,19 @@ def map_tasks(
             tracker.on_event(key, kind, *values)
             continue
         running.remove(key)
-        (future,) = values
-        if not isinstance(lost := future.exception(), WorkerLost):
-            tracker.finish(key, future.result())
+        if not isinstance(lost := values[0].exception(), WorkerLost):
+            tracker.finish(key, values[0].result())
         elif tracker.on_worker_lost(key, lost):
             suspects.append(key)
         if suspects and not running:
             submit(suspects.pop(0))
-    return tracker.outcomes()
+    return tracker.outcomes
 
 
 def run_task(
-    function: TaskFunction[Task, Outcome], task: Task, name: str, checkpoint: Checkpoint | None, on_event: OnEvent
-) -> Outcome:
-    """Run one task in this process, whichever it is.
-
-    Raises:
-        MemoryShortage: it does not fit into memory, which all processes share.
-    """
+    function: Callable[[Any, TaskProgress], Any], task: Any, name: str, checkpoint: Checkpoint | None, on_event: OnEvent
+) -> Any:
+    """Run one task in this process, whichever it is; MemoryShortage if it does not fit into memory, which all share."""
     try:
         return function(task, TaskProgress(on_event, checkpoint))
     except (MemoryError, OSError, RuntimeError) as failure:
@@ -110,55 +94,47 @@ def run_task(
 
 @dataclass
 class TaskState:
-    """What is known of one task.
+    """What is known of one task."""
 
-    Attributes:
-        rows, steps: reported by the current worker; of steps their kinds.
-        recorded, counted: how many of them were passed on.
-        starts: on workers of a cluster.
-    """
-
-    rows: list[Row] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
-    recorded: int = 0
-    counted: int = 0
-    starts: int = 0
+    rows: list[Row] = field(default_factory=list)  # reported by the current worker
+    steps: list[str] = field(default_factory=list)  # likewise, by their kinds
+    recorded: int = 0  # of the rows: how many were passed on
+    counted: int = 0  # of the steps, likewise
+    starts: int = 0  # on workers of a cluster
     lost_workers: int = 0
     finished: bool = False
     outcome: Any = None
 
 
-class TaskTracker(Generic[Key]):
+class TaskTracker:
     """Passes on what tasks report, and saves their outcomes.
 
     Steps are shown as they happen. History is in the order of the tasks: rows of the first unfinished task are
     recorded as they come, those of later tasks when the ones before have finished.
     """
 
-    def __init__(self, keys: list[Key], folder: Path, progress: Progress, fingerprint: str):
+    def __init__(self, keys: Iterable[Any], folder: Path, progress: Progress, fingerprint: str):
         self.folder, self.progress, self.fingerprint = folder, progress, fingerprint
-        self.states = {key: self.load_outcome(key) for key in keys}
+        self.states = {key: TaskState() for key in keys}
+        for key, state in self.states.items():
+            if saved := self.checkpoint(key, "done").load(progress.warn):
+                state.rows, state.outcome, state.finished = saved["rows"], saved["outcome"], True
+                for kind in saved["steps"]:
+                    progress.step(f"{task_name(key)}, from before the interruption", kind, 0.0)
         self.record_rows()
 
-    def checkpoint(self, key: Key, suffix: str = "part") -> Checkpoint:
+    def checkpoint(self, key: Any, suffix: str = "part") -> Checkpoint:
         return Checkpoint(self.folder / f"{task_name(key)}.{suffix}", self.fingerprint)
 
-    def load_outcome(self, key: Key) -> TaskState:
-        saved = self.checkpoint(key, "done").load(self.progress.warn)
-        if saved is None:
-            return TaskState()
-        for kind in saved["steps"]:
-            self.progress.step(f"{task_name(key)}, from before the interruption", kind, 0.0)
-        return TaskState(saved["rows"], finished=True, outcome=saved["outcome"])
-
     @property
-    def unfinished(self) -> list[Key]:
+    def unfinished(self) -> list[Any]:
         return [key for key, state in self.states.items() if not state.finished]
 
-    def outcomes(self) -> dict[Key, Any]:
+    @property
+    def outcomes(self) -> dict[Any, Any]:
         return {key: state.outcome for key, state in self.states.items()}
 
-    def on_event(self, key: Key, kind: str, *values: Any) -> None:
+    def on_event(self, key: Any, kind: str, *values: Any) -> None:
         """Pass on what a task reports, unless a worker that has died reported it before.
 
         Beside those of `Progress` there are two events: `start` on a worker of a cluster, and `replay` before all
@@ -180,7 +156,7 @@ class TaskTracker(Generic[Key]):
                 state.counted += 1
                 self.progress.step(*values)
         else:
-            forward(self.progress, kind, *values)
+            getattr(self.progress, kind)(*values)
 
     def record_rows(self) -> None:
         for state in self.states.values():
@@ -190,15 +166,14 @@ class TaskTracker(Generic[Key]):
             if not state.finished:
                 return
 
-    def finish(self, key: Key, outcome: Any) -> None:
+    def finish(self, key: Any, outcome: Any) -> None:
         state = self.states[key]
         state.outcome, state.finished = outcome, True
         if not isinstance(outcome, FailedTask):
-            saved = {"outcome": outcome, "rows": state.rows, "steps": state.steps}
-            self.checkpoint(key, "done").save(saved)
+            self.checkpoint(key, "done").save({"outcome": outcome, "rows": state.rows, "steps": state.steps})
         self.record_rows()
 
-    def on_worker_lost(self, key: Key, lost: WorkerLost) -> bool:
+    def on_worker_lost(self, key: Any, lost: WorkerLost) -> bool:
         """Record a lost worker; return whether to retry the task."""
         state = self.states[key]
         state.lost_workers += 1
