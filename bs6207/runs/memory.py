@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Literal, NoReturn
 
 from bs6207.errors import DataError
 
@@ -17,35 +18,32 @@ ROOT = Path("/")
 MOUNTS = {1: "sys/fs/cgroup/{controller}", 2: "sys/fs/cgroup"}  # by version
 # Files of a control group, by version: limits in bytes, "max" or a number beyond all memory where there is none; bytes
 # in use; and the keys in memory.stat of file pages, which count as in use but are given up where memory is short.
-LIMITS = {1: ("memory.limit_in_bytes",), 2: ("memory.max", "memory.high")}
-USED = {1: "memory.usage_in_bytes", 2: "memory.current"}
-CACHED = {1: ("total_active_file", "total_inactive_file"), 2: ("active_file", "inactive_file")}
+FILES = {
+    1: (("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_active_file", "total_inactive_file")),
+    2: (("memory.max", "memory.high"), "memory.current", ("active_file", "inactive_file")),
+}
 
 COPIES = 3  # bytes that are held for each byte of pixels while images are read and split
 SERVER, WORKER = 300 * 2**20, 150 * 2**20  # bytes: what workers are forked from, and each at its start
 
 
-def control_groups(controller: str, root: Path = ROOT) -> Iterator[tuple[int, Path]]:
-    """Version and folder of every control group around this process, of each version the innermost first.
-
-    Args:
-        controller: `memory` or `cpu`.
-    """
+def control_groups(controller: Literal["memory", "cpu"]) -> Iterator[tuple[int, Path]]:
+    """Version and folder of every control group around this process, of each version the innermost first."""
     inside: dict[int, tuple[str, ...]] = dict.fromkeys(MOUNTS, ())
-    for line in text_of(root / "proc/self/cgroup").splitlines():
+    for line in text_of(ROOT / "proc/self/cgroup").splitlines():
         controllers, path = line.split(":", 2)[1:]
         if not controllers or controller in controllers.split(","):  # version 2 names none
             parts = Path(path).parts[1:]
             inside[1 if controllers else 2] = parts if ".." not in parts else ()  # outside of what is mounted here
     for version, parts in inside.items():
         for depth in range(len(parts), -1, -1):  # in a container the innermost may be mounted as the outermost
-            yield version, root.joinpath(MOUNTS[version].format(controller=controller), *parts[:depth])
+            yield version, ROOT.joinpath(MOUNTS[version].format(controller=controller), *parts[:depth])
 
 
-def cores_granted(root: Path = ROOT) -> float | None:
+def cores_granted() -> float | None:
     """How many cores' time may be taken; None where nothing limits it."""
     granted = []
-    for version, group in control_groups("cpu", root):
+    for version, group in control_groups("cpu"):
         files = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
         numbers = " ".join(text_of(group / name) for name in files).split()
         if len(numbers) == 2 and all(number.isdigit() for number in numbers):  # no limit: "max", or -1
@@ -61,20 +59,19 @@ def text_of(file: Path) -> str:
         return ""
 
 
-def memory(root: Path = ROOT) -> int | None:
+def memory() -> int | None:
     """Bytes of memory here, of the container where there is one; None where the system does not say."""
-    return min([*(limit for limit, _ in limits(root)), *of_machine("MemTotal", root)], default=None)
+    return min([*(limit for limit, _ in limits()), *of_machine("MemTotal")], default=None)
 
 
-def available(root: Path = ROOT) -> int | None:
+def available() -> int | None:
     """Bytes of memory that can be had beside what is in use; None where the system does not say."""
-    free = [max(0, limit - used) for limit, used in limits(root)]
-    return min([*free, *of_machine("MemAvailable", root)], default=None)
+    return min([*(max(0, limit - used) for limit, used in limits()), *of_machine("MemAvailable")], default=None)
 
 
-def of_machine(key: str, root: Path) -> list[int]:
+def of_machine(key: str) -> list[int]:
     """A line of /proc/meminfo in bytes or, where there is none, all memory of the machine; empty if unknown."""
-    for line in text_of(root / "proc/meminfo").splitlines():
+    for line in text_of(ROOT / "proc/meminfo").splitlines():
         if line.startswith(f"{key}:"):
             return [int(line.split()[1]) * 1024]
     try:
@@ -83,28 +80,24 @@ def of_machine(key: str, root: Path) -> list[int]:
         return []
 
 
-def limits(root: Path) -> Iterator[tuple[int, int]]:
+def limits() -> Iterator[tuple[int, int]]:
     """Limit and bytes in use of every control group around this process that has a limit; file pages do not count."""
-    for version, group in control_groups("memory", root):
+    for version, group in control_groups("memory"):
+        limit_files, used_file, cached_keys = FILES[version]
         numbers = dict(line.split() for line in text_of(group / "memory.stat").splitlines())
-        texts = [text_of(group / name).strip() for name in LIMITS[version]]
+        texts = [text_of(group / name).strip() for name in limit_files]
         texts.append(numbers.get("hierarchical_memory_limit", ""))  # version 1: of groups out of sight, too
         if known := [int(text) for text in texts if text.isdigit()]:
-            cached = sum(int(numbers.get(key, 0)) for key in CACHED[version])
-            yield min(known), max(0, int(text_of(group / USED[version]) or 0) - cached)
+            cached = sum(int(numbers.get(key, 0)) for key in cached_keys)
+            yield min(known), max(0, int(text_of(group / used_file) or 0) - cached)
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of memory that a run takes at its peak, beside what this process holds when it begins.
+    """Bytes of memory that a run takes at its peak, beside what this process holds when it begins."""
 
-    Attributes:
-        here: taken by this process whatever the tasks take, for their outcomes.
-        waves: what each task takes; the tasks of a wave run at the same time, as far as there are processes.
-    """
-
-    here: int
-    waves: Sequence[Sequence[int]]
+    here: int  # taken by this process whatever the tasks take, for their outcomes
+    waves: Sequence[Sequence[int]]  # by task; those of a wave run at the same time, as far as there are processes
 
     def of(self, processes: int) -> int:
         """With so many processes; for one, tasks run in this process."""
@@ -114,36 +107,30 @@ class Need:
 
 
 def require_room(what: str, need: Need, jobs: int, less: Iterable[tuple[str, Need]]) -> None:
-    """Check that a run fits into the memory that can be had.
+    """Check that a run fits into the memory that can be had; DataError says what would.
 
     Args:
         jobs: processes that share its tasks.
         less: smaller runs, in words, and what each needs.
-
-    Raises:
-        DataError: it does not fit; the message says what would.
     """
     free = available()
     if free is None or (needed := need.of(jobs)) <= free:
         return
     fewer = ((f"--jobs {count}", need.of(count)) for count in range(jobs - 1, 0, -1))
-    with_one = " with --jobs 1" if jobs > 1 else ""
-    ways = chain(fewer, ((f"{words}{with_one}", other.of(1)) for words, other in less))
-    fits = next((f"{words} needs {in_words(size)}" for words, size in ways if size <= free), None)
-    raise DataError(
-        f"{what} needs about {in_words(needed)} of memory and {in_words(free)} can be had; "
-        f"{fits or 'free some, or give fewer and smaller images'}"
-    )
+    smaller = ((f"{words}{' with --jobs 1' if jobs > 1 else ''}", other.of(1)) for words, other in less)
+    fits = (f"{words} needs {in_words(size)}" for words, size in chain(fewer, smaller) if size <= free)
+    refuse(what, "needs", needed, free, next(fits, "free some, or give fewer and smaller images"))
 
 
 def require_memory(pixel_bytes: int, source: Path) -> None:
     """Check that so many bytes of pixels can be read, or raise DataError."""
     free = available()
     if free is not None and (needed := COPIES * pixel_bytes) > free:
-        raise DataError(
-            f"the images of {source} need about {in_words(needed)} of memory and {in_words(free)} can be had; give "
-            "fewer or smaller images"
-        )
+        refuse(f"the images of {source}", "need", needed, free, "give fewer or smaller images")
+
+
+def refuse(what: str, verb: str, needed: int, free: int, remedy: str) -> NoReturn:
+    raise DataError(f"{what} {verb} about {in_words(needed)} of memory and {in_words(free)} can be had", remedy)
 
 
 def in_words(count: int) -> str:

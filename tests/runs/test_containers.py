@@ -2,7 +2,7 @@
 
 import pytest
 
-from bs6207.runs.memory import cores_granted
+from bs6207.runs import memory
 
 SYSTEMS = {  # files of the system, and the cores' time that may be taken
     "no container": ({}, None),
@@ -30,9 +30,10 @@ SYSTEMS = {  # files of the system, and the cores' time that may be taken
 
 
 @pytest.mark.parametrize(("files", "cores"), SYSTEMS.values(), ids=SYSTEMS)
-def test_the_smallest_share_of_time_counts(tmp_path, files, cores):
+def test_the_smallest_share_of_time_counts(tmp_path, monkeypatch, files, cores):
     for name, content in files.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
-    assert cores_granted(tmp_path) == cores
+    monkeypatch.setattr(memory, "ROOT", tmp_path)
+    assert memory.cores_granted() == cores

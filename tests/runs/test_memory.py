@@ -102,13 +102,16 @@ SYSTEMS = {  # files of the system; the memory that there is, and that can be ha
 
 
 @pytest.mark.parametrize(("files", "has", "free"), SYSTEMS.values(), ids=SYSTEMS)
-def test_the_memory_of_the_smallest_container_counts_and_what_is_free_in_the_fullest(tmp_path, files, has, free):
+def test_the_memory_of_the_smallest_container_counts_and_what_is_free_in_the_fullest(
+    tmp_path, monkeypatch, files, has, free
+):
     for name, content in (MACHINE | files).items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
-    assert memory(tmp_path) == has
-    assert available(tmp_path) == free
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    assert memory() == has
+    assert available() == free
 
 
 def test_this_machine_says_how_much_memory_it_has():
