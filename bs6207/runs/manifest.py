@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ LIBRARIES = (
     *("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "scikit-network"),
     *("pillow", "matplotlib", "umap-learn"),  # which read and degrade images, and project latents
 )
+IN_ENVIRONMENT = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
 
 
 def manifest(command: str, settings: Settings) -> str:
@@ -67,52 +69,36 @@ def code_hash(*commands: str) -> str:
 
 
 @cache
-def analyze(source: bytes) -> tuple[str, tuple[Path, ...]]:
-    """What the code of a file does, and the files of the package that it may import."""
+def analyze(source: bytes) -> tuple[str, set[Path]]:
+    """What the code of a file does, and files of the package that it may import; not all of those exist."""
+    content, imports = list[Any](), set[Path]()
     # Docstrings and asserts go with `optimize`; comments are in no code.
-    code = compile(source, "", "exec", dont_inherit=True, optimize=2)
-    return repr([*content(code)]), (*imported(code),)
-
-
-def content(code: CodeType) -> Iterator[Any]:
-    """All that determines what code does, without the lines where it stands."""
-    yield code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
-    yield code.co_exceptiontable
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from content(constant)
-        else:
-            yield ordered(constant)
-
-
-def ordered(constant: Any) -> Any:
-    """A constant whose `repr` is the same in every process."""
-    return sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
+    codes = [compile(source, "", "exec", dont_inherit=True, optimize=2)]
+    for code in codes:  # which grows by the functions and classes inside
+        # All that determines what code does, without the lines where it stands.
+        content += code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags
+        content.append(code.co_exceptiontable)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                codes.append(constant)
+            else:  # a set in an order that is the same in every process
+                content.append(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
+        imports |= {*imported(code)}
+    return repr(content), imports
 
 
 def imported(code: CodeType) -> Iterator[Path]:
-    """Files of the package that code may import, inside functions too; not all of them exist."""
-    fromlists = [constant for constant in code.co_consts if isinstance(constant, tuple)]
-    for name in code.co_names:
-        package, *parts = name.split(".")
-        if package == PACKAGE.name:
-            names = [part for fromlist in fromlists for part in fromlist if isinstance(part, str)]
-            for module in (Path(*parts), *(Path(*parts, part) for part in names)):
-                yield module / "__init__.py"
-                if module.name:
-                    yield module.with_suffix(".py")
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from imported(constant)
+    tuples = [constant for constant in code.co_consts if isinstance(constant, tuple)]
+    names = [part for constant in tuples for part in constant if isinstance(part, str)]  # of `from ... import names`
+    for package, *parts in (name.split(".") for name in code.co_names):
+        for module in (Path(*parts), *(Path(*parts, name) for name in names)) if package == PACKAGE.name else ():
+            yield module / "__init__.py"
+            if module.name:
+                yield module.with_suffix(".py")
 
 
 def environment_facts(started: float) -> dict[str, Any]:
-    """What env.json says beside device, threads and seconds.
-
-    Args:
-        started: seconds since the epoch.
-    """
-    packages = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
+    """What env.json says beside device, threads and seconds, of a run that `started` at these seconds of the epoch."""
     return {
         "argv": sys.argv,
         "commit": git_commit(),
@@ -120,14 +106,13 @@ def environment_facts(started: float) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "start": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        "versions": {"bs6207": __version__, **{name: version_of(name) for name in packages}},
+        "versions": {"bs6207": __version__, **{name: version_of(name) for name in IN_ENVIRONMENT}},
     }
 
 
 def git_commit() -> str | None:
     """The commit of the checkout this package runs from; None for an installed one."""
-    try:
-        command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
+    with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return None
