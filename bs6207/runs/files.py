@@ -17,10 +17,9 @@ from bs6207.runs.result import Table
 
 
 def write_whole(file: Path, content: bytes | memoryview, replace: bool = True) -> bool:
-    """Write one file so that it is whole or absent: under a temporary name, synced, renamed.
+    """Write one file so that it is whole or absent: under a temporary name, synced, renamed; whether it was written.
 
-    Returns:
-        Whether it was written; without `replace`, a name that is taken, or about to be, is left alone.
+    Without `replace`, a name that is taken, or about to be, is left alone.
     """
     temporary = temporary_of(file)
     try:
@@ -53,9 +52,6 @@ def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
     """Write one file under its name or, where that is taken, with -2, -3, ... after it; the name it got.
 
     A name that becomes too long for the file system by that, or by its suffix, loses letters at the end of its stem.
-
-    Raises:
-        FolderError: the disk refuses; another `flag` may help.
     """
     with failing_writes(file, flag):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -73,17 +69,13 @@ def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
                 stem = stem[:-1]
 
 
-def write_again(file: Path, content: bytes, kind: bytes, flag: str = "--out") -> None:
-    """Write one file, in place of an earlier one if that is of its kind: it begins with `kind`, as `content` does.
-
-    Raises:
-        FolderError: the name belongs to something else, or the disk refuses; another `flag` may help.
-    """
-    with failing_writes(file, flag):
+def write_again(file: Path, content: bytes, kind: bytes) -> None:
+    """Write one file, in place of an earlier one if that is of its kind: it begins with `kind`, as `content` does."""
+    with failing_writes(file):
         if file.exists():
             with file.open("rb") as stream:
                 if stream.read(len(kind)) != kind:
-                    raise FolderError(f"{file} exists and is something else; choose another {flag}")
+                    raise FolderError(f"{file} exists and is something else; choose another --out")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
 
@@ -94,16 +86,11 @@ def failing_writes(folder: Path, flag: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as failure:
+        remedy = f"choose {'a shorter' if failure.errno == errno.ENAMETOOLONG else 'another'} {flag}"
+        if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = f"make room and run the same command to go on, or {remedy}"
         where = failure.filename or folder
-        raise FolderError(f"cannot write {where}: {failure.strerror or failure}", remedy(failure, flag)) from failure
-
-
-def remedy(failure: OSError, flag: str) -> str:
-    if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"make room and run the same command to go on, or choose another {flag}"
-    if failure.errno == errno.ENAMETOOLONG:
-        return f"choose a shorter {flag}"
-    return f"choose another {flag}"
+        raise FolderError(f"cannot write {where}: {failure.strerror or failure}", remedy) from failure
 
 
 def sync_folder(folder: Path) -> None:

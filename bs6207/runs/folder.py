@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path, user_config_path
@@ -32,28 +33,18 @@ CELLS = "cells"  # the folder of checkpoints in the partial folder
 MANIFEST, FINGERPRINT = "manifest.json", "fingerprint"  # what must match to resume: settings and versions; data
 FONTS = "matplotlib"  # a folder, where matplotlib has none
 HEADLINE, REMARKS = "headline", "remarks.txt"  # what the command prints: the table, and a sentence a line
-Map: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]  # the type of `map`
 
 
 class Run:
-    """A run under way; what it writes stays in the partial folder until it is published.
-
-    Attributes:
-        archived: a sentence on an interrupted run that is not resumed; empty if there was none.
-        may_resume: whether an interrupted run is resumed if its data are the same, which `resume` decides.
-        machine: facts for env.json: the `device` that is used, and the `threads` of each process.
-    """
+    """A run under way; what it writes stays in the partial folder until it is published."""
 
     def __init__(self, command: str, folder: Path):
-        self.command = command
-        self.folder = folder
+        self.command, self.folder, self.started = command, folder, time.time()
         self.partial = folder.with_name(folder.name + ".partial")
         self.cells = self.partial / CELLS
-        self.history = folder.parent / "history"
-        self.started = time.time()
-        self.archived = ""
-        self.may_resume = False
-        self.machine: Mapping[str, Any] = {"device": None, "threads": None}
+        self.archived = ""  # or a sentence on an interrupted run that is not resumed
+        self.may_resume = False  # whether there is an interrupted run, and `resume` decides
+        self.machine: Mapping[str, Any] = {"device": None, "threads": None}  # for env.json
 
     def begin(self, settings: Settings) -> None:
         """Prepare the partial folder, and archive an interrupted run that cannot be resumed."""
@@ -73,25 +64,17 @@ class Run:
         self.write_environment()
 
     def resume(self, fingerprint: str) -> str:
-        """Resume from the checkpoints of an interrupted run if its data are the same, or else archive it.
-
-        Args:
-            fingerprint: of what outcomes depend on beside the settings: the data, and the device.
-
-        Returns:
-            A sentence on which of the two it was; empty if no run was interrupted.
-        """
-        sentence = ""
+        """Resume an interrupted run if its data and device are the same, or else archive it; a sentence on that."""
+        sentence = "goes on where it was interrupted" if self.may_resume else ""
         with failing_writes(self.partial):
+            if self.may_resume and self.read(FINGERPRINT) not in (None, fingerprint):
+                place = self.archive(self.partial)
+                self.begin(self.settings)
+                sentence = f"begins anew, as its data or the device have changed; the interrupted run is in {place}"
             if self.may_resume:
-                self.may_resume = False
-                sentence = "goes on where it was interrupted"
-                if self.read(FINGERPRINT) not in (None, fingerprint):
-                    place = self.archive(self.partial)
-                    self.begin(self.settings)
-                    sentence = f"begins anew, as its data or the device have changed; the interrupted run is in {place}"
                 self.write("history.jsonl", b"")  # its rows are in the checkpoints
             write_whole(self.cells / FINGERPRINT, fingerprint.encode())
+        self.may_resume = False
         return sentence
 
     def read(self, name: str) -> str | None:
@@ -102,7 +85,6 @@ class Run:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Write one file so that it is whole or absent."""
         write_whole(self.partial / name, content)
 
     def record(self, row: Row) -> None:
@@ -123,18 +105,14 @@ class Run:
 
     def write_environment(self, seconds: float | None = None) -> None:
         """Write env.json: all that may differ between two runs of the same settings, clock times included."""
-        environment = environment_facts(self.started) | {**self.machine} | {"seconds": seconds}
-        self.write("env.json", strict_json(environment).encode())
+        facts = {**environment_facts(self.started), **self.machine, "seconds": seconds}
+        self.write("env.json", strict_json(facts).encode())
 
-    def write_result(self, result: Result, map_figures: Map = map) -> str:
-        """Write the result of an experiment; return the letters on its figures for which no font is installed.
-
-        Args:
-            map_figures: a `map`, which may draw several figures at once, and while this process does other things.
-        """
+    def write_result(self, result: Result, map_figures: Callable[..., Iterable[Any]] = map) -> str:
+        """Write the result of an experiment; return the letters on its figures for which no font is installed."""
         from bs6207.figures import drawn
 
-        files_of_figures = map_figures(drawn, result.figures.values())  # begun now, fetched after the rest is written
+        drawings = map_figures(drawn, result.figures.values())  # begun now, fetched after the rest is written
         for name, table in {HEADLINE: result.headline, **result.tables}.items():
             self.write(f"{name}.csv", to_csv(table).encode())
         self.write(REMARKS, "".join(f"{' '.join(sentence.split())}\n" for sentence in result.remarks).encode())
@@ -145,26 +123,23 @@ class Run:
             self.write(f"{name}.safetensors", save(tensors, {METADATA: strict_json(weights.facts, indent=None)}))
         for name, content in result.files.items():
             self.write(name, content)
-        boxes = ""
-        for name, (files, without_font) in zip(result.figures, files_of_figures, strict=True):
-            boxes += without_font
+        boxes = set[str]()
+        for name, (files, without_font) in zip(result.figures, drawings, strict=True):
+            boxes |= {*without_font}
             for kind, content in files.items():
                 self.write(f"{name}.{kind}", content)
         self.write_settings(result.settings)
         self.write("metrics.json", strict_json(result.metrics).encode())
         self.write_environment(round(time.time() - self.started, 3))
-        return "".join(sorted(set(boxes)))
+        return "".join(sorted(boxes))
 
     def archive(self, folder: Path) -> Path:
         """Move a folder into the history, under the time it was last written; nothing is ever deleted."""
         when = datetime.fromtimestamp(folder.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%SZ")
-        self.history.mkdir(exist_ok=True)
-        name, place, count = f"{folder.name}-{when}", None, 1
-        while place is None or place.exists():
-            place = self.history / (name if count == 1 else f"{name}-{count}")
-            count += 1
-        folder.rename(place)
-        return place
+        history = self.folder.parent / "history"
+        history.mkdir(exist_ok=True)
+        names = (history / f"{folder.name}-{when}{f'-{number}' if number > 1 else ''}" for number in count(1))
+        return folder.rename(next(name for name in names if not name.exists()))
 
     def publish(self) -> None:
         """Move the finished run to its own name, and the run that was there before to the history.
@@ -181,22 +156,13 @@ class Run:
         sync_folder(self.folder.parent)
         self.remove_checkpoints()
 
-    def remove_if_empty(self) -> None:
-        """Remove the partial folder of a refused run that has no checkpoints."""
-        if all(file.name in (MANIFEST, FINGERPRINT, FONTS) for file in self.cells.glob("*")):
-            shutil.rmtree(self.partial, ignore_errors=True)
-
     def remove_checkpoints(self) -> None:
         shutil.rmtree(self.folder / CELLS, ignore_errors=True)
 
 
 @contextmanager
 def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
-    """Lock `folder`, check that it can be written, and publish the run if the block ends well.
-
-    Raises:
-        FolderError: another process fills this folder, it holds something else, or the disk refuses a write.
-    """
+    """Lock `folder`, check that it can be written, and publish the run if the block ends well."""
     with failing_writes(folder):
         run = Run(command, folder.resolve())  # a link stays where it is, and what it points to is filled
         is_empty = run.folder.is_dir() and not any(run.folder.iterdir())
@@ -209,9 +175,8 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
         try:
             lock.acquire()
         except Timeout:
-            raise FolderError(
-                f"{folder} is being filled by {holder(run.partial)}; wait for it, or choose another --out"
-            ) from None
+            busy = f"{folder} is being filled by {holder(run.partial)}"
+            raise FolderError(busy, "wait for it, or choose another --out") from None
     try:
         with failing_writes(run.folder.parent):
             run.remove_checkpoints()  # a run that was killed while it was published has not
@@ -219,7 +184,8 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
         try:
             yield run
         except UserError:
-            run.remove_if_empty()
+            if {file.name for file in run.cells.glob("*")} <= {MANIFEST, FINGERPRINT, FONTS}:  # and no checkpoint
+                shutil.rmtree(run.partial, ignore_errors=True)
             raise
         with failing_writes(run.folder.parent):
             run.publish()
@@ -244,7 +210,7 @@ def is_run(folder: Path, command: str) -> bool:
 @contextmanager
 def matplotlib_folder(run: Run) -> Iterator[None]:
     """Have matplotlib keep its list of fonts with the run where the user's own folders cannot be written."""
-    if "MPLCONFIGDIR" in os.environ or all(map(is_writable, (user_config_path, user_cache_path))):
+    if "MPLCONFIGDIR" in os.environ or (is_writable(user_config_path) and is_writable(user_cache_path)):
         yield
         return
     os.environ["MPLCONFIGDIR"] = str(run.cells / FONTS)
@@ -254,11 +220,9 @@ def matplotlib_folder(run: Run) -> Iterator[None]:
         del os.environ["MPLCONFIGDIR"]
 
 
-def is_writable(path_of: Callable[[str], Path]) -> bool:
-    """Whether matplotlib can write to one of its folders, which is made if it is not there."""
+def is_writable(path_of: Callable[..., Path]) -> bool:
     try:
-        path_of("matplotlib").mkdir(parents=True, exist_ok=True)
-        return os.access(path_of("matplotlib"), os.W_OK)
+        return os.access(path_of("matplotlib", ensure_exists=True), os.W_OK)
     except (OSError, RuntimeError):  # a user without a home has none
         return False
 
