@@ -1,8 +1,4 @@
-"""Typer options and configuration files from settings models.
-
-The fields of a model become Typer options; flags, configuration file and defaults, in this order, become one checked
-model.
-"""
+"""Typer options from the fields of settings models; flags, configuration file and defaults as one checked model."""
 
 import inspect
 import re
@@ -11,8 +7,9 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import typer
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
@@ -20,10 +17,8 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from bs6207.errors import SettingsError, suggest
-from bs6207.runs.names import Completions, PathSetting, usable
+from bs6207.runs.names import Completions, PathSetting, is_at_home, usable
 from bs6207.runs.settings import BaseSettings, Settings, complaint, setting, shorten
-
-AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
 PACKAGE = Path(__file__).parents[1]
@@ -46,6 +41,9 @@ class Invocation(BaseModel):
     debug: bool = setting(False, "Show the traceback of a failure.", panel="Run")
 
 
+Command: TypeAlias = Callable[[Any, Invocation], None]  # takes its settings
+
+
 class ListCommand(TyperCommand):
     """A command whose list options take several values: `--dims 2 4`, `--dims 2,4`, `--dims=2,4`, or repeated."""
 
@@ -60,9 +58,6 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
     """Rewrite every list option to one `--flag=value` per value, the only form Typer takes.
 
     A list runs up to the next flag; `-1` is a value. Commas part values, except in `key=value`.
-
-    Raises:
-        SettingsError: a list option stands without a value.
     """
     rest = list(args)
     while rest:
@@ -84,15 +79,15 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
 
 
 def command(
-    app: typer.Typer, name: str, settings_type: type[AnySettings], **descriptions: str | None
-) -> Callable[[Callable[[AnySettings, Invocation], None]], Callable[[AnySettings, Invocation], None]]:
+    app: typer.Typer, name: str, settings_type: type[BaseSettings], **descriptions: str | None
+) -> Callable[[Command], Command]:
     """Add a command whose options are the fields of `settings_type` and of `Invocation`.
 
     Args:
         descriptions: by field of `Invocation`, its help where it differs for this command; None leaves the field out.
     """
 
-    def add(function: Callable[[AnySettings, Invocation], None]) -> Callable[[AnySettings, Invocation], None]:
+    def add(function: Command) -> Command:
         def callback(**flags: Any) -> None:
             how = {field: flags.pop(field, None) for field in Invocation.model_fields}
             try:
@@ -122,23 +117,21 @@ def command(
 def option(name: str, info: FieldInfo) -> inspect.Parameter:
     """The Typer option or argument of a field; its default is None, so that a file can come before the default."""
     look: Any = info.json_schema_extra
-    kind = plain_type(info.annotation)
-    is_list = get_origin(kind) is list
-    element = plain_type(get_args(kind)[0]) if is_list else kind
+    element, is_list = element_of(info)
+    words = list(get_args(element)) if get_origin(element) is Literal else []
+    metavar = "|".join(words) or {int: "INT", float: "FLOAT", Path: "PATH", bool: None}.get(element, "NAME")
+    words += [word for part in constraints(info) if isinstance(part, Completions) for word in part.words]
     declare = typer.Argument if look["positional"] else partial(typer.Option, flag_of(name))
     declaration = declare(
         help=f"{info.description} {limits_of(info)}".rstrip(),
-        metavar=look["metavar"] or (None if element is bool else metavar_of(element)),
+        metavar=look["metavar"] or metavar,
         show_default=False,  # the model's default is in the help text; the option's own is "not given"
         rich_help_panel=look["panel"],
-        autocompletion=lambda incomplete: [
-            word for word in completions_of(info, element) if word.startswith(incomplete)
-        ],
+        autocompletion=lambda incomplete: [word for word in words if word.startswith(incomplete)],
     )
     typed: Any = bool if element is bool else list[str] if is_list else str
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[typed | None, declaration]
-    )
+    annotation = Annotated[typed | None, declaration]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def spelling(settings_type: type[BaseSettings], field: str) -> str:
@@ -152,6 +145,13 @@ def flag_of(field: str) -> str:
     return "--json" if field == "print_json" else "--" + field.replace("_", "-")  # pydantic models have a `json`
 
 
+def element_of(info: FieldInfo) -> tuple[Any, bool]:
+    """The plain type of a setting or, where that is a list, of its elements; and whether it is a list."""
+    kind = plain_type(info.annotation)
+    is_list = get_origin(kind) is list
+    return plain_type(get_args(kind)[0]) if is_list else kind, is_list
+
+
 def plain_type(annotation: Any) -> Any:
     """A type without its constraints and without None."""
     while get_origin(annotation) is Annotated:
@@ -162,30 +162,14 @@ def plain_type(annotation: Any) -> Any:
     return annotation
 
 
-def choices_of(kind: Any) -> tuple[str, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-def completions_of(info: FieldInfo, element: Any) -> list[str]:
-    offered = [word for part in constraints(info) if isinstance(part, Completions) for word in part.words]
-    return [*choices_of(element), *offered]
-
-
-def metavar_of(kind: Any) -> str:
-    return "|".join(choices_of(kind)) or {int: "INT", float: "FLOAT", Path: "PATH"}.get(kind, "NAME")
-
-
 def limits_of(info: FieldInfo) -> str:
     """The default and the bounds of a field, or of the numbers of a list, as in `(default 0.3, above 0)`."""
     default = info.get_default()
     shown = " ".join(str(part) for part in default) if isinstance(default, list) else default
     words = [f"default {shown}"] if shown not in (None, "") and not isinstance(shown, bool) else []
-    words += [
-        f"{word} {getattr(part, name):{',' if isinstance(getattr(part, name), int) else 'g'}}"
-        for part in constraints(info)
-        for name, word in BOUNDS.items()
-        if hasattr(part, name)
-    ]
+    for part, (name, word) in product(constraints(info), BOUNDS.items()):
+        if (bound := getattr(part, name, None)) is not None:
+            words.append(f"{word} {bound:{',' if isinstance(bound, int) else 'g'}}")
     return f"({', '.join(words)})" if words else ""
 
 
@@ -201,28 +185,23 @@ def constraints(info: FieldInfo) -> Iterator[Any]:
                 yield from extra.metadata if isinstance(extra, FieldInfo) else (extra,)
 
 
-def read_settings(
-    settings_type: type[AnySettings], command: str, flags: Mapping[str, Any], config: str | None
-) -> AnySettings:
+def read_settings(settings_type: type[BaseSettings], command: str, flags: Mapping[str, Any], config: str | None) -> Any:
     """One checked model: flags first, then the configuration file, then the defaults.
 
     Its `model_fields_set` names what the user has set, which leaves out the settings of a preset.
-
-    Raises:
-        SettingsError: naming the flag, or the file and its key, and the remedy.
     """
     file, table = read_config(config, command, settings_type) if config is not None else (None, {})
     from_preset = set(table) - set(flags) if file and file.parent.resolve() in PRESETS else set()
     values = dict(table)
     for field, raw in flags.items():
+        element, is_list = element_of(settings_type.model_fields[field])
+        read = TypeAdapter(element).validate_strings  # which checks only the shape: ranges are the model's
         try:
-            values[field] = from_text(settings_type.model_fields[field], raw)
+            values[field] = [read(word) for word in raw] if is_list else raw if element is bool else read(raw)
         except ValidationError as failure:
             raise SettingsError(f"{spelling(settings_type, field)}: {complaint(failure)}") from None
     try:
         settings = settings_type.model_validate(values)
-        settings.model_fields_set.difference_update(from_preset)
-        return settings
     except ValidationError as failure:
         place = str(next(iter(failure.errors()[0]["loc"]), ""))
         if place in flags or file is None:
@@ -230,22 +209,12 @@ def read_settings(
         else:
             where = f"{file}: {place}: " if place else f"{file}: " if not flags else ""
         raise SettingsError(f"{where}{complaint(failure)}") from None
+    settings.model_fields_set.difference_update(from_preset)
+    return settings
 
 
-def from_text(info: FieldInfo, raw: Any) -> Any:
-    """A flag's text as the value it stands for; only shape is checked here, ranges are the model's."""
-    kind = plain_type(info.annotation)
-    if get_origin(kind) is list:
-        reader = TypeAdapter(plain_type(get_args(kind)[0]))
-        return [reader.validate_strings(word) for word in raw]
-    return raw if kind is bool else TypeAdapter(kind).validate_strings(raw)
-
-
-def read_config(config: str, command: str, settings_type: type[AnySettings]) -> tuple[Path, Mapping[str, Any]]:
-    """The table of one command in a TOML file, or in a preset given by name, and the file it stands in.
-
-    Paths in it are taken from the folder of the file.
-    """
+def read_config(config: str, command: str, settings_type: type[BaseSettings]) -> tuple[Path, Mapping[str, Any]]:
+    """The table of one command in a TOML file or a preset, its paths taken from the file's folder; and the file."""
     file = find_config(config)
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -263,9 +232,8 @@ def read_config(config: str, command: str, settings_type: type[AnySettings]) -> 
         raise SettingsError(f"{file} has no [{command}] table; add one with the settings of bs6207 {command}")
     for key in table:
         if key not in settings_type.model_fields:
-            raise SettingsError(
-                f"{file}: [{command}] has no setting {key!r}; {suggest(key, settings_type.model_fields)}"
-            )
+            way_out = suggest(key, settings_type.model_fields)
+            raise SettingsError(f"{file}: [{command}] has no setting {key!r}", way_out)
     return file, {key: located(file.absolute().parent, settings_type, key, value) for key, value in table.items()}
 
 
@@ -277,22 +245,20 @@ def located(folder: Path, settings_type: type[BaseSettings], key: str, value: An
         return {name: located(folder, settings_type, name, one) for name, one in value.items()}
     paths = constraints(settings_type.model_fields[key]) if key in settings_type.model_fields else ()
     path = next((part for part in paths if isinstance(part, PathSetting)), None)
-    return path.relative_to(folder, value) if path and isinstance(value, str) else value
+    is_relative = path and isinstance(value, str) and value not in ("", *path.names) and not is_at_home(value)
+    return str(folder / value) if is_relative else value
 
 
 def find_config(config: str) -> Path:
     """The file that `--config` names: a path, or a preset."""
     if Path(config).suffix == ".toml" or "/" in config or "\\" in config:
-        file = Path(config)
-        if not file.exists() or file.is_dir():
-            raise SettingsError(
-                f"--config: there is no file {config}; give a TOML file, or a preset: {', '.join(presets())}"
-            )
-        return file
+        if not Path(config).exists() or Path(config).is_dir():
+            remedy = f"give a TOML file, or a preset: {', '.join(presets())}"
+            raise SettingsError(f"--config: there is no file {config}", remedy)
+        return Path(config)
     if config not in presets():
-        raise SettingsError(
-            f"--config: no preset {shorten(config)}, and no name of a file in .toml; {suggest(config, presets())}"
-        )
+        remedy = suggest(config, presets())
+        raise SettingsError(f"--config: no preset {shorten(config)}, and no name of a file in .toml", remedy)
     return next(file for folder in PRESETS if (file := folder / f"{config}.toml").is_file())
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # without which some scripts are misspelt
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 MOST_LISTED = 5
 
 
@@ -19,34 +20,21 @@ class Completions:
 
 @dataclass(frozen=True)
 class PathSetting:
-    """Annotates a setting whose values are paths, in a configuration file relative to the folder of the file.
+    """Annotates a setting whose values are paths, in a configuration file relative to the folder of the file."""
 
-    Attributes:
-        names: values that are no paths.
-    """
-
-    names: tuple[str, ...] = ()
-
-    def relative_to(self, folder: Path, value: str) -> str:
-        return value if value in ("", *self.names) or is_at_home(value) else str(folder / value)
+    names: tuple[str, ...] = ()  # values that are no paths
 
 
 def legible(text: str) -> str:
     """The text in one line, without letters that would move a cursor or turn others around."""
-
-    def shown(letter: str) -> str:
-        if letter.isprintable() or letter in JOINERS:
-            return letter
-        return " " if letter.isspace() else "\N{REPLACEMENT CHARACTER}"
-
-    return "".join(map(shown, text))
+    line = (" " if letter.isspace() else letter for letter in text)
+    return "".join(letter if letter.isprintable() or letter in JOINERS else UNKNOWN for letter in line)
 
 
 def listed(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    shown = [legible(name) for name in names[:MOST_LISTED]]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    more = len(names) - MOST_LISTED
+    return ", ".join(map(legible, names[:MOST_LISTED])) + (f" and {more} more" if more > 0 else "")
 
 
 def is_text(name: str) -> bool:
@@ -60,11 +48,7 @@ def is_at_home(name: str) -> bool:
 
 
 def at_home(name: str) -> str:
-    """The name with the home folder in place of `~` or the tilde of `~/...`, unless a file is called so.
-
-    Raises:
-        ValueError: there is no home folder.
-    """
+    """The name with the home folder in place of `~` or the tilde of `~/...`, unless a file is called so."""
     if not is_at_home(name) or os.path.lexists(name):
         return name
     try:
@@ -83,9 +67,7 @@ def can_be_told(name: str) -> str:
 def usable(value: str | Path) -> str:
     """Accepts the name of a file or folder, there or not, with the home folder for its tilde.
 
-    Raises:
-        ValueError: it is a flag (`--out --json` has forgotten the folder), has no last part, leads nowhere, or cannot
-            be written down.
+    Refuses a flag (`--out --json` has forgotten the folder) and what has no last part, leads nowhere or is not UTF-8.
     """
     text = str(value)
     name = at_home(text)

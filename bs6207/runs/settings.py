@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,13 +13,7 @@ MAX_SHOWN = 100  # letters of a value that is refused
 
 
 def setting(
-    default: Any,
-    description: str,
-    *,
-    panel: str = "Settings",
-    metavar: str = "",
-    positional: bool = False,
-    **limits: Any,
+    default: Any, description: str, panel: str = "Settings", metavar: str = "", positional: bool = False, **limits: Any
 ) -> Any:
     """A field of a settings model: its help, its limits (`gt`, `ge`, ...), its place and look on the help page."""
     look: dict[str, Any] = {"panel": panel, "metavar": metavar, "positional": positional}
@@ -49,9 +43,6 @@ def address(text: str) -> str:
     return text
 
 
-SchedulerAddress: TypeAlias = Annotated[str, AfterValidator(address)]
-
-
 class Settings(Options):
     """The settings of one experiment; those that do not change its result are excluded from its record."""
 
@@ -59,7 +50,7 @@ class Settings(Options):
     jobs: int | None = setting(
         None, "Processes that share the work; one per core if not given.", panel="Run", ge=1, le=1024, exclude=True
     )
-    scheduler: SchedulerAddress | None = setting(
+    scheduler: Annotated[str, AfterValidator(address)] | None = setting(
         None,
         "A Dask scheduler whose workers share the work instead, tcp://HOST:PORT; --jobs then draw the figures. Needs "
         "the extra dask.",
