@@ -46,16 +46,15 @@ def echo(sentence: str) -> None:
 
 
 def show(headline: Table, remarks: Sequence[str], folder: Any, prose: bool = False) -> None:
-    """Print the headline table, the remarks, and last the folder written.
-
-    Args:
-        prose: whether the table holds sentences, which are broken into lines, and not numbers, which are not.
-    """
+    """Print the headline table, of numbers or of `prose`, the remarks, and last the folder written."""
     console = Console(highlight=False, color_system=None if is_plain() else "auto")
     with reader_may_leave(sys.stdout):
         with console.capture() as captured:
-            if headline.rows:
-                console.print(wrapped(headline) if prose else fitting(headline, console))
+            if prose:
+                cells = [[str(row[column]) for column in headline.columns] for row in headline.rows]
+                console.print(rich_table(headline.columns, cells))
+            elif headline.rows:
+                console.print(fitting(headline, console))
             for sentence in remarks:
                 console.print(legible(sentence), markup=False, soft_wrap=True)
         sys.stdout.write(f"{captured.get()}{folder}\n")
@@ -70,11 +69,7 @@ def show_json(text: str, folder: Any) -> None:
 
 @contextmanager
 def reader_may_leave(stream: TextIO) -> Iterator[None]:
-    """Ignore that the reader of a stream has gone (`| head`).
-
-    Raises:
-        UserError: stdout cannot be written for another reason.
-    """
+    """Ignore that the reader of a stream has gone (`| head`)."""
     try:
         yield
         stream.flush()
@@ -85,10 +80,7 @@ def reader_may_leave(stream: TextIO) -> Iterator[None]:
 
 
 def fitting(table: Table, console: Console) -> RichTable:
-    """A table no wider than the terminal, with every value on one line.
-
-    If broken headings are not enough, every value gets a line of its own.
-    """
+    """A table no wider than the terminal, by broken headings or a line for every value; values are not broken."""
     cells = [[legible(str(row.get(column, ""))) for column in table.columns] for row in table.rows]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     broken = [
@@ -96,39 +88,21 @@ def fitting(table: Table, console: Console) -> RichTable:
         for heading, width in zip(table.columns, widths, strict=True)
     ]
     for headings in (table.columns, broken):
-        shown = rich_table(headings, cells)
+        shown = rich_table(headings, cells, no_wrap=True)
         if console.measure(shown, options=console.options.update_width(UNBOUNDED)).maximum <= console.width:
             return shown
-    return stacked(table.columns, cells)
+    pairs = [pair for row in cells for pair in zip(table.columns, row, strict=True)]
+    return rich_table(("", ""), pairs, section=len(table.columns))
 
 
-def rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
-    """Names to the left, numbers to the right."""
-    shown = RichTable(box=box.SIMPLE_HEAD)
+def rich_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], no_wrap: bool = False, section: int = 0
+) -> RichTable:
+    """A table of numbers, which stand to the right and are not wrapped, or of words; a rule ends so many rows."""
+    shown = RichTable(box=box.SIMPLE_HEAD, show_header=any(headings))
     for place, heading in enumerate(headings):
-        shown.add_column(Text(heading), justify="right" if place else "left", no_wrap=True)
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    return shown
-
-
-def wrapped(table: Table) -> RichTable:
-    """A table of sentences, no wider than the terminal."""
-    shown = RichTable(box=box.SIMPLE_HEAD)
-    for column in table.columns:
-        shown.add_column(column, overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(Text(str(row[column])) for column in table.columns))
-    return shown
-
-
-def stacked(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
-    """Headings to the left, values to the right, and a rule between rows."""
-    shown = RichTable(box=box.SIMPLE_HEAD, show_header=False)
-    for _ in range(2):
-        shown.add_column(overflow="fold")
-    for row in rows:
-        for heading, value in zip(headings, row, strict=True):
-            shown.add_row(Text(heading), Text(value))
-        shown.add_section()
+        justify: Any = "right" if place and no_wrap else "left"
+        shown.add_column(Text(heading), justify=justify, no_wrap=no_wrap, overflow="fold")
+    for number, row in enumerate(rows, 1):
+        shown.add_row(*map(Text, row), end_section=bool(section) and number % section == 0)
     return shown
