@@ -7,17 +7,12 @@ import math
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from statistics import fmean
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bs6207.cli.console import echo, is_plain
 from bs6207.runs.names import legible
@@ -67,8 +62,12 @@ class Remaining:
         left = {kind: count for kind, count in self.left.items() if count > 0}
         if not left or any(len(self.times[kind]) < min(ENOUGH, max(1, self.total[kind] // 2)) for kind in left):
             return None
-        typical = {kind: mean_of_most(whole / count for whole, count in self.times[kind]) for kind in left}
-        longest = max(typical[kind] for kind in left)
+        typical = {}
+        for kind in left:
+            ascending = sorted(whole / count for whole, count in self.times[kind])
+            most = len(ascending) - math.ceil(len(ascending) / 10)  # the first step of a process also imports and reads
+            typical[kind] = fmean(ascending[: max(1, most)])
+        longest = max(typical.values())
         start = max(self.began, now - max(WINDOW, LONGEST_STEPS * longest))
         busy = sum(min(took, end - start) for end, took in self.steps if end > start)
         if not busy:
@@ -78,12 +77,6 @@ class Remaining:
         under_way = sum(now - end for end in self.ends if end == latest or now - end <= longest)  # the others are idle
         rest = (whole - under_way) * (now - start) / busy  # so many processes share it
         return rest if rest >= MIN_REST and under_way <= (1 - OVERDUE) * whole else None
-
-
-def mean_of_most(times: Iterable[float]) -> float:
-    """The mean without the longest tenth: the first step of a process also imports and reads."""
-    ascending = sorted(times)
-    return fmean(ascending[: max(1, len(ascending) - math.ceil(len(ascending) / 10))])
 
 
 def about(seconds: float | None) -> str:
@@ -103,48 +96,32 @@ class ProgressReport:
     """Progress of a run on stderr: a live bar on a terminal, a plain line every ten seconds elsewhere."""
 
     def __init__(
-        self,
-        command: str,
-        record: Callable[[Row], None],
-        end_if_stopped: Callable[[], None] = lambda: None,
-        quiet: bool = False,
+        self, command: str, record: Callable[[Row], None], end_if_stopped: Any = lambda: None, quiet: bool = False
     ):
-        self.command = command
-        self.record = record
-        self.end_if_stopped = end_if_stopped
-        self.quiet = quiet
+        self.command, self.record, self.end_if_stopped, self.quiet = command, record, end_if_stopped, quiet
         self.console = Console(stderr=True, highlight=False)
         # FORCE_COLOR makes a terminal of everything in rich's eyes; a log can take colours, but no moving cursor.
         self.is_live = sys.stderr.isatty() and self.console.is_interactive and not quiet and not is_plain()
         self.done = self.total = 0
         self.last_line = self.last_step = self.started = time.monotonic()
         self.remaining = Remaining()
-        self.bar: Progress | None = None
+        name, left = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[left]}")
+        columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left)
+        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.is_live)
+        self.task = self.bar.add_task(command, total=None, left="")
 
     def __enter__(self) -> "ProgressReport":
-        if self.is_live:
-            self.bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[left]}"),
-                console=self.console,
-                transient=True,
-            )
-            self.bar.start()
-            self.task = self.bar.add_task(self.command, total=None, left="")
+        self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar:
+        if self.is_live:  # or it prints an empty line
             self.bar.stop()
 
     def expect(self, steps: int, kind: str = "") -> None:
         self.total += steps
         self.remaining.expect(steps, kind)
-        if self.bar:
-            self.bar.update(self.task, total=self.total)
+        self.bar.update(self.task, total=self.total)
 
     def step(self, doing: str, kind: str = "", seconds: float | None = None) -> None:
         self.done += 1
@@ -158,19 +135,16 @@ class ProgressReport:
 
     def show(self, doing: str, now: float) -> None:
         self.end_if_stopped()
-        is_due = now - self.last_line >= (BAR_INTERVAL if self.bar else PLAIN_INTERVAL)
-        if is_due:
+        self.bar.update(self.task, completed=self.done, description=f"{self.command} {doing}")
+        if now - self.last_line >= (BAR_INTERVAL if self.is_live else PLAIN_INTERVAL):
             self.last_line, left = now, about(self.remaining.seconds(now))
-        if self.bar:
-            self.bar.update(self.task, completed=self.done, description=f"{self.command} {doing}")
-            if is_due:
-                self.bar.update(self.task, left=left)
-        elif is_due and not self.quiet:
-            parts = (f"{self.done} of {self.total} done", f"{now - self.started:.0f} s", left)
-            echo(f"{self.command}: {', '.join(filter(None, (doing, *parts)))}")
+            self.bar.update(self.task, left=left)
+            if not self.is_live and not self.quiet:
+                parts = (doing, f"{self.done} of {self.total} done", f"{now - self.started:.0f} s", left)
+                echo(f"{self.command}: {', '.join(filter(None, parts))}")
 
     def warn(self, sentence: str) -> None:
-        if self.bar:
+        if self.is_live:
             self.console.print(f"{self.command}: {legible(sentence)}", markup=False, soft_wrap=True)
         elif not self.quiet:
             echo(f"{self.command}: {sentence}")
