@@ -25,21 +25,12 @@ PLACES = 9  # digits of where axes stand, as shares of the figure
 INK, MUTED, GROUND = "#222222", "#8a8a8a", "#e8e4da"
 
 STYLE: Any = {
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "figure.dpi": 160,
-    "font.size": 9,
-    "legend.frameon": False,
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False),
+    **{"axes.titlelocation": "left", "axes.titlesize": 10, "figure.dpi": 160, "font.size": 9},
     "svg.hashsalt": "bs6207",  # the same figure, the same bytes
     "text.parse_math": False,  # names may hold dollars; what is ours is written in Unicode
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
 }
 rcParams.update(STYLE)
 
@@ -72,9 +63,8 @@ def clipped(name: str, most: int = 14) -> str:
 
 def columns(text: str) -> int:
     """Width in narrow letters; a wide letter of East Asia takes two, an accent none."""
-    return sum(
-        1 + (unicodedata.east_asian_width(letter) in "FW") for letter in text if not unicodedata.combining(letter)
-    )
+    letters = [letter for letter in text if not unicodedata.combining(letter)]
+    return len(letters) + sum(unicodedata.east_asian_width(letter) in "FW" for letter in letters)
 
 
 def legend_of(names: Sequence[str], handles: Sequence[Any], place: Axes | Figure, **look: Any) -> None:
