@@ -20,7 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import partial
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -54,24 +54,19 @@ class WorkerLost(UserError):
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def local_executor(jobs: int | None = None, preload: Sequence[str] = ()) -> Iterator["ProcessExecutor | None"]:
+def local_executor(
+    jobs: int | None = None, preload: Sequence[str] = ()
+) -> AbstractContextManager["ProcessExecutor | None"]:
     """So many processes, one per core if None, that end with the block; None for one job, which this process runs.
 
     Args:
         preload: modules that all jobs need; where processes can share them, their import begins now.
     """
     jobs = jobs or cores()
-    executor = ProcessExecutor(jobs, preload) if jobs > 1 else None
-    try:
-        yield executor
-    finally:
-        if executor:
-            executor.shutdown()
+    return closing(ProcessExecutor(jobs, preload)) if jobs > 1 else nullcontext()
 
 
 class ProcessExecutor:
@@ -124,7 +119,7 @@ class ProcessExecutor:
             self.processes.append(self.own.process)
         theirs.close()
 
-    def shutdown(self) -> None:
+    def close(self) -> None:
         """End all processes, whatever they are doing."""
         with self.lock:
             self.is_shut_down = True
