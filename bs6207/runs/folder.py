@@ -24,7 +24,7 @@ from platformdirs import user_cache_path, user_config_path
 
 from bs6207.errors import FolderError, UserError
 from bs6207.runs.files import failing_writes, strict_json, sync_folder, to_csv, write_whole
-from bs6207.runs.manifest import environment_facts, manifest
+from bs6207.runs.manifest import code_and_versions, environment_facts
 from bs6207.runs.result import METADATA, Result, Row
 from bs6207.runs.settings import Settings
 
@@ -49,7 +49,7 @@ class Run:
     def begin(self, settings: Settings) -> None:
         """Prepare the partial folder, and archive an interrupted run that cannot be resumed."""
         self.settings = settings
-        required = manifest(self.command, settings)
+        required = strict_json({"settings": settings.model_dump(), **code_and_versions(self.command)})
         if self.partial.exists():
             self.may_resume = not settings.fresh and required == self.read(MANIFEST)
             if not self.may_resume:
@@ -202,7 +202,6 @@ def holder(partial: Path) -> str:
 
 
 def is_run(folder: Path, command: str) -> bool:
-    """Whether a folder was filled by this command."""
     record = folder / RECORD
     return record.is_file() and f"[{command}]" in record.read_text("utf-8", errors="replace").split("\n")
 

@@ -15,8 +15,6 @@ from types import CodeType
 from typing import Any
 
 from bs6207 import __version__
-from bs6207.runs.files import strict_json
-from bs6207.runs.settings import Settings
 
 PACKAGE = Path(__file__).parents[1]
 STORIES = ("bump", "latent", "deblur")
@@ -28,11 +26,6 @@ LIBRARIES = (
     *("pillow", "matplotlib", "umap-learn"),  # which read and degrade images, and project latents
 )
 IN_ENVIRONMENT = ("torch", "torchvision", "numpy", "scikit-learn", "scikit-image", "matplotlib")
-
-
-def manifest(command: str, settings: Settings) -> str:
-    """Settings, code and versions that must match to resume a run, as JSON."""
-    return strict_json({"settings": settings.model_dump(), **code_and_versions(command)})
 
 
 def code_and_versions(*commands: str) -> dict[str, Any]:

@@ -73,7 +73,6 @@ def complaint(failure: ValidationError) -> str:
 
 
 def shorten(value: Any) -> str:
-    """A value as Python writes it, or the beginning of it."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits

@@ -305,7 +305,6 @@ def titled(at: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
 def report(
     runs: Sequence[tuple[RunTask, RunScores]], axes: Mapping[str, Any], measure: Measure, settings: SweptSettings
 ) -> Result:
-    """One result of all runs."""
     done = [(task, outcome) for task, outcome in runs if outcome.metrics is not None]
     failed = [(task, outcome) for task, outcome in runs if outcome.metrics is None]
     failures = [(task, reason) for task, outcome in (*failed, *done) for reason in outcome.failures]
