@@ -15,7 +15,8 @@ An autoencoder's latents show which images are near each other but not which dif
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,11 +42,7 @@ PASTE = 0.7  # share of the patches that show another image instead of black
 
 
 def distort(images: Tensor, random: torch.Generator) -> Tensor:
-    """Rotate, scale, shear, shift, bend and thicken or thin every image by a random amount of its own.
-
-    Args:
-        images: [N, C, SIDE, SIDE] in [0, 1].
-    """
+    """Rotate, scale, shear, shift, bend and thicken or thin images in [0, 1], each by a random amount of its own."""
     size = len(images)
 
     def within(*shape: int) -> Tensor:
@@ -137,28 +134,25 @@ def communities(features: Tensor, count: int, seed: int) -> NDArray[np.int64]:
             best, fewest = labels, clusters
         if clusters == count:
             break
-        if clusters > count or len(sizes) > MAX_COMMUNITIES * count:
-            high = middle
-        else:
-            low = middle
+        too_fine = clusters > count or len(sizes) > MAX_COMMUNITIES * count
+        low, high = (low, middle) if too_fine else (middle, high)
     if best is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct features than clusters
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # fewer features than clusters
             return KMeans(count, n_init=1, random_state=seed).fit_predict(features.numpy()).astype(np.int64)
     return merge(features, best, count)
 
 
 def merge(features: Tensor, clusters: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Clusters 0 to count - 1: the smallest is merged into the one of most similar centre until so many are left."""
-    clusters = np.unique(clusters, return_inverse=True)[1]
-    while (number := int(clusters.max()) + 1) > count:
+    while True:
+        clusters = np.unique(clusters, return_inverse=True)[1]
+        if (number := int(clusters.max()) + 1) <= count:
+            return clusters
         centre = centres(features, clusters, number)
         smallest = int(np.bincount(clusters).argmin())
         similarity = centre @ centre[smallest]
         similarity[smallest] = -math.inf
         clusters[clusters == smallest] = int(similarity.argmax())
-        clusters = np.unique(clusters, return_inverse=True)[1]
-    return clusters
 
 
 def centres(features: Tensor, clusters: NDArray[np.int64], count: int) -> Tensor:
@@ -181,7 +175,6 @@ MOST_PASSES = 20  # over the images in either training, so that few images take 
 WARM_UP, WEIGHT_DECAY = 0.1, 1e-4  # share of the steps in which the learning rate rises; it then falls as a cosine
 PARTITIONS, PARTITION_IMAGES = 5, 8000  # with five, a bad one neither becomes the medoid nor lowers the median
 STABLE = 0.85  # agreement is 0.9 and more on digits, 0.7 to 0.77 on fashion-mnist, 0.1 on noise
-Report = Callable[[str], None]
 
 
 class ContrastiveClusterer:
@@ -203,58 +196,121 @@ class ContrastiveClusterer:
     ):
         self.count, self.seed = count, seed
         self.contrast_steps, self.assignment_steps = contrast_steps, assignment_steps
-        self.report: Report = lambda text: None
+        self.report: Callable[[str], None] = lambda text: None
         self.stability: dict[str, float | bool] = {}
 
     @preserve_torch_state()
     def fit(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> "ContrastiveClusterer":
-        """Find clusters.
-
-        Args:
-            latents: [N, d]; only distances between them matter.
-            images: [N, C, H, W], in the same order.
-        """
+        """Find clusters of images, [N, C, H, W]; of the latents, [N, d], only distances between them matter."""
         if len(latents) != len(images):
             raise ValueError(f"{len(latents)} latents of {len(images)} images")
         prepare(self.seed)
-        random = torch.Generator().manual_seed(self.seed)
+        self.random = torch.Generator().manual_seed(self.seed)
         pixels = resized(images)
-        chosen = torch.randperm(len(pixels), generator=random)[:NEIGHBOUR_IMAGES]
+        chosen = torch.randperm(len(pixels), generator=self.random)[:NEIGHBOUR_IMAGES]
 
         self.report("neighbours")
         neighbours = mutual_neighbours(torch.from_numpy(latents)[chosen], LATENT_NEIGHBOURS)
         self.network = build_network(pixels.shape[1])
-        train_contrast(self.network, pixels[chosen], neighbours, self.contrast_steps, random, self.report)
+        contrast = partial(self.contrast_loss, pixels[chosen], neighbours)
+        parameters = [*self.network.parameters()]
+        self.train("contrast", contrast, parameters, len(chosen), PAIRS, self.contrast_steps, CONTRAST_LR)
 
         self.report("communities")
-        features = features_of(self.network, pixels[chosen])
-        partitions = [self.partition(features, random) for _ in range(PARTITIONS)]
+        features = self.features_of(pixels[chosen])
+        partitions = [self.partition(features) for _ in range(PARTITIONS)]
         with many_classes_are_fine():
             scores = np.array([[adjusted_rand_score(one, other) for other in partitions] for one in partitions])
         medoid = int(scores.sum(0).argmax())  # the partition most like the others
         agreement = float(np.median(np.delete(scores[medoid], medoid)))
-        self.stability = {
-            "agreement": agreement,
-            # equal images agree on one cluster
-            "trusted": agreement >= STABLE and len(np.unique(partitions[medoid])) == self.count,
-        }
+        full = len(np.unique(partitions[medoid])) == self.count  # equal images agree on one cluster
+        self.stability = {"agreement": agreement, "trusted": agreement >= STABLE and full}
         self.prototypes = nn.Parameter(centres(features, partitions[medoid], self.count))
-        train_assignment(self.network, self.prototypes, pixels, self.assignment_steps, random, self.report)
+        assignment, parameters = partial(self.assignment_loss, pixels), [*parameters, self.prototypes]
+        self.train("assignment", assignment, parameters, len(pixels), BATCH, self.assignment_steps, ASSIGNMENT_LR)
         return self
 
+    @torch.no_grad()
     def predict(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The cluster of every image, [N], 0 to count - 1; the latents are used in `fit` only."""
-        with torch.no_grad():
-            return cosines(features_of(self.network, resized(images)), self.prototypes).argmax(1).numpy()
+        return self.cosines(self.features_of(resized(images))).argmax(1).numpy()
 
-    def partition(self, features: Tensor, random: torch.Generator) -> NDArray[np.int64]:
+    def partition(self, features: Tensor) -> NDArray[np.int64]:
         """Clusters of all `features`, [N]: communities of a random subset; others follow their nearest in it.
 
         The subset is a half, or as many as there are clusters if that is more.
         """
         size = max(self.count, min(PARTITION_IMAGES, len(features) // 2))
-        chosen = features[torch.randperm(len(features), generator=random)[:size]]
+        chosen = features[torch.randperm(len(features), generator=self.random)[:size]]
         return communities(chosen, self.count, self.seed)[nearest(features, chosen, 1)[:, 0].numpy()]
+
+    @flush_denormals()
+    def train(
+        self,
+        name: str,
+        loss_of: Callable[[Tensor, float], Tensor],
+        parameters: Iterable[nn.Parameter],
+        images: int,
+        batch: int,
+        steps: int,
+        peak_lr: float,
+    ) -> None:
+        """Minimise `loss_of` indices of images and the share of the training that is done."""
+        optimizer = torch.optim.AdamW(parameters, weight_decay=WEIGHT_DECAY)
+        self.network.train()
+        steps = min(steps, MOST_PASSES * math.ceil(images / batch))
+        for step, chosen in enumerate(batch_indices(images, batch, steps, self.random)):
+            done = step / steps
+            lr = peak_lr * min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
+            optimizer.param_groups[0]["lr"] = lr
+            loss = loss_of(chosen, done)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            self.report(f"{name}, {done:.0%}")
+
+    def contrast_loss(self, pixels: Tensor, neighbours: csr_matrix, images: Tensor, done: float) -> Tensor:
+        """Recognise the distorted neighbour of a distorted image; one without neighbours is paired with itself."""
+        starts = torch.from_numpy(neighbours.indptr).long()
+        ends = torch.from_numpy(np.append(neighbours.indices, 0)).long()
+        counts = starts.diff()[images]
+        pick = (torch.rand(len(images), generator=self.random) * (counts + 1)).long()  # the last is the image itself
+        partners = torch.where(pick < counts, ends[(starts[images] + pick).clamp_max(len(ends) - 1)], images)
+        views = distort(pixels[torch.cat([images, partners])] / 255, self.random)
+        features = self.encode(occlude(views, CONTRAST_PATCHES, CONTRAST_PATCH_CHANCE, self.random))
+        logits = (features @ features.T / TEMPERATURE).fill_diagonal_(-math.inf)
+        return functional.cross_entropy(logits, torch.arange(len(features)).roll(len(images)))
+
+    def assignment_loss(self, pixels: Tensor, chosen: Tensor, done: float) -> Tensor:
+        """The negative mutual information of an image's and its distortion's cluster, with all clusters in use.
+
+        Occlusion fades out over the second half of the training, so that it ends on images as they are predicted.
+        """
+        images = pixels[chosen] / 255
+        chance = ASSIGNMENT_PATCH_CHANCE * min(1.0, 2 - 2 * done)
+        distorted = occlude(distort(images, self.random), ASSIGNMENT_PATCHES, chance, self.random)
+        features = self.encode(torch.cat([images, distorted]))
+        log_plain, log_distorted = (SHARPNESS * self.cosines(features)).log_softmax(1).chunk(2)
+        confidence, targets = log_plain.detach().exp().max(1)
+        pseudo_label_loss = functional.nll_loss(log_distorted, targets, reduction="none") * (confidence > CONFIDENT)
+        plain, distorted = log_plain.exp(), log_distorted.exp()
+        usage = (plain.mean(0) + distorted.mean(0)) / 2
+        return pseudo_label_loss.mean() - mutual_information(plain, distorted) - entropy(usage)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Normalized features, [N, FEATURES]; computed in bfloat16 where the processor has it, twice as fast."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(images.device)):
+            features = self.network(images.contiguous(memory_format=torch.channels_last))
+        return functional.normalize(features.float())
+
+    @torch.no_grad()
+    def features_of(self, pixels: Tensor) -> Tensor:
+        self.network.eval()
+        return torch.cat([self.encode(batch / 255) for batch in pixels.split(1000)])
+
+    def cosines(self, features: Tensor) -> Tensor:
+        """Cosines between normalized features and prototypes, [N, count]."""
+        return features @ functional.normalize(self.prototypes).T
 
 
 def resized(images: NDArray[np.uint8]) -> Tensor:
@@ -262,11 +318,8 @@ def resized(images: NDArray[np.uint8]) -> Tensor:
     pixels = torch.from_numpy(images)
     if pixels.shape[2:] == (SIDE, SIDE):
         return pixels
-    batches = (
-        functional.interpolate(batch.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
-        for batch in pixels.split(1000)
-    )
-    return torch.cat([batch.round().to(torch.uint8) for batch in batches])
+    resize = partial(functional.interpolate, size=(SIDE, SIDE), mode="bilinear", antialias=True)
+    return torch.cat([resize(batch.float()).round().to(torch.uint8) for batch in pixels.split(1000)])
 
 
 class FlattenChannelsLast(nn.Module):
@@ -284,92 +337,6 @@ def build_network(channels: int) -> nn.Module:
         layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
     layers += [FlattenChannelsLast(), nn.Linear(third * (SIDE // 4) ** 2, FEATURES)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
-
-
-def encode(network: nn.Module, images: Tensor) -> Tensor:
-    """Normalized features, [N, FEATURES]; computed in bfloat16 where the processor has it, twice as fast."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(images.device)):
-        features = network(images.contiguous(memory_format=torch.channels_last))
-    return functional.normalize(features.float())
-
-
-@torch.no_grad()
-def features_of(network: nn.Module, pixels: Tensor) -> Tensor:
-    """Features of uint8 images, [N, FEATURES]."""
-    network.eval()
-    return torch.cat([encode(network, batch / 255) for batch in pixels.split(1000)])
-
-
-def take_step(optimizer: torch.optim.Optimizer, loss: Tensor, lr: float, done: float) -> None:
-    """One step at the learning rate of the schedule after this share of the training."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-
-
-@flush_denormals()
-def train_contrast(
-    network: nn.Module, pixels: Tensor, neighbours: csr_matrix, steps: int, random: torch.Generator, report: Report
-) -> None:
-    """Train `network` in place to recognise the distorted neighbour of a distorted image among other images.
-
-    Args:
-        pixels: uint8, [N, C, SIDE, SIDE].
-        neighbours: [N, N]; an image without any is paired with itself.
-    """
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
-    starts = torch.from_numpy(neighbours.indptr).long()
-    ends = torch.from_numpy(np.append(neighbours.indices, 0)).long()
-    counts = starts.diff()
-    network.train()
-    steps = min(steps, MOST_PASSES * math.ceil(len(pixels) / PAIRS))
-    for step, images in enumerate(batch_indices(len(pixels), PAIRS, steps, random)):
-        done = step / steps
-        pick = (torch.rand(len(images), generator=random) * (counts[images] + 1)).long()  # the last is the image itself
-        partners = torch.where(pick < counts[images], ends[(starts[images] + pick).clamp_max(len(ends) - 1)], images)
-        views = distort(pixels[torch.cat([images, partners])] / 255, random)
-        features = encode(network, occlude(views, CONTRAST_PATCHES, CONTRAST_PATCH_CHANCE, random))
-        logits = (features @ features.T / TEMPERATURE).fill_diagonal_(-math.inf)
-        targets = torch.arange(len(features)).roll(len(images))
-        take_step(optimizer, functional.cross_entropy(logits, targets), CONTRAST_LR, done)
-        report(f"contrast, {done:.0%}")
-
-
-def cosines(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Cosines between normalized features and prototypes, [N, count]."""
-    return features @ functional.normalize(prototypes).T
-
-
-@flush_denormals()
-def train_assignment(
-    network: nn.Module, prototypes: nn.Parameter, pixels: Tensor, steps: int, random: torch.Generator, report: Report
-) -> None:
-    """Train `network` and `prototypes` in place to maximise the mutual information of an image's and its distortion's
-    cluster.
-
-    Occlusion fades out over the second half of the training, so that it ends on images as they are predicted.
-
-    Args:
-        pixels: uint8, [N, C, SIDE, SIDE].
-    """
-    optimizer = torch.optim.AdamW([*network.parameters(), prototypes], weight_decay=WEIGHT_DECAY)
-    network.train()
-    steps = min(steps, MOST_PASSES * math.ceil(len(pixels) / BATCH))
-    for step, chosen in enumerate(batch_indices(len(pixels), BATCH, steps, random)):
-        done = step / steps
-        images = pixels[chosen] / 255
-        chance = ASSIGNMENT_PATCH_CHANCE * min(1.0, 2 - 2 * done)
-        distorted = occlude(distort(images, random), ASSIGNMENT_PATCHES, chance, random)
-        features = encode(network, torch.cat([images, distorted]))
-        log_plain, log_distorted = (SHARPNESS * cosines(features, prototypes)).log_softmax(1).chunk(2)
-        confidence, targets = log_plain.detach().exp().max(1)
-        pseudo_label_loss = functional.nll_loss(log_distorted, targets, reduction="none") * (confidence > CONFIDENT)
-        usage = (log_plain.exp().mean(0) + log_distorted.exp().mean(0)) / 2
-        information = mutual_information(log_plain.exp(), log_distorted.exp())
-        take_step(optimizer, pseudo_label_loss.mean() - information - entropy(usage), ASSIGNMENT_LR, done)
-        report(f"assignment, {done:.0%}")
 
 
 def entropy(probabilities: Tensor) -> Tensor:
