@@ -12,19 +12,14 @@ from bs6207.latent.settings import LatentSettings
 from bs6207.runs.memory import COPIES, Need, require_room
 
 # Bytes per pixel value of the training images,
-CLUSTERED, PROBED = 12, 28  # of all, in clustering, and of those that are probed
-RECONSTRUCTED = 10  # of all, by an autoencoder
+TRAINING, PROBED = 12, 28  # of all, to cluster or reconstruct them, and of those that are probed
 LINEAR_PROBE = 450  # of one image, for each class
 PCA, COMPONENT = 4000, 60  # of one image, and for each component
 COVARIANCE = 40  # for each entry of the covariance matrix of exact PCA
 
 MLP_WEIGHTS, CONV_WEIGHTS = 512, 1024  # that a pixel meets in the first and in the last layer
 TRAINED, STORED = 9, 3  # copies of the weights: with gradients, momenta and the checkpoint; in a result
-BEST, BEST_BATCH, BEST_RESIZED = (
-    2**30,
-    1000,
-    12,
-)  # bytes of the clusterer `best`; images it resizes at a time, and bytes
+BEST, BEST_PIXEL = 2**30, 12_000  # bytes of the clusterer `best`, and for each pixel value of an image
 MIN_TASK = 128 * 2**20  # bytes
 SCALE, MIN_SIDE, MIN_IMAGES = 0.8, 8, 100  # of the smaller images, or fewer, that are suggested
 
@@ -41,22 +36,13 @@ class Sizes(NamedTuple):
 
 
 def require_memory(data: DataSet, settings: LatentSettings) -> None:
-    """Check that a run fits into memory.
-
-    Raises:
-        DataError: it does not; the message says what would.
-    """
+    """Check that a run fits into memory, or raise DataError that says what would."""
     sizes = sizes_of(data, settings)
     subject = f"latent on {data.name}, images of {sizes.width} x {sizes.height} pixels,"
     require_room(subject, estimate(sizes, settings), settings.jobs or 1, alternatives(sizes, settings))
 
 
 def need(data: DataSet, settings: LatentSettings) -> Need:
-    """The memory of a run on a data set.
-
-    Raises:
-        DataError: there are too few images.
-    """
     return estimate(sizes_of(data, settings), settings)
 
 
@@ -79,17 +65,12 @@ def alternatives(sizes: Sizes, settings: LatentSettings) -> Iterator[tuple[str, 
 
 def estimate(sizes: Sizes, settings: LatentSettings) -> Need:
     values = sizes.channels * sizes.height * sizes.width
-    every = COPIES * sizes.all * values + MIN_TASK
-    best = (BEST + BEST_RESIZED * min(BEST_BATCH, sizes.train) * values) * ("best" in settings.clusterer)
+    images = COPIES * sizes.all * values + MIN_TASK
+    every = images + TRAINING * sizes.train * values + (BEST + BEST_PIXEL * values) * ("best" in settings.clusterer)
     probes = 0 if settings.skip_probes else PROBED * min(sizes.train, MAX_PROBE_TRAIN) + LINEAR_PROBE * sizes.classes
-    pixels = every + best + (CLUSTERED * sizes.train + probes) * values
-    pca = every + best + (CLUSTERED * sizes.train + PCA + COMPONENT * max(settings.dims)) * values
-    pca += COVARIANCE * min(values, EXACT_PCA_PIXELS) ** 2
-
-    # Bytes of the layers next to the pixels, and of the linear path; no other layers count beside them.
-    conv_layers, mlp_layers = CONV_WEIGHTS * sizes.height * sizes.width, MLP_WEIGHTS * values
-    layers = conv_layers if settings.arch == "conv" else mlp_layers
-    weights = [4 * 2 * (layers + dim * values) for dim in settings.dims]
-    autoencoders = [every + best + RECONSTRUCTED * sizes.train * values + TRAINED * size for size in weights]
-    tasks = [pixels, pca, *autoencoders] * settings.seeds
-    return Need(every + STORED * settings.seeds * sum(weights), [[] if settings.scheduler else tasks])
+    pca = (PCA + COMPONENT * max(settings.dims)) * values + COVARIANCE * min(values, EXACT_PCA_PIXELS) ** 2
+    # The layers next to the pixels, and the linear path; no other layers count beside them.
+    layers = CONV_WEIGHTS * sizes.height * sizes.width if settings.arch == "conv" else MLP_WEIGHTS * values
+    weights = [4 * 2 * (layers + dim * values) for dim in settings.dims]  # bytes
+    tasks = [every + probes * values, every + pca, *(every + TRAINED * size for size in weights)] * settings.seeds
+    return Need(images + STORED * settings.seeds * sum(weights), [[] if settings.scheduler else tasks])
