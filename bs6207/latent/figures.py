@@ -1,6 +1,7 @@
 """Figures of autoencoders, drawn from the tables, metrics.json and images.npz."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import islice
 from textwrap import fill
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from bs6207.figures import INK, MUTED, PALETTE, clipped, legend_of, panels
+from bs6207.runs.names import listed
 from bs6207.runs.result import Row, Table
 
 CONSTANTS = {"black": (0, (1, 1)), "median": "-.", "mean": (0, (6, 3))}  # line styles of the constant images
@@ -60,8 +62,7 @@ def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) 
     """The same plane with as many test images as fit, in the colour of their class.
 
     Args:
-        latents: `image` is a place among `pixels`.
-        pixels: uint8, [N, C, H, W].
+        latents: `image` is a place among `pixels`, uint8, [N, C, H, W].
     """
     step = -(-max(pixels.shape[2:]) // MAX_THUMBNAIL)
     small = pixels[:, :, ::step, ::step]
@@ -83,9 +84,8 @@ def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) 
         height, width = image.shape[:2]
         bottom = size[1] - y
         canvas[bottom - height : bottom, x : x + width] = np.rint(255 * image)
-    margin = span * side / (size - side)
     figure, ((axes,),) = panels(1, 1, (8.4, 6.8))
-    (left, right), (below, above) = zip(low, low + span + margin, strict=True)
+    (left, right), (below, above) = zip(low, low + span + span * side / (size - side), strict=True)
     axes.imshow(canvas, extent=(left, right, below, above), aspect="auto", interpolation="antialiased")
     if small.shape[1] < 3:
         add_class_legend(figure, names)
@@ -118,26 +118,23 @@ def projection(points: Table, clusters: Table, shares: Mapping[int, Any], names:
     """
     dims, note = at_most_eight([*shares])
     kinds = [class_noun(names), "cluster"] if names else ["cluster"]
-    bands = -(-len(dims) // 4)
-    across = -(-len(dims) // bands)
     if len(dims) <= 2:  # class and cluster side by side
         figure, grid = panels(len(dims), len(kinds), (2.8, 2.6))
     else:  # one above the other
+        bands = -(-len(dims) // 4)
+        across = -(-len(dims) // bands)
         figure, axes = panels(bands * len(kinds), across, (2.6, 2.4))
-        grid = axes.reshape(bands, len(kinds), across).swapaxes(1, 2).reshape(bands * across, len(kinds))
-    for axis in grid[len(dims) :].flat:
-        axis.set_visible(False)
+        grid = axes.reshape(bands, len(kinds), across).swapaxes(1, 2).reshape(-1, len(kinds))
     by_class = class_styles(names)
-    for dim, pair in zip(dims, grid, strict=False):
+    for dim, pair in zip(dims, used(grid, len(dims)), strict=True):
         rows = [row for row in points.rows if row["dim"] == dim]
         named = {row["cluster"]: row.get("name") for row in clusters.rows if row["dim"] == dim}
         by_cluster = {cluster: by_class.get(name, UNNAMED) for cluster, name in named.items()}
-        if not names:
-            by_cluster = class_styles([*named])
+        styles = {"cluster": by_cluster if names else class_styles([*named])}
         labels = [f"PC {axis} ({share:.0%} of variance)" for axis, share in enumerate(shares[dim] or (), 1)]
         xlabel, ylabel = labels or ("UMAP 1", "UMAP 2")
         for axis, kind in zip(pair, kinds, strict=True):
-            draw_points(axis, rows, ("x", "y"), kind, by_cluster if kind == "cluster" else by_class)
+            draw_points(axis, rows, ("x", "y"), kind, styles.get(kind, by_class))
             axis.set_title(f"dim {dim}, by {kind}")
             axis.tick_params(labelsize=7)
             axis.set(xlabel=xlabel, ylabel=ylabel)
@@ -170,11 +167,8 @@ def centroids(
     cell = min(0.27, 5 / max(shown, len(classes)))  # inches
     size = (max(2.6, cell * (len(classes) + 1.6) + 0.7), max(1.8, cell * shown + 0.9))
     across = min(len(dims), max(1, int(12 / size[0])))
-    bands = -(-len(dims) // across)
-    figure, axes = panels(bands, across, size)
-    for axis in axes.flat[len(dims) :]:
-        axis.set_visible(False)
-    for axis, dim in zip(axes.flat, dims, strict=False):
+    figure, axes = panels(-(-len(dims) // across), across, size)
+    for axis, dim in zip(used(axes.flat, len(dims)), dims, strict=True):
         rows = [row for row in clusters.rows if row["dim"] == dim]
         draw_cluster_table(axis, rows, images[dim], classes, class_noun(names))
         accuracy = scores[dim]
@@ -203,21 +197,18 @@ def draw_cluster_table(axes: Axes, rows: Sequence[Row], images: Images, classes:
     strip = montage(images[order][:, None], gap=0)
     axes.imshow(strip, extent=(-1.75, -0.75, len(order) - 0.5, -0.5), interpolation="antialiased", aspect="equal")
     axes.hlines(np.arange(1, len(order)) - 0.5, -1.75, -0.75, color="white", linewidth=1)
-    if len(classes) <= MAX_COUNTED:
-        for (line, column_index), count in np.ndenumerate(counts):
-            colour = "white" if count > 0.6 * top else INK if count else "#c8c8c8"
-            text = axes.text(column_index, line, str(count), ha="center", va="center", color=colour)
-            text.set(size=5.5 if count < 1000 else 4.5, in_layout=False)  # it is inside its cell
+    for (line, place), count in np.ndenumerate(counts) if len(classes) <= MAX_COUNTED else ():
+        colour = "white" if count > 0.6 * top else INK if count else "#c8c8c8"
+        text = axes.text(place, line, str(count), ha="center", va="center", color=colour)
+        text.set(size=5.5 if count < 1000 else 4.5, in_layout=False)  # it is inside its cell
     for line, cluster in enumerate(order):
         if names[cluster] is not None:
             corner = (classes.index(names[cluster]) - 0.5, line - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=PALETTE[1], linewidth=1.2))
     axes.set(xlim=(-1.8, len(classes) - 0.45), ylim=(len(order) - 0.45, -0.55))
-    labels = [str(cluster) for cluster in order]
-    axes.set_ylabel("cluster")
-    if column in rows[0]:
-        labels = [clipped(names[cluster] or "none", 10) for cluster in order]
-        axes.set(xlabel=column, ylabel="cluster, by its name")
+    named = column in rows[0]
+    labels = [clipped(names[cluster] or "none", 10) if named else str(cluster) for cluster in order]
+    axes.set(xlabel=column if named else "", ylabel="cluster, by its name" if named else "cluster")
     axes.set_yticks(range(len(order)), labels, size=6)
     ticks = [clipped(name, 10) if len(classes) <= 2 * MAX_COUNTED else "" for name in classes]
     axes.set_xticks(range(len(classes)), ticks, size=6, rotation=90 if max(map(len, classes)) > 2 else 0)
@@ -228,11 +219,9 @@ def draw_cluster_table(axes: Axes, rows: Sequence[Row], images: Images, classes:
 def reconstructions(
     originals: Images, restored: Mapping[int, Images], l1: Mapping[int, float], captions: Sequence[str]
 ) -> Figure:
-    """Test images, their reconstructions at each dim, and the error.
+    """Test images, their reconstructions at each dim with its L1 over all test images, and the error.
 
     Args:
-        originals: [N, C, H, W]; `restored` alike, by dim.
-        l1: by dim, over all test images.
         captions: the class of each image; empty if unknown.
     """
     dims, note = at_most_eight([*restored])
@@ -276,11 +265,10 @@ def walks(decoded: Mapping[int, NDArray[np.float32]], starts: Images, ends: Imag
     inches = np.clip(4 * grids[0].shape[0] / grids[0].shape[1], MIN_INCHES, MAX_INCHES)
     across = min(2, len(dims))
     figure, axes = panels(-(-len(dims) // across), across, (4.2, 0.35 + inches))
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, dim, grid in zip(axes.flat, dims, grids, strict=False):
+    for axis, dim, grid in zip(used(axes.flat, len(dims)), dims, grids, strict=True):
         axis.imshow(grid, interpolation="antialiased")
         axis.set_title(f"dim {dim}")
+        axis.set_axis_off()
     caption(figure, "straight lines in the latent, decoded, between test images (at both ends)", note)
     return figure
 
@@ -321,15 +309,14 @@ def probes(metrics: Mapping[str, Any]) -> Figure:
         ("dimensions", {"intrinsic_dimension": "intrinsic dimension"}),
     ]
     for axes, (label, measures) in zip(line, groups, strict=True):
-        drawn = 0
         for (key, name), colour, style in zip(measures.items(), PALETTE, ("o-", "s-"), strict=False):
-            drawn += draw_over_dims(axes, cells, ["probes", key], style, colour, name)
+            draw_over_dims(axes, cells, ["probes", key], style, colour, name)
             score = lookup(pixels, ["probes", key])
             if score is not None and axes is not line[1]:  # of pixels in pixels they are 1
                 axes.axhline(score, color=colour, linewidth=0.9, linestyle=":", label=f"raw pixels {score:.3g}")
         axes.set(ylabel=label)
         mark_dims(axes, [*cells])
-        if not drawn:
+        if not axes.lines:
             axes.set_title("no classes to tell apart" if axes is line[0] else "too few images", color=MUTED)
     line[2].plot(sorted(cells), sorted(cells), color=MUTED, linewidth=0.8, linestyle="--", label="dim of the latent")
     for axes in line:
@@ -348,13 +335,12 @@ def loss_curves(history: Table, baselines: Mapping[str, Any]) -> Figure:
     colours: Any = colormaps["viridis"](np.linspace(0, 0.92, len(dims))) if many else PALETTE[: len(dims)]
     for dim, colour in zip(dims, colours, strict=True):
         seeds = sorted({row["seed"] for row in history.rows if row["dim"] == dim})
-        for number, seed in enumerate(seeds):
+        for seed in seeds:
             rows = [row for row in history.rows if (row["dim"], row["seed"]) == (dim, seed)]
-            epochs = [row["epoch"] for row in rows]
-            label = None if number else f"dim {dim}"
-            losses = [row["validation_l1"] for row in rows]
+            epochs, losses = zip(*((row["epoch"], row["validation_l1"]) for row in rows), strict=True)
+            label = f"dim {dim}" if seed == seeds[0] else None
             axes.plot(epochs, losses, color=colour, linewidth=1.4 if len(seeds) == 1 else 0.8, label=label)
-            if not number:
+            if label:
                 axes.plot(epochs, [row["train_l1"] for row in rows], ":", color=colour, linewidth=0.9)
     axes.plot([], [], ":", color=INK, linewidth=0.9, label="on training batches, first seed")
     draw_constants(axes, baselines, " on test images")
@@ -389,7 +375,6 @@ def draw_points(
 
 
 def add_class_legend(figure: Figure, names: Sequence[str]) -> None:
-    """A legend of the first fifty classes beside the figure."""
     if not names:
         return
     labels = [clipped(name) for name in names[:MAX_LEGEND]]
@@ -407,8 +392,7 @@ def add_class_legend(figure: Figure, names: Sequence[str]) -> None:
 
 def caption(figure: Figure, *parts: str) -> None:
     """A line of text above all panels, wrapped to the width of the figure."""
-    text = "; ".join(part for part in parts if part)
-    if text:
+    if text := "; ".join(filter(None, parts)):
         figure.suptitle(fill(text, int(15 * figure.get_figwidth())), size=8, color=MUTED)
 
 
@@ -418,9 +402,14 @@ def at_most_eight(dims: Sequence[int]) -> tuple[list[int], str]:
     if len(ordered) <= MAX_DIMS:
         return ordered, ""
     shown = [ordered[index] for index in np.linspace(0, len(ordered) - 1, MAX_DIMS).round().astype(int)]
-    others = [dim for dim in ordered if dim not in shown]
-    more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-    return shown, f"not shown: dim {', '.join(map(str, others[:8]))}{more}"
+    return shown, f"not shown: dim {listed([str(dim) for dim in ordered if dim not in shown])}"
+
+
+def used(axes: Any, count: int) -> Any:
+    """The first `count` of the axes; the others are hidden."""
+    for axis in np.ravel(axes[count:]):
+        axis.set_visible(False)
+    return axes[:count]
 
 
 def montage(images: NDArray[Any], gap: int | None = None) -> NDArray[Any]:
@@ -433,18 +422,15 @@ def montage(images: NDArray[Any], gap: int | None = None) -> NDArray[Any]:
     return whole[: len(whole) - space, : whole.shape[1] - space]
 
 
-def lookup(scores: Mapping[str, Any], path: Sequence[str]) -> float | None:
+def lookup(scores: Any, path: Sequence[str]) -> float | None:
     """The score at the end of a path of keys; None where there is none."""
-    value: Any = scores
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+    return reduce(lambda value, key: (value or {}).get(key), path, scores)
 
 
 def draw_over_dims(
     axes: Axes, cells: Mapping[int, Any], path: Sequence[str], style: str, colour: Any, label: str, alpha: float = 1
-) -> int:
-    """A score over dim, with the range of the seeds shaded; returns the number of points."""
+) -> None:
+    """A score over dim, with the range of the seeds shaded."""
     points = [(dim, score) for dim in sorted(cells) if (score := lookup(cells[dim], path)) is not None]
     if points:
         dims, medians = zip(*points, strict=True)
@@ -452,10 +438,8 @@ def draw_over_dims(
         every = [[lookup(seed, path) for seed in cells[dim]["seeds"].values()] for dim in dims]
         known = [[score for score in scores if score is not None] for scores in every]
         if max(map(len, known)) > 1:
-            axes.fill_between(
-                dims, [*map(min, known)], [*map(max, known)], color=colour, alpha=0.18 * alpha, linewidth=0
-            )
-    return len(points)
+            low, high = ([reduce_to(scores) for scores in known] for reduce_to in (min, max))
+            axes.fill_between(dims, low, high, color=colour, alpha=0.18 * alpha, linewidth=0)
 
 
 def draw_constants(axes: Axes, baselines: Mapping[str, Any], where: str = "") -> None:
