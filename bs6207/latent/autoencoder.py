@@ -5,13 +5,11 @@ the image, and two perceptrons, which start at zero, learn the residual.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bs6207.data.images import ImageSet
@@ -38,27 +36,17 @@ Window = tuple[int, int, int, int]  # first row, row after the last, first colum
 
 @dataclass(frozen=True)
 class Recipe:
-    """Layers and training of one latent size; chosen by validation L1 on MNIST, see the README.
+    """Layers and training of one latent size; chosen by validation L1 on MNIST, see the README."""
 
-    Attributes:
-        encoder, decoder: widths of the hidden layers.
-        linear: whether a linear path, which starts as PCA, runs beside them.
-        lr: the peak learning rate.
-        batch_size: images per step.
-        smooth: the Huber threshold at the start of the training; `smooth_end` at its end.
-        window: the part of an image that is encoded and decoded; the rest is black. None for all of it.
-        halved: whether the encoder sees the window at half its height and width.
-    """
-
-    encoder: tuple[int, ...]
+    encoder: tuple[int, ...]  # widths of the hidden layers
     decoder: tuple[int, ...]
-    linear: bool
-    lr: float
+    linear: bool  # whether a linear path, which starts as PCA, runs beside them
+    lr: float  # at its peak
     batch_size: int
-    smooth: float
+    smooth: float  # the Huber threshold at the start of the training, and at its end
     smooth_end: float = 0.0
-    window: Window | None = None
-    halved: bool = False
+    window: Window | None = None  # the part of an image that is encoded and decoded, the rest is black; None for all
+    halved: bool = False  # whether the encoder sees the window at half its height and width
 
     def with_batch_size(self, size: int) -> "Recipe":
         """The recipe with another batch size; the learning rate scales with its root, as the gradient's noise does."""
@@ -88,16 +76,10 @@ def fast_recipe_for(dim: int, train: ImageSet) -> Recipe:
     if recipe.linear:
         return recipe
     widths = FAST_WIDTHS if dim >= 8 else FAST_WIDTHS_BELOW_8
+    recipe = replace(recipe, encoder=widths, decoder=widths[::-1], lr=0.06, batch_size=FAST_BATCH)
+    recipe = recipe.with_batch_size(max(32, min(FAST_BATCH, len(train) // FAST_STEPS)))
     top, bottom, left, right = window = lit_window(train)
-    return replace(
-        recipe,
-        encoder=widths,
-        decoder=widths[::-1],
-        lr=0.06,
-        batch_size=FAST_BATCH,
-        window=window,
-        halved=min(bottom - top, right - left) >= MIN_HALVED_SIDE,
-    ).with_batch_size(max(32, min(FAST_BATCH, len(train) // FAST_STEPS)))
+    return replace(recipe, window=window, halved=min(bottom - top, right - left) >= MIN_HALVED_SIDE)
 
 
 RECIPES = {"full": lambda dim, train: recipe_for(dim, len(train)), "fast": fast_recipe_for}
@@ -106,12 +88,8 @@ RECIPES = {"full": lambda dim, train: recipe_for(dim, len(train)), "fast": fast_
 def lit_window(images: ImageSet) -> Window:
     """The smallest window outside of which the mean image is black, or nearly; all of it where everything is black."""
     mean = images.pixels.mean(axis=(0, 1)) / 255
-
-    def span(means: NDArray[np.float64]) -> tuple[int, int]:
-        lit = np.flatnonzero(means > BLACK)
-        return (int(lit[0]), int(lit[-1]) + 1) if len(lit) else (0, len(means))
-
-    return *span(mean.mean(1)), *span(mean.mean(0))
+    lit = [np.flatnonzero(mean.mean(axis) > BLACK).tolist() or [0, mean.shape[1 - axis] - 1] for axis in (1, 0)]
+    return lit[0][0], lit[0][-1] + 1, lit[1][0], lit[1][-1] + 1
 
 
 class Autoencoder(nn.Module):
@@ -120,8 +98,6 @@ class Autoencoder(nn.Module):
     BatchNorm after every hidden layer keeps L1 from collapsing to the black image, its broad local minimum.
 
     Args:
-        image_shape: channels, height, width.
-        arch: of `ARCHITECTURES`.
         components: at least `dim` principal components of the training images, where the linear path starts; without
             them it starts at random, for weights that will be loaded.
     """
@@ -130,8 +106,7 @@ class Autoencoder(nn.Module):
         self, image_shape: Shape, dim: int, recipe: Recipe, arch: str = "mlp", components: Components | None = None
     ):
         super().__init__()
-        self.dim = dim
-        pixels = math.prod(image_shape)
+        self.image_shape, self.dim, self.recipe, self.arch = image_shape, dim, recipe, arch
         channels, height, width = image_shape
         top, bottom, left, right = recipe.window or (0, height, 0, width)
         output = channels, bottom - top, right - left
@@ -142,15 +117,17 @@ class Autoencoder(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.get_parameter("bias"))
         if recipe.linear:
+            pixels = math.prod(image_shape)
             project, unproject = nn.Linear(pixels, dim), nn.Linear(dim, pixels)
             for last in (last_layer(encoder), last_layer(decoder)):
                 nn.init.zeros_(last.weight)
             if components is not None:
-                initialize_as_pca(project, unproject, components, dim)
+                leading, mean = map(torch.from_numpy, (components.directions[:dim], components.mean))
+                project.load_state_dict({"weight": leading, "bias": -leading @ mean})
+                unproject.load_state_dict({"weight": leading.T, "bias": mean})
             self.encoder: nn.Module = Sum(nn.Sequential(nn.Flatten(), project), encoder)
-            self.decoder: nn.Module = nn.Sequential(
-                Sum(nn.Sequential(unproject, nn.Unflatten(1, image_shape)), decoder), Clip()
-            )
+            image = nn.Sequential(unproject, nn.Unflatten(1, image_shape))
+            self.decoder: nn.Module = nn.Sequential(Sum(image, decoder), Clip())
         else:
             nn.init.constant_(last_layer(decoder).get_parameter("bias"), DARK)
             self.encoder, self.decoder = encoder, nn.Sequential(decoder, nn.Sigmoid())
@@ -198,20 +175,11 @@ class Clip(nn.Module):
         return images + (images.clamp(0, 1) - images).detach()
 
 
-def initialize_as_pca(project: nn.Linear, unproject: nn.Linear, components: Components, dim: int) -> None:
-    leading, mean = (torch.from_numpy(array) for array in (components.directions[:dim], components.mean))
-    with torch.no_grad():
-        project.weight.copy_(leading)
-        project.bias.copy_(-leading @ mean)
-        unproject.weight.copy_(leading.T)
-        unproject.bias.copy_(mean)
-
-
 def last_layer(network: nn.Module) -> nn.Linear | nn.Conv2d:
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
 
 
-def perceptron(sizes: Sequence[int]) -> list[nn.Module]:
+def perceptron(*sizes: int) -> list[nn.Module]:
     """Linear layers between `sizes`, with BatchNorm and ReLU after all but the last."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes[:-1]):
@@ -221,10 +189,8 @@ def perceptron(sizes: Sequence[int]) -> list[nn.Module]:
 
 def mlp(inputs: Shape, output: Shape, dim: int, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
     """An encoder and a decoder of linear layers."""
-    return (
-        nn.Sequential(nn.Flatten(), *perceptron((math.prod(inputs), *recipe.encoder, dim))),
-        nn.Sequential(*perceptron((dim, *recipe.decoder, math.prod(output))), nn.Unflatten(1, output)),
-    )
+    encoder = nn.Sequential(nn.Flatten(), *perceptron(math.prod(inputs), *recipe.encoder, dim))
+    return encoder, nn.Sequential(*perceptron(dim, *recipe.decoder, math.prod(output)), nn.Unflatten(1, output))
 
 
 def conv(inputs: Shape, output: Shape, dim: int, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
@@ -233,27 +199,24 @@ def conv(inputs: Shape, output: Shape, dim: int, recipe: Recipe) -> tuple[nn.Mod
     Resizing and convolving rather than a transposed convolution, which leaves a grid (Odena et al. 2016).
     """
     few, many = CHANNELS
-    channels, *full = output
-    half, quarter = ([math.ceil(length / scale) for length in full] for scale in (2, 4))
+    channels, height, width = output
     encoded = (many, *(math.ceil(length / 4) for length in inputs[1:]))
-    decoded = (many, *quarter)
-    return (
-        nn.Sequential(
-            *convolution(channels, few, stride=2),
-            *convolution(few, many, stride=2),
-            nn.Flatten(),
-            *perceptron((math.prod(encoded), recipe.encoder[-1], dim)),
-        ),
-        nn.Sequential(
-            *perceptron((dim, recipe.decoder[0], math.prod(decoded))),
-            nn.Unflatten(1, decoded),
-            nn.BatchNorm2d(many),
-            nn.ReLU(inplace=True),
-            nn.Upsample(tuple(half)),
-            *convolution(many, few),
-            nn.Upsample(tuple(full)),
-            nn.Conv2d(few, channels, 3, padding=1),
-        ),
+    decoded = (many, math.ceil(height / 4), math.ceil(width / 4))
+    encoder = nn.Sequential(
+        *convolution(channels, few, stride=2),
+        *convolution(few, many, stride=2),
+        nn.Flatten(),
+        *perceptron(math.prod(encoded), recipe.encoder[-1], dim),
+    )
+    return encoder, nn.Sequential(
+        *perceptron(dim, recipe.decoder[0], math.prod(decoded)),
+        nn.Unflatten(1, decoded),
+        nn.BatchNorm2d(many),
+        nn.ReLU(inplace=True),
+        nn.Upsample((math.ceil(height / 2), math.ceil(width / 2))),
+        *convolution(many, few),
+        nn.Upsample((height, width)),
+        nn.Conv2d(few, channels, 3, padding=1),
     )
 
 

@@ -2,10 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -26,15 +24,12 @@ class Model:
         image_shape: channels, height, width.
     """
 
-    def __init__(self, network: Autoencoder, dim: int, image_shape: tuple[int, int, int]):
-        self.network, self.dim, self.image_shape = network.eval(), dim, image_shape
+    def __init__(self, network: Autoencoder):
+        self.network, self.dim, self.image_shape = network.eval(), network.dim, network.image_shape
 
     @torch.no_grad()
     def encode(self, images: ArrayLike | Tensor) -> Tensor:
-        """Latents, float32, [N, dim].
-
-        Args:
-            images: [N, C, H, W] in [0, 1].
+        """Latents of images, from [N, C, H, W] in [0, 1] to float32, [N, dim].
 
         Raises:
             ValueError: the images have another shape, or values outside.
@@ -46,10 +41,7 @@ class Model:
 
     @torch.no_grad()
     def decode(self, latents: ArrayLike | Tensor) -> Tensor:
-        """Images in [0, 1], float32, [N, C, H, W].
-
-        Args:
-            latents: [N, dim].
+        """Images of latents, from [N, dim] to float32 in [0, 1], [N, C, H, W].
 
         Raises:
             ValueError: the latents have another size.
@@ -61,15 +53,15 @@ class Model:
 def as_tensor(values: ArrayLike | Tensor, shape: tuple[int, ...], noun: str) -> Tensor:
     tensor = torch.as_tensor(values, dtype=torch.float32)
     if tensor.ndim != 1 + len(shape) or tuple(tensor.shape[1:]) != shape:
-        expected = ", ".join(("N", *map(str, shape)))
-        raise ValueError(f"{noun} must be [{expected}], not {list(tensor.shape)}")
+        raise ValueError(f"{noun} must be [{', '.join(('N', *map(str, shape)))}], not {list(tensor.shape)}")
     return tensor
 
 
-def to_weights(network: Autoencoder, dim: int, recipe: Recipe, arch: str, image_shape: Sequence[int]) -> Weights:
+def to_weights(network: Autoencoder) -> Weights:
     """The network as it is saved, with what `load` needs to build it again."""
-    metadata = {"dim": dim, "arch": arch, "image_shape": list(image_shape), "recipe": asdict(recipe)}
-    return Weights({name: tensor.cpu() for name, tensor in network.state_dict().items()}, metadata)
+    metadata = {"dim": network.dim, "arch": network.arch, "image_shape": list(network.image_shape)}
+    tensors = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+    return Weights(tensors, metadata | {"recipe": asdict(network.recipe)})
 
 
 def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
@@ -87,13 +79,13 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
     file = path / "autoencoder_{}_{}.safetensors".format(*chosen[0])
     try:
         with safe_open(file, framework="pt") as content:
-            metadata: dict[str, Any] = json.loads(content.metadata()[METADATA])
+            saved_as = json.loads(content.metadata()[METADATA])
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-        shape = tuple(metadata["image_shape"])
-        network = Autoencoder(shape, metadata["dim"], Recipe(**metadata["recipe"]), metadata["arch"])
+        recipe = Recipe(**saved_as["recipe"])
+        network = Autoencoder(tuple(saved_as["image_shape"]), saved_as["dim"], recipe, saved_as["arch"])
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as failure:
         raise FolderError(
             f"{file} is not an autoencoder of bs6207 latent: {failure}; run bs6207 latent again"
         ) from None
-    return Model(network, dim, shape)
+    return Model(network)

@@ -23,9 +23,7 @@ def installed(choice: str) -> str:
     return choice
 
 
-ClustererName = Annotated[
-    str, known("clusterer", CLUSTERERS), AfterValidator(installed), Completions(tuple(CLUSTERERS))
-]
+ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed), Completions((*CLUSTERERS,))]
 ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 
 TRAINING = "Training"

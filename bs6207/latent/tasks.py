@@ -205,7 +205,7 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
         centroids={name: decoded(cluster_means(train_latents, partition)) for name, partition in partitions.items()},
         shown=restored[shown_images(data.test)],
         walks=np.stack([decoded(torch.lerp(latents[a], latents[b], line)) for a, b in walk_ends(data.test)]),
-        weights=to_weights(model, dim, recipe, settings.arch, train.image_shape),
+        weights=to_weights(model),
         grid=decoded(grid_points(latents)).reshape(GRID_SIDE, GRID_SIDE, *train.image_shape) if dim == 2 else None,
         weakness=weakness if 0 < gain < WEAK_GAIN else "",
     )

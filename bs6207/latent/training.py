@@ -25,18 +25,13 @@ SMOOTH_UNTIL = 0.7  # share of the steps in which the loss becomes pure L1
 
 @dataclass(frozen=True)
 class Epoch(Checkpointable):
-    """The losses after an epoch.
-
-    Attributes:
-        train_l1: mean over the epoch's batches; the others are after the epoch.
-        best: the epoch so far of least validation loss; 0 is the start.
-    """
+    """The losses after an epoch."""
 
     number: int
-    train_l1: float
+    train_l1: float  # mean over the epoch's batches
     validation_l1: float
     validation_mse: float
-    best: int
+    best: int  # the epoch so far of least validation loss; 0 is the start
 
 
 def train_autoencoder(
@@ -57,9 +52,7 @@ def train_autoencoder(
 
     Args:
         pixels, validation: uint8, [N, C, H, W], on the model's device.
-        recipe: learning rate, batch size and smoothness.
         seed: of the order of the batches.
-        loss: `l1`, or `mse` for the squared error throughout.
         precision: of the layers while training; weights, loss and validation stay in float32.
         progress: where every epoch is saved; a resumed training yields its earlier epochs again.
 
@@ -86,12 +79,9 @@ def train_autoencoder(
 
     advance = CudaGraphStep(step, pixels.device) if pixels.is_cuda else step
 
-    resumable = ResumableEpochs(
-        epochs,
-        progress,
-        {"model": model, "optimizer": optimizer, "generator": generator},
-        {"best": 0, "weights": deepcopy(model.state_dict()), "lowest": validate(model, validation)[loss]},
-    )
+    parts = {"model": model, "optimizer": optimizer, "generator": generator}
+    start = {"best": 0, "weights": deepcopy(model.state_dict()), "lowest": validate(model, validation)[loss]}
+    resumable = ResumableEpochs(epochs, progress, parts, start)
     state = resumable.state
     yield from resumable.rows
     for number in resumable:
@@ -115,10 +105,7 @@ def train_autoencoder(
 def loss_gradient(error: Tensor, loss: str, smooth: Tensor | float) -> Tensor:
     """The gradient of the mean loss in the restored pixels; autograd would go over them three times as often.
 
-    Args:
-        error: restored less true pixels, of any shape.
-        loss: `mse`, or `l1` smoothed by Huber (1964): quadratic for errors below `smooth`, with slopes of at most 1.
-        smooth: above 0; `MIN_SMOOTH` for plain L1.
+    The loss is the squared error, or L1 smoothed by Huber (1964): quadratic below `smooth`, with slopes of at most 1.
     """
     if loss == "mse":
         return error * (2 / error.numel())
@@ -127,11 +114,9 @@ def loss_gradient(error: Tensor, loss: str, smooth: Tensor | float) -> Tensor:
 
 def validate(model: Autoencoder, pixels: Tensor) -> dict[str, float]:
     """Both losses of the model on uint8 images."""
+    losses = {"l1": functional.l1_loss, "mse": functional.mse_loss}
     restored, truth = reconstruct(model, pixels), pixels / 255
-    return {
-        "l1": functional.l1_loss(restored, truth).item(),
-        "mse": functional.mse_loss(restored, truth).item(),
-    }
+    return {name: loss(restored, truth).item() for name, loss in losses.items()}
 
 
 @torch.no_grad()

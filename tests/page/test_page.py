@@ -227,7 +227,7 @@ def autoencoder(folder: Path, shape=(1, 8, 8), arch="mlp", linear=False, window=
         if isinstance(layer, nn.BatchNorm1d):
             nn.init.normal_(layer.weight, 1, 0.2)
             nn.init.normal_(layer.bias, 0, 0.2)
-    weights = to_weights(network.eval(), 2, recipe, arch, shape)
+    weights = to_weights(network.eval())
     facts = {"bs6207": strict_json(weights.facts)}
     save_file({name: tensor.contiguous() for name, tensor in weights.tensors.items()}, folder / "a.safetensors", facts)
     return network
