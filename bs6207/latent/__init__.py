@@ -8,10 +8,9 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | Path, dim: int, seed: int | None = None) -> "Model":
-    """A trained autoencoder from a finished run of `bs6207 latent`.
+    """A trained autoencoder from a finished run of `bs6207 latent`, such as outputs/latent.
 
     Args:
-        folder: the run folder, such as outputs/latent.
         dim: one of its latent sizes.
         seed: one of its seeds, the first if None.
 

@@ -8,10 +8,9 @@ the objective (inertia, likelihood, cut) or by time.
 from __future__ import annotations  # the settings name clusterers, and --help must not wait for numpy
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,31 +32,25 @@ VOTING_NEIGHBOURS = 10
 
 UMAP_VECTORS = 20_000
 UMAP_NEIGHBOURS, UMAP_DISTANCE = 20, 0.0  # McConville et al. 2019
-# Of UMAP and numba: TensorFlow is missing, a name is deprecated, a start is random (where all images are alike).
-UMAP_WARNINGS = (ImportWarning, FutureWarning, DeprecationWarning, UserWarning)
-
-
-class Clusterer(Protocol):
-    """Anything with scikit-learn's `fit` and `predict`."""
-
-    def fit(self, vectors: Vectors) -> Clusterer: ...
-
-    def predict(self, vectors: Vectors) -> Clusters: ...
 
 
 @dataclass
-class KMeansClusterer:
-    """K-means: the best of ten starts on 10,000 vectors (fewer where they are long), continued on all."""
+class Clusterer:
+    """Finds `count` clusters; as in scikit-learn, `fit` returns the object itself and `predict` the clusters."""
 
     count: int
     seed: int
 
-    def fit(self, vectors: Vectors) -> KMeansClusterer:
+
+class KMeansClusterer(Clusterer):
+    """K-means: the best of ten starts on 10,000 vectors (fewer where they are long), continued on all."""
+
+    def fit(self, vectors: Vectors) -> Self:
         from sklearn.cluster import KMeans
 
         dims = vectors.shape[1]
         algorithm = "lloyd" if dims <= LLOYD_DIMS or self.count == 1 else "elkan"  # elkan refuses one cluster
-        some = subset(vectors, max(min(START_VECTORS, START_NUMBERS // dims), self.count), self.seed)
+        some = vectors[subset(len(vectors), max(min(START_VECTORS, START_NUMBERS // dims), self.count), self.seed)]
         with ignore_convergence():
             model = KMeans(self.count, n_init=STARTS, random_state=self.seed, algorithm=algorithm).fit(some)
             if len(some) < len(vectors):
@@ -69,23 +62,19 @@ class KMeansClusterer:
         return self.model.predict(vectors).astype("int64")
 
 
-@dataclass
-class MixtureClusterer:
+class MixtureClusterer(Clusterer):
     """A mixture of Gaussians with full covariances: the likeliest of ten starts on 10,000 vectors, continued on all.
 
     Starts are from K-means, which end likelier than from k-means++. It uses the 64 leading principal components of
     longer vectors.
     """
 
-    count: int
-    seed: int
-
-    def fit(self, vectors: Vectors) -> MixtureClusterer:
+    def fit(self, vectors: Vectors) -> Self:
         from sklearn.mixture import GaussianMixture
 
         self.project = principal_axes(vectors)
         points = self.project(vectors)
-        some = subset(points, START_VECTORS, self.seed)
+        some = points[subset(len(points), START_VECTORS, self.seed)]
         options: Any = {"reg_covar": MIN_VARIANCE, "max_iter": MAX_ITERATIONS, "random_state": self.seed}
         with ignore_convergence():
             model = GaussianMixture(self.count, n_init=STARTS, **options).fit(some)
@@ -99,24 +88,20 @@ class MixtureClusterer:
         return self.model.predict(self.project(vectors)).astype("int64")
 
 
-@dataclass
-class SpectralClusterer:
+class SpectralClusterer(Clusterer):
     """Spectral clustering of the 10-nearest-neighbour graph of 5,000 vectors; ten of them vote on any vector.
 
     The graph is unweighted and symmetric, each vector its own first neighbour, its Laplacian normalised (Ng, Jordan
     and Weiss 2001).
     """
 
-    count: int
-    seed: int
-
-    def fit(self, vectors: Vectors) -> SpectralClusterer:
+    def fit(self, vectors: Vectors) -> Self:
         from sklearn.cluster import SpectralClustering
         from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
         from bs6207.training.metrics.clusters import many_classes_are_fine
 
-        some = subset(vectors, SPECTRAL_VECTORS, self.seed)
+        some = vectors[subset(len(vectors), SPECTRAL_VECTORS, self.seed)]
         graph = kneighbors_graph(some, min(GRAPH_NEIGHBOURS, len(some)), include_self=True)
         graph = connected(0.5 * (graph + graph.T), some)
         with ignore_convergence(), many_classes_are_fine():
@@ -129,34 +114,26 @@ class SpectralClusterer:
         return self.classifier.predict(vectors)
 
 
-@dataclass
-class UmapMixtureClusterer:
+class UmapMixtureClusterer(Clusterer):
     """A mixture of Gaussians after UMAP to as many dimensions as clusters (N2D, McConville et al. 2019).
 
     As in the paper (arXiv:1908.05968): 20 neighbours, minimal distance 0. UMAP is fitted to 20,000 vectors and maps
     all others. It is a model of its own, so its score is not the latent's alone.
     """
 
-    count: int
-    seed: int
-
-    def fit(self, vectors: Vectors) -> UmapMixtureClusterer:
-        some = subset(vectors, UMAP_VECTORS, self.seed)
-        with ignore_warnings(*UMAP_WARNINGS):
+    def fit(self, vectors: Vectors) -> Self:
+        some = vectors[subset(len(vectors), UMAP_VECTORS, self.seed)]
+        with warnings.catch_warnings(action="ignore"):  # TensorFlow is missing, names are deprecated, a start is random
             from umap import UMAP
 
-            self.map = UMAP(
-                n_components=self.count,
-                n_neighbors=min(UMAP_NEIGHBOURS, len(some) - 1),
-                min_dist=UMAP_DISTANCE,
-                random_state=self.seed,
-                n_jobs=1,  # several would make the last digits those of the thread that came first
-            ).fit(some)
+            options = {"n_neighbors": min(UMAP_NEIGHBOURS, len(some) - 1), "min_dist": UMAP_DISTANCE}
+            # several jobs would make the last digits those of the thread that came first
+            self.map = UMAP(n_components=self.count, random_state=self.seed, n_jobs=1, **options).fit(some)
         self.mixture = MixtureClusterer(self.count, self.seed).fit(self.map.embedding_)
         return self
 
     def predict(self, vectors: Vectors) -> Clusters:
-        with ignore_warnings(*UMAP_WARNINGS):
+        with warnings.catch_warnings(action="ignore"):
             return self.mixture.predict(self.map.transform(vectors))
 
 
@@ -190,13 +167,11 @@ def reason_to_skip(name: str, count: int, images: int) -> str | None:
     return None
 
 
-def subset(vectors: Vectors, size: int, seed: int) -> Vectors:
-    """At most `size` random vectors, in their order."""
+def subset(count: int, size: int, seed: int) -> NDArray[np.int64]:
+    """At most `size` random places out of `count`, ascending."""
     import numpy as np
 
-    if len(vectors) <= size:
-        return vectors
-    return vectors[np.sort(np.random.RandomState(seed).permutation(len(vectors))[:size])]
+    return np.sort(np.random.RandomState(seed).permutation(count)[:size])
 
 
 def principal_axes(vectors: Vectors) -> Callable[[Vectors], NDArray[np.float64]]:
@@ -211,8 +186,7 @@ def principal_axes(vectors: Vectors) -> Callable[[Vectors], NDArray[np.float64]]
             axes = PCA(min(MIXTURE_DIMS, len(vectors)), svd_solver="covariance_eigh").fit(vectors).components_
 
     def project(some: Vectors) -> NDArray[np.float64]:
-        centred = some - mean
-        return centred if axes is None else centred @ axes.T
+        return some - mean if axes is None else (some - mean) @ axes.T
 
     scale = np.sqrt(np.mean(project(vectors) ** 2)) or 1.0
     return lambda some: project(some) / scale
@@ -228,9 +202,8 @@ def connected(graph: Any, points: Vectors) -> Any:
     from scipy.sparse.csgraph import connected_components
     from sklearn.metrics import pairwise_distances_argmin_min
 
-    count, labels = connected_components(graph, directed=False)
-    while count > 1:
-        graph = graph.tolil()
+    while (parts := connected_components(graph, directed=False))[0] > 1:
+        graph, labels = graph.tolil(), parts[1]
         for label in np.argsort(-np.bincount(labels), kind="stable")[1:]:
             inside, outside = np.flatnonzero(labels == label), np.flatnonzero(labels != label)
             nearest, distances = pairwise_distances_argmin_min(points[inside], points[outside])
@@ -238,16 +211,7 @@ def connected(graph: Any, points: Vectors) -> Any:
             start, end = inside[closest], outside[nearest[closest]]
             graph[start, end] = graph[end, start] = 0.5
         graph = graph.tocsr()
-        count, labels = connected_components(graph, directed=False)
     return graph
-
-
-@contextmanager
-def ignore_warnings(*categories: type[Warning]) -> Iterator[None]:
-    with warnings.catch_warnings():
-        for category in categories:
-            warnings.simplefilter("ignore", category)
-        yield
 
 
 def ignore_convergence() -> Any:
@@ -257,4 +221,4 @@ def ignore_convergence() -> Any:
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    return ignore_warnings(ConvergenceWarning)
+    return warnings.catch_warnings(action="ignore", category=ConvergenceWarning)

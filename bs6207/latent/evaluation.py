@@ -1,7 +1,7 @@
 """Baselines, and the scores of vectors (pixels, PCA or latents): reconstruction, clusters against classes, probes."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from bs6207.data.images import SPLIT_SEED, ImageSet
-from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
+from bs6207.data.images import SPLIT_SEED, DataSet, ImageSet
+from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, subset
 from bs6207.training.metrics.clusters import (
     majority_classes,
     many_classes_are_fine,
@@ -30,23 +30,18 @@ from bs6207.training.metrics.clusters import (
 from bs6207.training.metrics.restoration import l1, mse, psnr_of
 
 Vectors: TypeAlias = NDArray[np.floating]  # [N, dim]
-Labels: TypeAlias = NDArray[np.int64]  # [N]
+Labels: TypeAlias = NDArray[np.int64]  # [N]; of classes or of clusters, from 0
 Images: TypeAlias = NDArray[np.float32]  # [N, C, H, W] in [0, 1]
-Correct: TypeAlias = dict[str, NDArray[np.bool_]]  # by clusterer, [N]
+Correct: TypeAlias = dict[str, NDArray[np.bool_]]  # by clusterer, whether a test image has the class of its cluster
 
 EXACT_PCA_PIXELS = 2000  # above, the eigenvectors of the covariance matrix take minutes
 
 NEIGHBOURS = 5  # of the kNN classifier and of trustworthiness and continuity
 MAX_PROBE_TRAIN = 10_000  # training vectors of the classifiers
 MAX_PROBE_TEST = 2_000  # test vectors whose neighbourhoods are compared: the time grows with the square
-LINEAR_ITERATIONS = 1000
+LINEAR_ITERATIONS = 1000  # of L-BFGS, which on MNIST needs 30 at dim 16 and 136 on pixels; then it is scored as it is
 DISCARDED = 0.1  # share of the largest distance ratios that TwoNN leaves out, as Facco et al. do
 ROUNDING = 1e-9  # distances that differ by less than this share count as equal
-
-
-def subset(count: int, size: int) -> NDArray[np.int64]:
-    """At most `size` places out of `count`, ascending; the same for every run and every --seed."""
-    return np.sort(np.random.RandomState(SPLIT_SEED).permutation(count)[:size])
 
 
 def score_images(truth: Images, guess: Images) -> dict[str, Any]:
@@ -69,15 +64,10 @@ def score_constants(constants: Mapping[str, NDArray[np.float32]], images: ImageS
 
 @dataclass(frozen=True)
 class Components:
-    """The `count` leading principal components of images: the best linear code (Pearson 1901).
+    """The leading principal components of images: the best linear code (Pearson 1901)."""
 
-    Attributes:
-        mean: float32, [pixels].
-        directions: float32, [count, pixels], orthonormal, in order of decreasing variance.
-    """
-
-    mean: NDArray[np.float32]
-    directions: NDArray[np.float32]
+    mean: NDArray[np.float32]  # [pixels]
+    directions: NDArray[np.float32]  # [count, pixels], orthonormal, in order of decreasing variance
 
     def encode(self, images: ImageSet) -> NDArray[np.float32]:
         """Coordinates along the directions, [N, count]."""
@@ -108,63 +98,52 @@ class Scoring:
     clusterers: tuple[str, ...]
     clusters: int
     seed: int
-    probes: bool = True
+    probes: bool
 
 
 @dataclass(frozen=True)
-class Partition:
-    """Cluster numbers, from 0, of the training and of the test images.
+class VectorScores:
+    """The clusters of vectors, and how well they and the vectors agree with the classes."""
 
-    Attributes:
-        count: number of clusters, empty ones included.
-        train: int64, [N]; test: int64, [M].
-        stability: the clusterer's own estimate of its stability, which takes no labels; empty if it has none.
-    """
-
-    count: int
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    stability: Mapping[str, Any]
+    scores: dict[str, Any]  # "clusters" by clusterer, and "probes"
+    train: dict[str, Labels]  # by clusterer, the clusters of the training images
+    test: dict[str, Labels]
+    correct: Correct  # empty where clusters are not scored
 
 
 def score_vectors(
     train_vectors: Vectors,
     test_vectors: Vectors,
     train: ImageSet,
-    test: ImageSet,
-    classes: Sequence[str],
+    data: DataSet,
     scoring: Scoring,
     status: Callable[[str], None],
-) -> tuple[dict[str, Partition], dict[str, Any]]:
-    """Cluster vectors by every clusterer; score the clusters and, if wanted, probe the vectors.
+) -> VectorScores:
+    """Cluster vectors of the training and test images by every clusterer; score clusters and, if wanted, probe vectors.
 
     Args:
-        train_vectors, test_vectors: [N, dim] and [M, dim], of the images `train` and `test`.
-        classes: names by label.
         status: called with what a slow clusterer is doing.
     """
-    partitions = {}
+    test = data.test
+    scored = VectorScores({"clusters": {}, "probes": {}}, {}, {}, {})
     for name in scoring.clusterers:
         clusterer: Any = CLUSTERERS[name](scoring.clusters, scoring.seed)
-        train_inputs: list[Any] = [train_vectors]
-        test_inputs: list[Any] = [test_vectors]
+        inputs: list[tuple[Any, ...]] = [(train_vectors,), (test_vectors,)]
         if name in SEES_IMAGES:
-            train_inputs.append(train.pixels)
-            test_inputs.append(test.pixels)
+            inputs = [(train_vectors, train.pixels), (test_vectors, test.pixels)]
             clusterer.report = status
         with threadpool_limits(1):  # the order in which threads add up would change the last digits
-            clusterer.fit(*train_inputs)
-            train_clusters, test_clusters = clusterer.predict(*train_inputs), clusterer.predict(*test_inputs)
-        stability = getattr(clusterer, "stability", {})
-        partitions[name] = Partition(scoring.clusters, train_clusters, test_clusters, stability)
-    scores: dict[str, Any] = {
-        "clusters": {name: score_partition(partition, train, test, classes) for name, partition in partitions.items()},
-        "probes": {},
-    }
+            clusterer.fit(*inputs[0])
+            scored.train[name], scored.test[name] = (clusterer.predict(*given) for given in inputs)
+        scores, correct = score_partition(scored.train[name], scored.test[name], scoring.clusters, train, data)
+        trust = getattr(clusterer, "stability", {})  # its own estimate, which takes no labels
+        scored.scores["clusters"][name] = scores | ({"trust": trust} if trust else {})
+        if correct is not None:
+            scored.correct[name] = correct
     if scoring.probes:
-        train_labels, test_labels = (None, None) if unscored(train, test) else (train.labels, test.labels)
-        scores["probes"] = probe(train_vectors, train_labels, test_vectors, test_labels, test.flat)
-    return partitions, scores
+        labels = (None, None) if unscored(train, test) else (train.labels, test.labels)
+        scored.scores["probes"] = probe(train_vectors, labels[0], test_vectors, labels[1], test.flat)
+    return scored
 
 
 def unscored(train: ImageSet, test: ImageSet) -> str | None:
@@ -177,33 +156,24 @@ def unscored(train: ImageSet, test: ImageSet) -> str | None:
     return None
 
 
-def score_partition(partition: Partition, train: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:
-    """Agreement of clusters with classes: clusters are named on the training images and scored on the test images.
+def score_partition(
+    train_clusters: Labels, test_clusters: Labels, count: int, train: ImageSet, data: DataSet
+) -> tuple[dict[str, Any], NDArray[np.bool_] | None]:
+    """Scores of clusters named on the training images, and which test images have the class of their cluster.
 
     Without labels, or with one class only, the scores are None.
     """
-    facts: dict[str, Any] = {"sizes": sizes(partition.test, partition.count)}
-    if partition.stability:
-        facts["trust"] = partition.stability
-    if train.labels is not None and test.labels is not None:
-        names = match_clusters(partition.train, train.labels)
-        labels = [names.get(cluster) for cluster in range(partition.count)]
-        facts |= {"names": labels, "class_names": [None if label is None else classes[label] for label in labels]}
-        if not unscored(train, test):
-            facts["purity"] = purity(partition.test, test.labels, majority_classes(partition.train, train.labels))
-            return facts | score_clusters(partition.test, test.labels, names)
-    return facts | dict.fromkeys(("purity", "accuracy", "nmi", "ari"))
-
-
-def correct_images(partitions: Mapping[str, Partition], scores: Mapping[str, Any], test: ImageSet) -> Correct:
-    """By clusterer, which test images lie in a cluster named after their class; empty where clusters are not scored."""
-    correct = {}
-    for name, partition in partitions.items():
-        clusters = scores["clusters"][name]
-        if clusters["accuracy"] is not None:
-            names = np.array([-1 if label is None else label for label in clusters["names"]])
-            correct[name] = names[partition.test] == test.labels
-    return correct
+    facts: dict[str, Any] = {"sizes": sizes(test_clusters, count)}
+    if train.labels is not None and data.test.labels is not None:
+        naming = match_clusters(train_clusters, train.labels)
+        names = [naming.get(cluster) for cluster in range(count)]
+        facts |= {"names": names, "class_names": [None if name is None else data.classes[name] for name in names]}
+        if not unscored(train, data.test):
+            majority = majority_classes(train_clusters, train.labels)
+            facts |= {"purity": purity(test_clusters, data.test.labels, majority)}
+            correct = np.array([-1 if name is None else name for name in names])[test_clusters] == data.test.labels
+            return facts | score_clusters(test_clusters, data.test.labels, naming), correct
+    return facts | dict.fromkeys(("purity", "accuracy", "nmi", "ari")), None
 
 
 def mcnemar(correct: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str, Any]:
@@ -231,28 +201,22 @@ def probe(
     The classifiers are fitted to a fixed subset of 10,000 training vectors and scored on all test vectors; the other
     three are computed on a fixed subset of 2,000 test vectors.
 
-    Args:
-        train_vectors, test_vectors: [N, dim], [M, dim], finite.
-        train_labels, test_labels: [N], [M]; None where the classes are unknown.
-        test_pixels: [M, pixels].
-
     Returns:
         knn, linear: accuracies of the 5 nearest training vectors and of multinomial logistic regression on
             standardised vectors; None without labels.
         trustworthiness, continuity: in [0, 1], higher is better, about 0.5 by chance. Trustworthiness falls with those
             of the 5 nearest in the latent that are far in pixels, continuity with those of the 5 nearest in pixels
             that are far in the latent (Venna and Kaski 2001). None for fewer than 11 images.
-        intrinsic_dimension: see `intrinsic_dimension`.
     """
     scores: dict[str, float | None] = {"knn": None, "linear": None}
     with threadpool_limits(1), many_classes_are_fine():
         if train_labels is not None and test_labels is not None:
-            chosen = subset(len(train_vectors), MAX_PROBE_TRAIN)
+            chosen = subset(len(train_vectors), MAX_PROBE_TRAIN, SPLIT_SEED)
             vectors, labels = train_vectors[chosen], train_labels[chosen]
             knn = KNeighborsClassifier(min(NEIGHBOURS, len(vectors))).fit(vectors, labels)
             scores["knn"] = float(np.mean(knn.predict(test_vectors) == test_labels))
             scores["linear"] = linear_accuracy(vectors, labels, test_vectors, test_labels)
-        chosen = subset(len(test_vectors), MAX_PROBE_TEST)
+        chosen = subset(len(test_vectors), MAX_PROBE_TEST, SPLIT_SEED)
         latents, pixels = test_vectors[chosen], test_pixels[chosen]
         enough = len(chosen) > 2 * NEIGHBOURS  # below this the measure is not normalised to [0, 1]
         for name, spaces in (("trustworthiness", (pixels, latents)), ("continuity", (latents, pixels))):
@@ -262,17 +226,12 @@ def probe(
 
 
 def linear_accuracy(train_vectors: Vectors, train_labels: Labels, test_vectors: Vectors, test_labels: Labels) -> float:
-    """Test accuracy of multinomial logistic regression on standardised vectors, or of the only class there is.
-
-    L-BFGS converges within 30 iterations at dim 16 on MNIST and within 136 on its pixels; after 1000 it is scored as
-    it is.
-    """
+    """Test accuracy of multinomial logistic regression on standardised vectors, or of the only class there is."""
     classes = np.unique(train_labels)
     if len(classes) == 1:
         return float(np.mean(test_labels == classes[0]))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=LINEAR_ITERATIONS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         model.fit(train_vectors.astype(np.float64), train_labels)
     return float(np.mean(model.predict(test_vectors.astype(np.float64)) == test_labels))
 

@@ -1,7 +1,8 @@
 """The latent experiment's result: answer, remarks, headline, tables, figures and files."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bs6207.data.images import DataSet, npz, to_uint8
+from bs6207.data.images import SPLIT_SEED, DataSet, npz, to_uint8
 from bs6207.latent import figures
-from bs6207.latent.clusterers import SEES_IMAGES, UMAP_WARNINGS, ignore_warnings
-from bs6207.latent.evaluation import subset
+from bs6207.latent.clusterers import SEES_IMAGES, subset
 from bs6207.latent.figures import class_noun
 from bs6207.latent.projector import projector_files
 from bs6207.latent.settings import LatentSettings
@@ -40,54 +40,57 @@ def summarize(
     """
     first = {dim: next(iter(by_seed.values())) for dim, by_seed in results.items()}
     every = [result for by_seed in results.values() for result in by_seed.values()]
-    clusterers = [*every[0].partitions]
-    names = () if data.test.labels is None else data.classes
-    scored = () if metrics["unscored"] else clusterers
-    points = subset(len(data.test), MAX_POINTS)
-    projected = {dim: result for dim, result in first.items() if dim > 2}
-    left_out = dict(metrics["left_out"])
-    if projected and len(points) < (fewest := MIN_POINTS[settings.projection]):
-        projected = {}
+    clusterer = next(iter(every[0].partitions))
+    names = data.classes  # none without labels
+    points = subset(len(data.test), MAX_POINTS, SPLIT_SEED)
+    left_out, planes, shares = dict(metrics["left_out"]), {}, {}
+    fewest = MIN_POINTS[settings.projection]
+    if max(first) > 2 and len(points) < fewest:
         left_out["projection"] = (
             f"{settings.projection} needs {fewest} test images for a projection, and there are {len(points)}"
         )
-    planes = {
-        dim: project(result.latents[points], settings.projection, result.seed) for dim, result in projected.items()
-    }
-    metrics = metrics | {
-        "left_out": left_out,
-        "answer": answer(metrics, clusterers, scored),
-        "projections": {"method": settings.projection, "shares": {dim: shares for dim, (_, shares) in planes.items()}},
-    }
+    else:
+        for dim, result in first.items():
+            if dim > 2:
+                planes[dim], shares[dim] = project(result.latents[points], settings.projection, result.seed)
+    projections = {"method": settings.projection, "shares": shares}
+    metrics = metrics | {"left_out": left_out, "answer": answer(metrics), "projections": projections}
 
     tables = {
-        "history": Table(tuple(every[0].history[0]), [row for result in every for row in result.history]),
-        "scores": scores_table(metrics),
-        "clusters": clusters_table(every, data, names),
+        "history": table_of(row for result in every for row in result.history),
+        "scores": table_of(score_rows(metrics)),
+        "clusters": table_of(cluster_rows(every, data, names)),
     }
-    images = image_arrays(first, data)
+    images = image_rows(data, names)
     if 2 in first:
-        rows = images_table(first[2], data, names, np.arange(len(data.test)))
-        tables["latents_2"] = with_columns(rows, ("z1", "z2"), first[2].latents)
-        images |= grid_arrays(first[2], data)
-    if projected:
-        shown = {dim: images_table(result, data, names, points) for dim, result in projected.items()}
-        tables["projections"] = projections_table(shown, {dim: xy for dim, (xy, _) in planes.items()}, clusterers[0])
-    files = {"images.npz": npz(images)}
-    files |= {f"latents_{dim}.npz": npz(latent_arrays(result, data)) for dim, result in first.items()}
+        z = [{"z1": z1, "z2": z2} for z1, z2 in first[2].latents]
+        tables["latents_2"] = table_of(
+            image | clusters_of(first[2], place) | z[place] for place, image in enumerate(images)
+        )
+    if planes:
+        tables["projections"] = table_of(
+            {"dim": dim, **images[place], "cluster": int(first[dim].partitions[clusterer][place]), "x": x, "y": y}
+            for dim, plane in planes.items()
+            for place, (x, y) in zip(points, plane, strict=True)
+        )
+    files = {"images.npz": npz(image_arrays(first, data))}
+    classes: dict[str, Any] = {"labels": data.test.labels, "classes": np.array(data.classes)} if names else {}
+    for dim, result in first.items():
+        clusters = {f"clusters_{name}": clusters for name, clusters in result.partitions.items()}
+        files[f"latents_{dim}.npz"] = npz({"latents": result.latents, **classes, **clusters})
     if settings.projector:
         files |= projector_files(
             {dim: result.latents[points] for dim, result in first.items()},
-            {dim: images_table(result, data, names, points) for dim, result in first.items()},
+            {dim: [images[place] | clusters_of(result, place) for place in points] for dim, result in first.items()},
             data.test.pixels[points],
         )
     return Result(
         settings=settings,
         metrics=metrics,
-        headline=headline(metrics, scored),
-        remarks=remarks(metrics, scored),
+        headline=headline(metrics),
+        remarks=remarks(metrics),
         tables=tables,
-        figures=dict(drawings(metrics, tables, images, first, data, clusterers, names)),
+        figures=dict(drawings(metrics, tables, first, data, names)),
         files=files,
         failures=[row["reason"] for row in metrics["failed"]],
         weights={f"autoencoder_{result.dim}_{result.seed}": result.weights for result in every},
@@ -104,7 +107,7 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
     """
     with threadpool_limits(1):  # the order in which threads add up would change the last digits
         if method == "umap":
-            with ignore_warnings(*UMAP_WARNINGS):
+            with warnings.catch_warnings(action="ignore"):  # as in `UmapMixtureClusterer`
                 from umap import UMAP
 
                 model: Any = UMAP(n_neighbors=min(UMAP_NEIGHBOURS, len(latents) - 1), random_state=seed, n_jobs=1)
@@ -121,68 +124,64 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
 # --- sentences
 
 
+def accuracy(scores: Mapping[str, Any], clusterer: str) -> float:
+    return scores["clusters"][clusterer]["accuracy"]
+
+
 def accuracies(scores: Mapping[str, Any], clusterer: str) -> list[float]:
     """The accuracy of every seed that has any."""
-    every = [seed["clusters"] for seed in scores["seeds"].values()]
-    return [clusters[clusterer]["accuracy"] for clusters in every if clusterer in clusters]
+    return [accuracy(seed, clusterer) for seed in scores["seeds"].values() if clusterer in seed["clusters"]]
 
 
 def accuracy_text(scores: Mapping[str, Any], clusterer: str) -> str:
     """The median accuracy over the seeds, and their standard deviation where there are several."""
-    accuracy, sd = (group["clusters"][clusterer]["accuracy"] for group in (scores, scores["sd"]))
-    return f"{accuracy:.3f}" if sd is None else f"{accuracy:.3f} ±{sd:.3f}"
+    sd = accuracy(scores["sd"], clusterer)
+    return f"{accuracy(scores, clusterer):.3f}" + ("" if sd is None else f" ±{sd:.3f}")
 
 
 def ties(scores: Mapping[str, Any], other: Mapping[str, Any], clusterer: str, images: int) -> bool:
     """Whether the ranges of the seeds overlap, or the difference is within two standard errors of so few images."""
     ours, theirs = accuracies(scores, clusterer), accuracies(other, clusterer)
-    overlap = min(ours) <= max(theirs) and min(theirs) <= max(ours)
-    accuracy, other_accuracy = (group["clusters"][clusterer]["accuracy"] for group in (scores, other))
-    return overlap or abs(accuracy - other_accuracy) <= 2 * math.sqrt(accuracy * (1 - accuracy) / images)
+    share = accuracy(scores, clusterer)
+    close = abs(share - accuracy(other, clusterer)) <= 2 * math.sqrt(share * (1 - share) / images)
+    return close or (min(ours) <= max(theirs) and min(theirs) <= max(ours))
 
 
-def answer(metrics: Mapping[str, Any], clusterers: Sequence[str], scored: Sequence[str]) -> str:
-    """The dim and clusterer of best accuracy, its spread, and whether it beats raw pixels and PCA.
+def scored_clusterers(metrics: Mapping[str, Any]) -> list[str]:
+    """The clusterers whose accuracy is known; none without classes."""
+    return [] if metrics["unscored"] else [*next(iter(metrics["cells"].values()))["clusters"]]
 
-    Args:
-        scored: the clusterers whose accuracy is known; none without classes.
-    """
+
+def answer(metrics: Mapping[str, Any]) -> str:
+    """The dim and clusterer of best accuracy, its spread, and whether it beats raw pixels and PCA."""
+    cells, scored = metrics["cells"], scored_clusterers(metrics)
     if not scored:
-        return answer_without_classes(metrics, clusterers[0])
-    cells = metrics["cells"]
-
-    def accuracy(dim: int, name: str) -> float:
-        return cells[dim]["clusters"][name]["accuracy"]
-
-    ranks = {name: sorted(sorted(cells), key=lambda dim: -accuracy(dim, name)) for name in scored}
-    clusterer = max(scored, key=lambda name: accuracy(ranks[name][0], name))
+        return answer_without_classes(metrics)
+    ranks = {name: sorted(sorted(cells), key=lambda dim: -accuracy(cells[dim], name)) for name in scored}
+    clusterer, *rest = sorted(scored, key=lambda name: -accuracy(cells[ranks[name][0]], name))
     best, *others = ranks[clusterer]
     scores = cells[best]["clusters"][clusterer]
-    which = f"Best: {clusterer} at dim {best}" if others else f"{clusterer} at dim {best}"
     return " ".join(
         [
-            f"{which}, accuracy {accuracy_text(cells[best], clusterer)} on the test images "
-            f"(NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}).",
+            f"{'Best: ' if others else ''}{clusterer} at dim {best}, accuracy {accuracy_text(cells[best], clusterer)} "
+            f"on the test images (NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}).",
             *on_spread(metrics, best, others, clusterer),
             *on_baselines(metrics, best, clusterer),
             *on_stability({best: cells[best]}, [clusterer]),
-            *(
-                f"{name}: dim {ranks[name][0]}, {accuracy_text(cells[ranks[name][0]], name)}."
-                for name in sorted(scored, key=lambda name: -accuracy(ranks[name][0], name))
-                if name != clusterer
-            ),
+            *(f"{name}: dim {(dim := ranks[name][0])}, {accuracy_text(cells[dim], name)}." for name in rest),
             "No training and no clustering uses a test label; the best dim is chosen by test scores.",
         ]
     )
 
 
-def answer_without_classes(metrics: Mapping[str, Any], clusterer: str) -> str:
+def answer_without_classes(metrics: Mapping[str, Any]) -> str:
     cells = metrics["cells"]
     best = min(cells, key=lambda dim: cells[dim]["l1"])
     sentence = (
         f"Clusters have no accuracy, NMI or ARI, because {metrics['unscored']}. "
         f"Best reconstruction: dim {best} (L1 {cells[best]['l1']:.4f})."
     )
+    clusterer = next(iter(cells[best]["agreement"]))
     agreements = {dim: cell["agreement"][clusterer] for dim, cell in cells.items()}
     known = {dim: value for dim, value in agreements.items() if value is not None}
     if not known:
@@ -204,9 +203,9 @@ def on_spread(metrics: Mapping[str, Any], best: int, others: Sequence[int], clus
         if others:
             yield f"The next is {texts[others[0]]}."
         return
-    tied = [dim for dim in others if ties(cells[best], cells[dim], clusterer, metrics["data"]["test"])]
+    tied = [texts[dim] for dim in others if ties(cells[best], cells[dim], clusterer, metrics["data"]["test"])]
     if tied:
-        yield f"It ties, within the spread of seeds and test images, with {', '.join(texts[dim] for dim in tied)}."
+        yield f"It ties, within the spread of seeds and test images, with {', '.join(tied)}."
     elif others:
         yield f"The next, {texts[others[0]]}, is outside the range of its seeds."
     yield f"Medians of {seeds} seeds ± their standard deviation."
@@ -217,40 +216,40 @@ def on_baselines(metrics: Mapping[str, Any], dim: int, clusterer: str) -> Iterat
     cell, pixels, pca = metrics["cells"][dim], metrics["baselines"]["pixels"], metrics["baselines"]["pca"][dim]
     outcomes: dict[str, list[str]] = {}
     for key, name, baseline in (("pixels", "raw pixels", pixels), ("pca", f"PCA at dim {dim}", pca)):
-        ours, theirs = (scores["clusters"][clusterer]["accuracy"] for scores in (cell, baseline))
         text = accuracy_text(baseline, clusterer)
         if len(accuracies(cell, clusterer)) == 1:
             test = cell["paired"][clusterer][key]
             tie, better = test["p_value"] >= SIGNIFICANCE, test["only_latents"] > test["only_baseline"]
             text += ", p < 0.001" if test["p_value"] < 0.001 else f", p = {test['p_value']:.3f}"
         else:
-            tie, better = ties(cell, baseline, clusterer, metrics["data"]["test"]), ours > theirs
+            tie = ties(cell, baseline, clusterer, metrics["data"]["test"])
+            better = accuracy(cell, clusterer) > accuracy(baseline, clusterer)
         verb = "ties with" if tie else "beats" if better else "loses to"
         outcomes.setdefault(verb, []).append(f"{name} ({text})")
     clauses = [f"{verb} {' and '.join(texts)}" for verb, texts in outcomes.items()]
     yield f"With the same clusterer it {' and '.join(clauses)}."
 
 
-def on_stability(cells: Mapping[int, Any], clusterers: Sequence[str]) -> Iterator[str]:
+def on_stability(cells: Mapping[int, Any], clusterers: Iterable[str]) -> Iterator[str]:
     """The clusters that their clusterer calls unstable."""
     for name in clusterers:
-        stability = {
-            (dim, seed): scores["clusters"][name].get("trust", {"trusted": True})
+        unstable = [
+            f"dim {dim}, seed {seed} ({trust['agreement']:.2f})"
             for dim, cell in cells.items()
             for seed, scores in cell["seeds"].items()
-        }
-        unstable = [(key, trust["agreement"]) for key, trust in stability.items() if not trust["trusted"]]
+            if (trust := scores["clusters"][name].get("trust")) and not trust["trusted"]
+        ]
         if unstable:
-            texts = [f"dim {dim}, seed {seed} ({agreement:.2f})" for (dim, seed), agreement in unstable]
             yield (
-                f"Unstable clusters of {name}: {'; '.join(texts)}. In parentheses, the adjusted Rand index between "
+                f"Unstable clusters of {name}: {'; '.join(unstable)}. In parentheses, the adjusted Rand index between "
                 "clusters of different subsets of the images; 1 is full agreement."
             )
 
 
-def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
+def remarks(metrics: Mapping[str, Any]) -> list[str]:
     """What the headline must not be read without; the answer comes last."""
     data, cells, pca = metrics["data"], metrics["cells"], metrics["baselines"]["pca"]
+    scored, clusterers = scored_clusterers(metrics), next(iter(cells.values()))["clusters"]
     most = max(len(cell["seeds"]) for cell in cells.values())
     seeds = "one seed" if most == 1 else f"medians of {most} seeds ± their standard deviation"
     sentences = [
@@ -263,21 +262,19 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
             f"(Hungarian method) and scored on the test images; random clusters have "
             f"{metrics['chance']['random']:.2g}, one cluster for all images has {metrics['chance']['one']:.2g}."
         )
-        if data["only_in_test"]:
-            sentences.append(
-                f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
-                f"{data['test']:,} test images count as wrong in any cluster."
-            )
-        if data["only_in_train"]:
-            sentences.append(f"No test image shows {listed(data['only_in_train'])}: clusters of it are not tested.")
-    clusterers = [*next(iter(cells.values()))["clusters"]]
+    if scored and data["only_in_test"]:
+        sentences.append(
+            f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
+            f"{data['test']:,} test images count as wrong in any cluster."
+        )
+    if scored and data["only_in_train"]:
+        sentences.append(f"No test image shows {listed(data['only_in_train'])}: clusters of it are not tested.")
     sentences += [
         f"{name} trains on the images and uses only the neighbours of the latents: its result is not the latents' own."
         for name in clusterers
         if name in SEES_IMAGES
     ]
     sentences += [f"Left out: {reason}." for reason in metrics["left_out"].values()]
-    untrained = [dim for dim, cell in cells.items() if any(seed["best_epoch"] == 0 for seed in cell["seeds"].values())]
     lists = {
         "Failed, and left out of all scores": [f"dim {row['dim']} (seed {row['seed']})" for row in metrics["failed"]],
         "No better than a constant image on validation images (too few training images or dimensions)": [
@@ -285,7 +282,7 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
         ],
         "Hardly better than a constant image": metrics["weak"],
         "Training is no better on validation images than the initial PCA, which is kept": [
-            f"dim {dim}" for dim in untrained
+            f"dim {dim}" for dim, cell in cells.items() if 0 in [seed["best_epoch"] for seed in cell["seeds"].values()]
         ],
         "Reconstruction, no better than PCA": [
             f"dim {dim} (L1 {cell['l1']:.4f} vs {pca[dim]['l1']:.4f})"
@@ -294,9 +291,11 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
         ],
     }
     for name in scored:
-        pairs = {dim: [group[dim]["clusters"][name]["accuracy"] for group in (cells, pca)] for dim in cells}
-        worse = {dim: f"{ours:.3f} vs {theirs:.3f}" for dim, (ours, theirs) in pairs.items() if ours <= theirs}
-        lists[f"{name}, no better than on PCA"] = [f"dim {dim} (accuracy {text})" for dim, text in worse.items()]
+        lists[f"{name}, no better than on PCA"] = [
+            f"dim {dim} (accuracy {ours:.3f} vs {theirs:.3f})"
+            for dim, cell in cells.items()
+            if (ours := accuracy(cell, name)) <= (theirs := accuracy(pca[dim], name))
+        ]
     sentences += [f"{title}: {'; '.join(entries)}." for title, entries in lists.items() if entries]
     return [*sentences, *on_stability(cells, clusterers), metrics["answer"]]
 
@@ -304,32 +303,30 @@ def remarks(metrics: Mapping[str, Any], scored: Sequence[str]) -> list[str]:
 # --- tables
 
 
-def headline(metrics: Mapping[str, Any], scored: Sequence[str]) -> Table:
+def headline(metrics: Mapping[str, Any]) -> Table:
     """A row per dim and clusterer beside PCA of that dim, then the baselines without training."""
-    baselines = metrics["baselines"]
+    baselines, scored = metrics["baselines"], scored_clusterers(metrics)
     rows: list[dict[str, Any]] = []
+
+    def add(row: dict[str, Any], scores: Mapping[str, Any], pca: Mapping[str, Any] | None = None) -> None:
+        """Add a row, and one more for each further clusterer."""
+        clusters = [
+            {"clusterer": name, "accuracy": with_sd(accuracy(scores, name), accuracy(scores["sd"], name), 3)}
+            | ({"on PCA": f"{accuracy(pca, name):.3f}"} if pca else {})
+            for name in scored
+        ]
+        rows.extend([row | clusters[0], *clusters[1:]] if clusters else [row])
+
     for dim, cell in metrics["cells"].items():
         pca = baselines["pca"][dim]
         l1 = {"L1": with_sd(cell["l1"], cell["sd"]["l1"], 4), "PCA L1": f"{pca['l1']:.4f}"}
-        rows.append({"latent": dim, **l1, "PSNR dB": f"{cell['psnr']:.2f}"})
-        for name in scored:
-            on_pca = {"on PCA": f"{pca['clusters'][name]['accuracy']:.3f}"}
-            add_clusters(rows, cell, name, on_pca)
+        add({"latent": dim, **l1, "PSNR dB": f"{cell['psnr']:.2f}"}, cell, pca)
     for name in ("median", "black"):
         constant = baselines[name]
         rows.append({"latent": name, "L1": f"{constant['l1']:.4f}", "PSNR dB": f"{constant['psnr']:.2f}"})
-    rows += [{"latent": "pixels"}] if scored else []
-    for name in scored:
-        add_clusters(rows, baselines["pixels"], name, {})
+    if scored:
+        add({"latent": "pixels"}, baselines["pixels"])
     return Table(("latent", "L1", "PCA L1", "PSNR dB", *(("clusterer", "accuracy", "on PCA") if scored else ())), rows)
-
-
-def add_clusters(rows: list[dict[str, Any]], scores: Mapping[str, Any], name: str, more: Mapping[str, str]) -> None:
-    """Add the accuracy of one clusterer to the last row or, if it holds one, in a new row."""
-    if "clusterer" in rows[-1]:
-        rows.append({})
-    accuracy, sd = (group["clusters"][name]["accuracy"] for group in (scores, scores["sd"]))
-    rows[-1] |= {"clusterer": name, "accuracy": with_sd(accuracy, sd, 3), **more}
 
 
 def with_sd(value: float, sd: float | None, digits: int) -> str:
@@ -337,67 +334,53 @@ def with_sd(value: float, sd: float | None, digits: int) -> str:
     return f"{value:.{digits}f}" + ("" if sd is None else "±" + f"{sd:.{digits}f}".removeprefix("0"))
 
 
-def scores_table(metrics: Mapping[str, Any]) -> Table:
-    """A row per kind of vectors, dim, seed and clusterer, with every score."""
+def table_of(rows: Iterable[Row]) -> Table:
+    """A table with every column that a row has."""
+    rows = [*rows]
+    return Table(tuple(dict.fromkeys(key for row in rows for key in row)), rows)
+
+
+def score_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
+    """Every score, by kind of vectors, dim, seed and clusterer."""
     groups = [("autoencoder", dim, cell) for dim, cell in metrics["cells"].items()]
     groups += [("pca", dim, scores) for dim, scores in metrics["baselines"]["pca"].items()]
     groups += [("pixels", None, metrics["baselines"]["pixels"])]
-    rows: list[Row] = []
     for vectors, dim, group in groups:
         for seed, scores in group["seeds"].items():
             for name, clusters in scores["clusters"].items():
                 row = {"vectors": vectors, "dim": dim, "seed": seed, "clusterer": name}
                 for part in (scores, clusters, scores.get("probes", {}), clusters.get("trust", {})):
                     row |= {key: value for key, value in part.items() if isinstance(value, int | float)}
-                rows.append(row)
-    return Table(tuple(dict.fromkeys(key for row in rows for key in row)), rows)
+                yield row
 
 
-def clusters_table(results: Sequence[AutoencoderResult], data: DataSet, names: Sequence[str]) -> Table:
+def cluster_rows(results: Sequence[AutoencoderResult], data: DataSet, names: Sequence[str]) -> Iterator[Row]:
     """The number of test images in every cluster, by class where it is known, and the class it is named after."""
-    class_columns = ("name", class_noun(names)) if names else ()
-    rows: list[Row] = []
     for result in results:
         for clusterer, clusters in result.partitions.items():
             scores = result.scores["clusters"][clusterer]
             for cluster, size in enumerate(scores["sizes"]):
                 row = {"dim": result.dim, "seed": result.seed, "clusterer": clusterer, "cluster": cluster}
                 if data.test.labels is None:
-                    rows.append(row | {"count": size})
+                    yield row | {"count": size}
                     continue
                 counts = np.bincount(data.test.labels[clusters == cluster], minlength=len(names))
-                row["name"] = scores["class_names"][cluster]
-                rows += [
-                    row | {class_noun(names): name, "count": count}
-                    for name, count in zip(names, counts.tolist(), strict=True)
-                ]
-    return Table(("dim", "seed", "clusterer", "cluster", *class_columns, "count"), rows)
+                for name, count in zip(names, counts.tolist(), strict=True):
+                    yield row | {"name": scores["class_names"][cluster], class_noun(names): name, "count": count}
 
 
-def images_table(result: AutoencoderResult, data: DataSet, names: Sequence[str], chosen: NDArray[np.int64]) -> Table:
-    """The chosen test images: their places in the test set, their classes where known, their clusters."""
-    columns: dict[str, list[Any]] = {"image": chosen.tolist()}
-    if data.test.labels is not None:
-        columns[class_noun(names)] = [names[label] for label in data.test.labels[chosen]]
-    columns |= {clusterer: clusters[chosen].tolist() for clusterer, clusters in result.partitions.items()}
-    return Table(tuple(columns), [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+def image_rows(data: DataSet, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The places of the test images and, where known, their classes."""
+    labels = data.test.labels
+    return [
+        {"image": place} | ({} if labels is None else {class_noun(names): names[labels[place]]})
+        for place in range(len(data.test))
+    ]
 
 
-def with_columns(table: Table, columns: Sequence[str], values: NDArray[np.float32]) -> Table:
-    """The table with further columns; values are [rows, columns]."""
-    rows = [{**row, **dict(zip(columns, line, strict=True))} for row, line in zip(table.rows, values, strict=True)]
-    return Table((*table.columns, *columns), rows)
-
-
-def projections_table(images: Mapping[int, Table], points: Mapping[int, NDArray[np.float32]], clusterer: str) -> Table:
-    """The images of each dim as points in the plane, with the clusters of one clusterer."""
-    rows: list[Row] = []
-    for dim, table in images.items():
-        known = table.columns[: table.columns.index(clusterer)]
-        for row, (x, y) in zip(table.rows, points[dim], strict=True):
-            shown = {column: row[column] for column in known}
-            rows.append({"dim": dim, **shown, "cluster": row[clusterer], "x": x, "y": y})
-    return Table(tuple(rows[0]), rows)
+def clusters_of(result: AutoencoderResult, place: int) -> dict[str, int]:
+    """The clusters of one test image, by clusterer."""
+    return {clusterer: int(clusters[place]) for clusterer, clusters in result.partitions.items()}
 
 
 # --- figures and arrays
@@ -406,40 +389,41 @@ def projections_table(images: Mapping[int, Table], points: Mapping[int, NDArray[
 def drawings(
     metrics: Mapping[str, Any],
     tables: Mapping[str, Table],
-    images: Mapping[str, NDArray[Any]],
     first: Mapping[int, AutoencoderResult],
     data: DataSet,
-    clusterers: Sequence[str],
     names: Sequence[str],
 ) -> Iterator[tuple[str, Drawing]]:
     """The figures by name, each drawn from tables, metrics and images that are written beside it."""
-    clusterer, labels = clusterers[0], data.test.labels
-    seeds = {dim: result.seed for dim, result in first.items()}
-    rows = [row for row in tables["clusters"].rows if (row["clusterer"], row["seed"]) == (clusterer, seeds[row["dim"]])]
-    clusters = Table(tables["clusters"].columns, rows)
+    test, (clusterer, *_) = data.test, next(iter(first.values())).partitions
+    shown = {(result.dim, result.seed, clusterer) for result in first.values()}
+    clusters = table_of(row for row in tables["clusters"].rows if (row["dim"], row["seed"], row["clusterer"]) in shown)
     if 2 in first:
         yield "scatter", partial(figures.scatter, tables["latents_2"], names)
-        yield "thumbnails", partial(figures.thumbnails, tables["latents_2"], data.test.pixels, names)
+        yield "thumbnails", partial(figures.thumbnails, tables["latents_2"], test.pixels, names)
     if "projections" in tables:
         shares = metrics["projections"]["shares"]
         yield "projection", partial(figures.projection, tables["projections"], clusters, shares, names)
     scores = {dim: result.scores["clusters"][clusterer].get("accuracy") for dim, result in first.items()}
-    centroids = {dim: images[f"centroids_{dim}_{clusterer}"] for dim in first}
+    centroids = {dim: result.centroids[clusterer] for dim, result in first.items()}
     yield "centroids", partial(figures.centroids, clusters, centroids, scores, names)
-    captions = [] if labels is None else [names[label] for label in labels[shown_images(data.test)]]
-    restored = {dim: images[f"reconstructions_{dim}"] for dim in first}
+    originals = test[shown_images(test)]
+    captions = [] if originals.labels is None else [names[label] for label in originals.labels]
+    restored = {dim: result.shown for dim, result in first.items()}
     l1 = {dim: result.scores["l1"] for dim, result in first.items()}
-    yield "reconstructions", partial(figures.reconstructions, images["originals"], restored, l1, captions)
-    walks = {dim: images[f"walks_{dim}"] for dim in first}
-    yield "walks", partial(figures.walks, walks, images["walk_starts"], images["walk_ends"])
-    yield "scores", partial(figures.scores, metrics, () if metrics["unscored"] else clusterers)
+    yield "reconstructions", partial(figures.reconstructions, originals.unit_pixels, restored, l1, captions)
+    starts, ends = (test[np.array(places)].unit_pixels for places in zip(*walk_ends(test), strict=True))
+    yield "walks", partial(figures.walks, {dim: result.walks for dim, result in first.items()}, starts, ends)
+    yield "scores", partial(figures.scores, metrics, scored_clusterers(metrics))
     if any(cell["probes"] for cell in metrics["cells"].values()):
         yield "probes", partial(figures.probes, metrics)
     yield "loss_curves", partial(figures.loss_curves, tables["history"], metrics["baselines"])
 
 
 def image_arrays(first: Mapping[int, AutoencoderResult], data: DataSet) -> dict[str, NDArray[Any]]:
-    """The images of the figures: [N, C, H, W] in [0, 1]; walks are [walks, steps, C, H, W]."""
+    """The images of the figures, [N, C, H, W] in [0, 1]; walks are [walks, steps, C, H, W].
+
+    Those of the page are uint8: the latent of 2 dimensions decoded on a grid, its ends, and test images in it.
+    """
     test, ends = data.test.unit_pixels, np.array(walk_ends(data.test))
     arrays = {
         "originals": test[shown_images(data.test)],
@@ -449,23 +433,9 @@ def image_arrays(first: Mapping[int, AutoencoderResult], data: DataSet) -> dict[
     for dim, result in first.items():
         arrays |= {f"reconstructions_{dim}": result.shown, f"walks_{dim}": result.walks}
         arrays |= {f"centroids_{dim}_{clusterer}": decoded for clusterer, decoded in result.centroids.items()}
+    if (plane := first.get(2)) and plane.grid is not None:
+        chosen = subset(len(data.test), MAX_POINTS, SPLIT_SEED)[: max(1, GRID_PIXELS // data.test.pixels[0].size)]
+        plane_ends = np.stack([plane.latents.min(0), plane.latents.max(0)])
+        arrays |= {"plane": to_uint8(plane.grid), "plane_ends": plane_ends}
+        arrays |= {"plane_images": chosen, "plane_pixels": data.test.pixels[chosen]}
     return arrays
-
-
-def grid_arrays(result: AutoencoderResult, data: DataSet) -> dict[str, NDArray[Any]]:
-    """The latent of 2 dimensions as the page shows it: decoded grid, its ends, and test images in it, as uint8."""
-    assert result.grid is not None
-    chosen = subset(len(data.test), MAX_POINTS)[: max(1, GRID_PIXELS // data.test.pixels[0].size)]
-    return {
-        "plane": to_uint8(result.grid),
-        "plane_ends": np.stack([result.latents.min(0), result.latents.max(0)]),
-        "plane_images": chosen,
-        "plane_pixels": data.test.pixels[chosen],
-    }
-
-
-def latent_arrays(result: AutoencoderResult, data: DataSet) -> dict[str, NDArray[Any]]:
-    """The latents of all test images and their clusters; where known their labels, which are places in `classes`."""
-    labels = {} if data.test.labels is None else {"labels": data.test.labels, "classes": np.array(data.classes)}
-    clusters = {f"clusters_{clusterer}": clusters for clusterer, clusters in result.partitions.items()}
-    return {"latents": result.latents, **labels, **clusters}

@@ -16,10 +16,9 @@ from bs6207.errors import DivergenceError, after
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.evaluation import (
     Correct,
-    Partition,
+    Labels,
     Scoring,
     constant_images,
-    correct_images,
     principal_components,
     score_constants,
     score_images,
@@ -43,72 +42,38 @@ GRID_SIDE = 24  # points along each axis of a latent of 2 dimensions that are de
 
 @dataclass(frozen=True)
 class Task:
-    """What one task needs.
+    """What one task needs."""
 
-    Attributes:
-        kind: `autoencoder`, `pixels` or `pca`.
-        dims: one latent size for an autoencoder, all of them for PCA, unused for pixels.
-        constant_loss: the validation loss of the best constant image.
-        sha256: of the data set.
-    """
-
-    kind: str
-    dims: tuple[int, ...]
+    kind: str  # autoencoder, pixels or pca
+    dims: tuple[int, ...]  # one latent size for an autoencoder, all of them for PCA, none for pixels
     scoring: Scoring
-    constant_loss: float
-    sha256: str
+    constant_loss: float  # the validation loss of the best constant image
+    sha256: str  # of the data set
     settings: LatentSettings
-
-    @property
-    def seed(self) -> int:
-        return self.scoring.seed
-
-    @property
-    def steps(self) -> dict[str, int]:
-        """The number of steps of progress that it reports, by kind; steps of a kind take about as long."""
-        return {
-            "autoencoder": {"epoch": self.settings.epochs, "vectors": 1},
-            "pixels": {"pixels": 1},
-            "pca": {"vectors": len(self.dims)},
-        }[self.kind]
 
 
 @dataclass(frozen=True)
 class AutoencoderResult(Checkpointable):
-    """One autoencoder: its scores on the test images, and what is drawn.
-
-    Attributes:
-        scores: l1, mse, psnr, clusters, probes, best_epoch, and beats_constant, whether its loss on the validation
-            images is below that of the best constant image.
-        history: a row per epoch.
-        latents: float32, [N, dim], of the test images.
-        partitions: clusters of the test images, [N], by clusterer.
-        correct: by clusterer, see `correct_images`.
-        centroids: by clusterer, the decoded mean latent of each cluster, [clusters, C, H, W].
-        shown: reconstructions of `shown_images`, [SHOWN_IMAGES, C, H, W].
-        walks: decoded straight lines between the latents of `walk_ends`, [WALKS, WALK_STEPS, C, H, W].
-        grid: for dim 2, the decoded `grid_points`, [GRID_SIDE, GRID_SIDE, C, H, W].
-        weakness: where it is less than `WEAK_GAIN` better than the best constant image, by how much and what to try.
-    """
+    """One autoencoder: its scores on the test images, and what is drawn."""
 
     dim: int
     seed: int
-    scores: dict[str, Any]
-    history: list[Row]
-    latents: NDArray[np.float32]
-    partitions: dict[str, NDArray[np.int64]]
+    scores: dict[str, Any]  # l1, mse, psnr, clusters, probes, best_epoch, and beats_constant, on the validation images
+    history: list[Row]  # a row per epoch
+    latents: NDArray[np.float32]  # [N, dim], of the test images
+    partitions: dict[str, Labels]  # by clusterer, the clusters of the test images
     correct: Correct
-    centroids: dict[str, NDArray[np.float32]]
-    shown: NDArray[np.float32]
-    walks: NDArray[np.float32]
+    centroids: dict[str, NDArray[np.float32]]  # by clusterer, the decoded mean latents, [clusters, C, H, W]
+    shown: NDArray[np.float32]  # reconstructions of `shown_images`, [SHOWN_IMAGES, C, H, W]
+    walks: NDArray[np.float32]  # decoded lines between the latents of `walk_ends`, [WALKS, WALK_STEPS, C, H, W]
     weights: Weights = field(repr=False)
-    grid: NDArray[np.float32] | None = None
-    weakness: str = ""
+    grid: NDArray[np.float32] | None = None  # for dim 2, decoded `grid_points`, [GRID_SIDE, GRID_SIDE, C, H, W]
+    weakness: str = ""  # if it gains less than `WEAK_GAIN` over the best constant image: how much, and what to try
 
 
 @dataclass(frozen=True)
 class Baseline(Checkpointable):
-    """Scores and `correct_images` of raw pixels, or by latent size those of PCA, with one seed of the clusterers."""
+    """Scores and correct images of raw pixels, or by latent size those of PCA, with one seed of the clusterers."""
 
     scores: Mapping[Any, Any]
     correct: Mapping[Any, Any]
@@ -126,15 +91,12 @@ def run_task(task: Task, progress: TaskProgress) -> AutoencoderResult | Baseline
     data = loaded(task.settings.data)
     require_same(data, task.sha256)
     train = data.train_subset(task.settings.train_images)
-    prepare(task.seed)
-    if task.kind == "pixels":
-        return score_pixels(task, train, data, progress)
-    if task.kind == "pca":
-        return score_pca(task, train, data, progress)
+    prepare(task.scoring.seed)
+    scorers: dict[str, Any] = {"pixels": score_pixels, "pca": score_pca, "autoencoder": train_and_score}
     try:
-        return train_and_score(task, train, data, progress)
-    except DivergenceError as failure:
-        return Failure(f"dim {task.dims[0]}, seed {task.seed}: {failure}")
+        return scorers[task.kind](task, train, data, progress)
+    except DivergenceError as failure:  # of an autoencoder
+        return Failure(f"dim {task.dims[0]}, seed {task.scoring.seed}: {failure}")
 
 
 def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskProgress) -> AutoencoderResult:
@@ -143,7 +105,7 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
     Raises:
         DivergenceError: it is no better than a constant image, and there was something to learn.
     """
-    settings, (dim,) = task.settings, task.dims
+    settings, (dim,), seed = task.settings, task.dims, task.scoring.seed
     device = choose_device(settings.device)
     recipe = RECIPES[settings.recipe](dim, train)
     if settings.batch_size:
@@ -158,18 +120,10 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
     history: list[Row] = []
     precision = choose_precision(settings.precision, device)
     for epoch in train_autoencoder(
-        model, pixels, validation, settings.epochs, recipe, task.seed, settings.loss, precision, progress
+        model, pixels, validation, settings.epochs, recipe, seed, settings.loss, precision, progress
     ):
-        history.append(
-            {
-                "dim": dim,
-                "seed": task.seed,
-                "epoch": epoch.number,
-                "train_l1": epoch.train_l1,
-                "validation_l1": epoch.validation_l1,
-                "validation_mse": epoch.validation_mse,
-            }
-        )
+        row = {"dim": dim, "seed": seed, "epoch": epoch.number, "train_l1": epoch.train_l1}
+        history.append(row | {"validation_l1": epoch.validation_l1, "validation_mse": epoch.validation_mse})
         progress.record(history[-1])
         progress.step(f"dim {dim}, epoch {epoch.number}, validation L1 {epoch.validation_l1:.4f}", "epoch")
     loss = validate(model, validation)[settings.loss]  # of the weights of the best epoch
@@ -180,29 +134,30 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
     ends = f"a validation {settings.loss.upper()} of {loss:.4f}"
     if not gain > 0 and has_learned_nothing(train, dim, constant, epoch.train_l1):
         raise DivergenceError(f"it ends at {ends}, no better {comparison}")
+    weakness = f"dim {dim}, seed {seed}: {ends}, {100 * gain:.1f} % better {comparison}"
 
     restored = reconstruct(model, test).cpu().numpy()
     train_latents, latents = encode(model, pixels), encode(model, test)
-    partitions, vector_scores = score_vectors(
-        train_latents.numpy(), latents.numpy(), train, data.test, data.classes, task.scoring, progress.status
-    )
+    scored = score_vectors(train_latents.numpy(), latents.numpy(), train, data, task.scoring, progress.status)
     progress.step(f"dim {dim}, clustered", "vectors")
 
     def decoded(points: Tensor) -> NDArray[np.float32]:
         return decode(model, points.to(device)).numpy()
 
     line = torch.linspace(0, 1, WALK_STEPS)[:, None]
-    training = {"best_epoch": epoch.best, "beats_constant": gain > 0}
-    weakness = f"dim {dim}, seed {task.seed}: {ends}, {100 * gain:.1f} % better {comparison}"
     return AutoencoderResult(
         dim=dim,
-        seed=task.seed,
-        scores=training | score_images(data.test.unit_pixels, restored) | vector_scores,
+        seed=seed,
+        scores=score_images(data.test.unit_pixels, restored)
+        | {"best_epoch": epoch.best, "beats_constant": gain > 0, **scored.scores},
         history=history,
         latents=latents.numpy(),
-        partitions={name: partition.test for name, partition in partitions.items()},
-        correct=correct_images(partitions, vector_scores, data.test),
-        centroids={name: decoded(cluster_means(train_latents, partition)) for name, partition in partitions.items()},
+        partitions=scored.test,
+        correct=scored.correct,
+        centroids={
+            name: decoded(cluster_means(train_latents, clusters, task.scoring.clusters))
+            for name, clusters in scored.train.items()
+        },
         shown=restored[shown_images(data.test)],
         walks=np.stack([decoded(torch.lerp(latents[a], latents[b], line)) for a, b in walk_ends(data.test)]),
         weights=to_weights(model),
@@ -215,10 +170,6 @@ def has_learned_nothing(train: ImageSet, dim: int, constant: str, train_l1: floa
     """Whether an autoencoder is no better than a constant image on its own training images, although PCA is.
 
     PCA is not where the images are all alike: then there is nothing to learn.
-
-    Args:
-        constant: of `constant_images`, the one to beat.
-        train_l1: of the last epoch.
     """
     constants = score_constants(constant_images(train), train)
     components = principal_components(train, dim)
@@ -226,25 +177,23 @@ def has_learned_nothing(train: ImageSet, dim: int, constant: str, train_l1: floa
     return pca_mse < constants["mean"]["mse"] and not train_l1 < constants[constant]["l1"]
 
 
-def cluster_means(latents: Tensor, partition: Partition) -> Tensor:
-    """The mean latent of every cluster, [clusters, dim]; of an empty one, the mean of all."""
-    clusters = [latents[partition.train == number] for number in range(partition.count)]
-    return torch.stack([(cluster if len(cluster) else latents).mean(0) for cluster in clusters])
+def cluster_means(latents: Tensor, clusters: Labels, count: int) -> Tensor:
+    """The mean latent of every cluster, [count, dim]; of an empty one, the mean of all."""
+    members = [latents[clusters == number] for number in range(count)]
+    return torch.stack([(some if len(some) else latents).mean(0) for some in members])
 
 
 def grid_points(latents: Tensor) -> Tensor:
     """An even grid over the range of `latents`, [N, 2], row by row of the second dimension, [GRID_SIDE ** 2, 2]."""
-    low, high = latents.amin(0), latents.amax(0)
-    first, second = (torch.linspace(float(low[axis]), float(high[axis]), GRID_SIDE) for axis in (0, 1))
+    first, second = (torch.linspace(float(axis.amin()), float(axis.amax()), GRID_SIDE) for axis in latents.T)
     return torch.cartesian_prod(second, first).flip(1)
 
 
 def score_pixels(task: Task, train: ImageSet, data: DataSet, progress: Progress) -> Baseline:
     """Clusters and probes of raw pixels."""
-    inputs = (train.flat, data.test.flat, train, data.test, data.classes)
-    partitions, scores = score_vectors(*inputs, task.scoring, progress.status)
+    scored = score_vectors(train.flat, data.test.flat, train, data, task.scoring, progress.status)
     progress.step("raw pixels", "pixels")
-    return Baseline(scores, correct_images(partitions, scores, data.test))
+    return Baseline(scored.scores, scored.correct)
 
 
 def score_pca(task: Task, train: ImageSet, data: DataSet, progress: Progress) -> Baseline:
@@ -255,10 +204,10 @@ def score_pca(task: Task, train: ImageSet, data: DataSet, progress: Progress) ->
     scores, correct = {}, {}
     for dim in task.dims:
         codes = train_codes[:, :dim].copy(), test_codes[:, :dim].copy()
-        partitions, vector_scores = score_vectors(*codes, train, test, data.classes, task.scoring, progress.status)
+        scored = score_vectors(*codes, train, data, task.scoring, progress.status)
         restored = components.decode(codes[1], test.image_shape)
-        scores[dim] = score_images(test.unit_pixels, restored) | vector_scores
-        correct[dim] = correct_images(partitions, vector_scores, test)
+        scores[dim] = score_images(test.unit_pixels, restored) | scored.scores
+        correct[dim] = scored.correct
         progress.step(f"PCA {dim}", "vectors")
     return Baseline(scores, correct)
 

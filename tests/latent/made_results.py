@@ -7,26 +7,20 @@ import numpy as np
 
 from bs6207.data.images import DataSet, ImageSet, on_one_side
 from bs6207.latent.evaluation import (
-    Partition,
+    Correct,
+    Labels,
     constant_images,
-    correct_images,
     score_constants,
     score_images,
     score_partition,
     unscored,
 )
-from bs6207.latent.experiment import agreements, chance_accuracy, paired_tests
+from bs6207.latent.experiment import score_cell
 from bs6207.latent.figures import DIGITS
 from bs6207.latent.settings import LatentSettings
-from bs6207.latent.tasks import (
-    GRID_SIDE,
-    SHOWN_IMAGES,
-    WALK_STEPS,
-    AutoencoderResult,
-    Baseline,
-    walk_ends,
-)
+from bs6207.latent.tasks import GRID_SIDE, SHOWN_IMAGES, WALK_STEPS, AutoencoderResult, Baseline, walk_ends
 from bs6207.runs.result import Weights
+from bs6207.training.metrics.clusters import chance
 from bs6207.training.metrics.seeds import over_seeds
 
 
@@ -50,25 +44,22 @@ def made(
     part = ImageSet(pixels, labels if names else None)
     data = DataSet("made", part, part, part, "0" * 64, tuple(names))
 
-    def partition_of(share: float) -> Partition:
-        clusters = np.where(random.rand(images) < share, labels % count, random.randint(0, count, images))
-        return Partition(count, clusters, clusters, {})
+    def partition_of(share: float) -> Labels:
+        return np.where(random.rand(images) < share, labels % count, random.randint(0, count, images))
 
-    def scored(dim: int, partitions: Mapping[str, Partition]) -> dict[str, Any]:
+    def scored(dim: int, partitions: Mapping[str, Labels]) -> tuple[dict[str, Any], Correct]:
         guess = np.clip(part.unit_pixels + random.normal(0, 0.3 / dim, pixels.shape), 0, 1).astype(np.float32)
-        return score_images(part.unit_pixels, guess) | {
-            "clusters": {name: score_partition(partition, part, part, names) for name, partition in partitions.items()}
-        }
+        pairs = {name: score_partition(found, found, count, part, data) for name, found in partitions.items()}
+        scores = score_images(part.unit_pixels, guess) | {"clusters": {name: pair[0] for name, pair in pairs.items()}}
+        return scores, {name: pair[1] for name, pair in pairs.items() if pair[1] is not None}
 
     results: dict[int, dict[int, AutoencoderResult]] = {dim: {} for dim in dims}
     for dim in dims:
         for seed in range(seeds):
             partitions = {name: partition_of(0.3 + dim / (2 * max(dims))) for name in clusterers}
-            scores = scored(dim, partitions) | {
-                "best_epoch": 2,
-                "beats_constant": True,
-                "probes": probes(random, dim, bool(names), with_probes),
-            }
+            scores, correct = scored(dim, partitions)
+            scores |= {"best_epoch": 2, "beats_constant": True}
+            scores |= {"probes": probes(random, dim, bool(names), with_probes)}
             history = [
                 {"dim": dim, "seed": seed, "epoch": epoch, "train_l1": 0.2 / epoch / dim, "validation_l1": 0.25 / epoch}
                 for epoch in (1, 2, 3)
@@ -79,8 +70,8 @@ def made(
                 scores,
                 history,
                 (random.normal(size=(images, dim)) + 3 * random.normal(size=(kinds, dim))[labels]).astype(np.float32),
-                {name: partition.test for name, partition in partitions.items()},
-                correct_images(partitions, scores, part),
+                partitions,
+                correct,
                 {name: random.rand(count, *image_shape).astype(np.float32) for name in clusterers},
                 random.rand(min(SHOWN_IMAGES, images), *image_shape).astype(np.float32),
                 random.rand(len(walk_ends(part)), WALK_STEPS, *image_shape).astype(np.float32),
@@ -88,15 +79,11 @@ def made(
                 random.rand(GRID_SIDE, GRID_SIDE, *image_shape).astype(np.float32) if dim == 2 else None,
             )
     baseline = {name: partition_of(0.4) for name in clusterers}
-    pixels, pca = scored(1, baseline), {dim: scored(dim, baseline) for dim in dims}
-    correct = correct_images(baseline, pixels, part)
+    (pixels, correct), pca = scored(1, baseline), {dim: scored(dim, baseline)[0] for dim in dims}
     baselines = {0: Baseline({}, correct)}, {0: Baseline({}, dict.fromkeys(dims, correct))}
+    reason = unscored(part, part)
     metrics = {
-        "cells": {
-            dim: over_seeds({seed: result.scores for seed, result in by_seed.items()})
-            | {"agreement": agreements(by_seed), "paired": paired_tests(by_seed[0], *baselines)}
-            for dim, by_seed in results.items()
-        },
+        "cells": {dim: score_cell(by_seed, *baselines) for dim, by_seed in results.items()},
         "baselines": score_constants(constant_images(part), part)
         | {
             "pixels": over_seeds({0: {"clusters": pixels["clusters"]}}),
@@ -104,8 +91,8 @@ def made(
         },
         "data": data.record() | on_one_side(part, part, names),
         "left_out": {},
-        "unscored": unscored(part, part),
-        "chance": chance_accuracy(part, part, count),
+        "unscored": reason,
+        "chance": None if reason else chance(count, labels, labels),
         "failed": [],
         "weak": [],
     }

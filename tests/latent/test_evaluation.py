@@ -5,8 +5,10 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.manifold import trustworthiness
 
+from bs6207.data.images import SPLIT_SEED
 from bs6207.latent import evaluation as probes
-from bs6207.latent.evaluation import dimension_of, intrinsic_dimension, linear_accuracy, probe, subset
+from bs6207.latent.clusterers import subset
+from bs6207.latent.evaluation import dimension_of, intrinsic_dimension, linear_accuracy, probe
 
 
 def gaussian(count, dims, seed=0):
@@ -167,7 +169,7 @@ def test_large_sets_are_probed_by_parts_that_are_always_the_same(monkeypatch):
     scores = probe(train, train_labels, test, test_labels, pixels)
     np.random.seed(1)
     assert probe(train, train_labels, test, test_labels, pixels) == scores
-    known, seen = subset(200, 50), subset(100, 30)
+    known, seen = subset(200, 50, SPLIT_SEED), subset(100, 30, SPLIT_SEED)
     assert len(set(known)) == 50
     assert scores["linear"] == linear_accuracy(train[known], train_labels[known], test, test_labels)
     assert scores["continuity"] == trustworthiness(test[seen], pixels[seen], n_neighbors=5)
