@@ -78,18 +78,14 @@ def fast_recipe_for(dim: int, train: ImageSet) -> Recipe:
     widths = FAST_WIDTHS if dim >= 8 else FAST_WIDTHS_BELOW_8
     recipe = replace(recipe, encoder=widths, decoder=widths[::-1], lr=0.06, batch_size=FAST_BATCH)
     recipe = recipe.with_batch_size(max(32, min(FAST_BATCH, len(train) // FAST_STEPS)))
-    top, bottom, left, right = window = lit_window(train)
-    return replace(recipe, window=window, halved=min(bottom - top, right - left) >= MIN_HALVED_SIDE)
+    mean = train.pixels.mean(axis=(0, 1)) / 255
+    lit = [np.flatnonzero(mean.mean(axis) > BLACK).tolist() or range(mean.shape[1 - axis]) for axis in (1, 0)]
+    rows, columns = ((places[0], places[-1] + 1) for places in lit)  # all of them where everything is black
+    halved = min(end - start for start, end in (rows, columns)) >= MIN_HALVED_SIDE
+    return replace(recipe, window=(*rows, *columns), halved=halved)
 
 
 RECIPES = {"full": lambda dim, train: recipe_for(dim, len(train)), "fast": fast_recipe_for}
-
-
-def lit_window(images: ImageSet) -> Window:
-    """The smallest window outside of which the mean image is black, or nearly; all of it where everything is black."""
-    mean = images.pixels.mean(axis=(0, 1)) / 255
-    lit = [np.flatnonzero(mean.mean(axis) > BLACK).tolist() or [0, mean.shape[1 - axis] - 1] for axis in (1, 0)]
-    return lit[0][0], lit[0][-1] + 1, lit[1][0], lit[1][-1] + 1
 
 
 class Autoencoder(nn.Module):
@@ -136,13 +132,10 @@ class Autoencoder(nn.Module):
                 self.decoder.append(nn.ZeroPad2d((left, width - right, top, height - bottom)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstructions in [0, 1], of the shape of `images`, [N, C, H, W] in [0, 1]."""
         return self.decoder(self.encoder(images))
 
 
 class Sum(nn.Module):
-    """The sum of two paths from the same input."""
-
     def __init__(self, first: nn.Module, second: nn.Module):
         super().__init__()
         self.first, self.second = first, second
@@ -188,7 +181,6 @@ def perceptron(*sizes: int) -> list[nn.Module]:
 
 
 def mlp(inputs: Shape, output: Shape, dim: int, recipe: Recipe) -> tuple[nn.Module, nn.Module]:
-    """An encoder and a decoder of linear layers."""
     encoder = nn.Sequential(nn.Flatten(), *perceptron(math.prod(inputs), *recipe.encoder, dim))
     return encoder, nn.Sequential(*perceptron(dim, *recipe.decoder, math.prod(output)), nn.Unflatten(1, output))
 

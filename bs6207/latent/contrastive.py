@@ -15,7 +15,8 @@ An autoencoder's latents show which images are near each other but not which dif
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -176,28 +177,24 @@ WARM_UP, WEIGHT_DECAY = 0.1, 1e-4  # share of the steps in which the learning ra
 PARTITIONS, PARTITION_IMAGES = 5, 8000  # with five, a bad one neither becomes the medoid nor lowers the median
 STABLE = 0.85  # agreement is 0.9 and more on digits, 0.7 to 0.77 on fashion-mnist, 0.1 on noise
 
+Loss = Callable[[Tensor, Tensor, float], Tensor]  # of all pixels, the places in them, and the share of steps done
 
+
+@dataclass
 class ContrastiveClusterer:
     """Clusters of images, from an autoencoder's latents and the images themselves.
 
-    Args:
-        count: clusters, 2 or more.
-        seed: of every random number; equal seeds give equal clusters on one machine.
-        contrast_steps, assignment_steps: of the two trainings, at most; fewer where images are few.
-
     Attributes:
-        report: called with what is being done.
         stability: after `fit`, {"agreement": median adjusted Rand index between the first clusters and those of other
             subsets, at most 1; "trusted": whether that is at least `STABLE`, and no cluster is empty}.
     """
 
-    def __init__(
-        self, count: int, seed: int, contrast_steps: int = CONTRAST_STEPS, assignment_steps: int = ASSIGNMENT_STEPS
-    ):
-        self.count, self.seed = count, seed
-        self.contrast_steps, self.assignment_steps = contrast_steps, assignment_steps
-        self.report: Callable[[str], None] = lambda text: None
-        self.stability: dict[str, float | bool] = {}
+    count: int  # of clusters, 2 or more
+    seed: int  # of every random number; equal seeds give equal clusters on one machine
+    contrast_steps: int = CONTRAST_STEPS  # at most; fewer where images are few
+    assignment_steps: int = ASSIGNMENT_STEPS
+    report: Callable[[str], None] = lambda text: None  # called with what is being done
+    stability: dict[str, float | bool] = field(default_factory=dict)
 
     @preserve_torch_state()
     def fit(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> "ContrastiveClusterer":
@@ -212,9 +209,8 @@ class ContrastiveClusterer:
         self.report("neighbours")
         neighbours = mutual_neighbours(torch.from_numpy(latents)[chosen], LATENT_NEIGHBOURS)
         self.network = build_network(pixels.shape[1])
-        contrast = partial(self.contrast_loss, pixels[chosen], neighbours)
-        parameters = [*self.network.parameters()]
-        self.train("contrast", contrast, parameters, len(chosen), PAIRS, self.contrast_steps, CONTRAST_LR)
+        contrast, weights = partial(self.contrast_loss, neighbours), [*self.network.parameters()]
+        self.train("contrast", contrast, weights, pixels[chosen], PAIRS, self.contrast_steps, CONTRAST_LR)
 
         self.report("communities")
         features = self.features_of(pixels[chosen])
@@ -226,8 +222,8 @@ class ContrastiveClusterer:
         full = len(np.unique(partitions[medoid])) == self.count  # equal images agree on one cluster
         self.stability = {"agreement": agreement, "trusted": agreement >= STABLE and full}
         self.prototypes = nn.Parameter(centres(features, partitions[medoid], self.count))
-        assignment, parameters = partial(self.assignment_loss, pixels), [*parameters, self.prototypes]
-        self.train("assignment", assignment, parameters, len(pixels), BATCH, self.assignment_steps, ASSIGNMENT_LR)
+        weights.append(self.prototypes)
+        self.train("assignment", self.assignment_loss, weights, pixels, BATCH, self.assignment_steps, ASSIGNMENT_LR)
         return self
 
     @torch.no_grad()
@@ -246,30 +242,22 @@ class ContrastiveClusterer:
 
     @flush_denormals()
     def train(
-        self,
-        name: str,
-        loss_of: Callable[[Tensor, float], Tensor],
-        parameters: Iterable[nn.Parameter],
-        images: int,
-        batch: int,
-        steps: int,
-        peak_lr: float,
+        self, name: str, loss_of: Loss, weights: list[nn.Parameter], pixels: Tensor, batch: int, steps: int, lr: float
     ) -> None:
-        """Minimise `loss_of` indices of images and the share of the training that is done."""
-        optimizer = torch.optim.AdamW(parameters, weight_decay=WEIGHT_DECAY)
+        optimizer = torch.optim.AdamW(weights, weight_decay=WEIGHT_DECAY)
         self.network.train()
-        steps = min(steps, MOST_PASSES * math.ceil(images / batch))
-        for step, chosen in enumerate(batch_indices(images, batch, steps, self.random)):
+        steps = min(steps, MOST_PASSES * math.ceil(len(pixels) / batch))
+        for step, chosen in enumerate(batch_indices(len(pixels), batch, steps, self.random)):
             done = step / steps
-            lr = peak_lr * min(1.0, (done + 1e-3) / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
-            optimizer.param_groups[0]["lr"] = lr
-            loss = loss_of(chosen, done)
+            warm_up, decay = min(1.0, (done + 1e-3) / WARM_UP), 1 + math.cos(math.pi * done)
+            optimizer.param_groups[0]["lr"] = lr * warm_up * decay / 2
+            loss = loss_of(pixels, chosen, done)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             self.report(f"{name}, {done:.0%}")
 
-    def contrast_loss(self, pixels: Tensor, neighbours: csr_matrix, images: Tensor, done: float) -> Tensor:
+    def contrast_loss(self, neighbours: csr_matrix, pixels: Tensor, images: Tensor, done: float) -> Tensor:
         """Recognise the distorted neighbour of a distorted image; one without neighbours is paired with itself."""
         starts = torch.from_numpy(neighbours.indptr).long()
         ends = torch.from_numpy(np.append(neighbours.indices, 0)).long()
@@ -293,9 +281,9 @@ class ContrastiveClusterer:
         log_plain, log_distorted = (SHARPNESS * self.cosines(features)).log_softmax(1).chunk(2)
         confidence, targets = log_plain.detach().exp().max(1)
         pseudo_label_loss = functional.nll_loss(log_distorted, targets, reduction="none") * (confidence > CONFIDENT)
-        plain, distorted = log_plain.exp(), log_distorted.exp()
-        usage = (plain.mean(0) + distorted.mean(0)) / 2
-        return pseudo_label_loss.mean() - mutual_information(plain, distorted) - entropy(usage)
+        usage = (log_plain.exp().mean(0) + log_distorted.exp().mean(0)) / 2
+        information = mutual_information(log_plain.exp(), log_distorted.exp())
+        return pseudo_label_loss.mean() - information - entropy(usage)
 
     def encode(self, images: Tensor) -> Tensor:
         """Normalized features, [N, FEATURES]; computed in bfloat16 where the processor has it, twice as fast."""

@@ -1,7 +1,7 @@
 """Baselines, and the scores of vectors (pixels, PCA or latents): reconstruction, clusters against classes, probes."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from bs6207.data.images import SPLIT_SEED, DataSet, ImageSet
-from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, subset
+from bs6207.latent.clusterers import subset
 from bs6207.training.metrics.clusters import (
     majority_classes,
     many_classes_are_fine,
@@ -57,7 +57,6 @@ def constant_images(train: ImageSet) -> dict[str, NDArray[np.float32]]:
 
 
 def score_constants(constants: Mapping[str, NDArray[np.float32]], images: ImageSet) -> dict[str, Any]:
-    """The scores of constant images as reconstructions, by name."""
     truth = images.unit_pixels
     return {name: score_images(truth, np.broadcast_to(image, truth.shape)) for name, image in constants.items()}
 
@@ -70,7 +69,6 @@ class Components:
     directions: NDArray[np.float32]  # [count, pixels], orthonormal, in order of decreasing variance
 
     def encode(self, images: ImageSet) -> NDArray[np.float32]:
-        """Coordinates along the directions, [N, count]."""
         with threadpool_limits(1):
             return images.flat @ self.directions.T - self.mean @ self.directions.T
 
@@ -89,61 +87,6 @@ def principal_components(images: ImageSet, count: int) -> Components:
     with threadpool_limits(1), np.errstate(invalid="ignore"):
         pca = PCA(count, svd_solver=solver, random_state=0).fit(images.flat)
     return Components(pca.mean_, pca.components_)
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How vectors are scored: the clusterers, their number of clusters and seed, and whether probes are computed."""
-
-    clusterers: tuple[str, ...]
-    clusters: int
-    seed: int
-    probes: bool
-
-
-@dataclass(frozen=True)
-class VectorScores:
-    """The clusters of vectors, and how well they and the vectors agree with the classes."""
-
-    scores: dict[str, Any]  # "clusters" by clusterer, and "probes"
-    train: dict[str, Labels]  # by clusterer, the clusters of the training images
-    test: dict[str, Labels]
-    correct: Correct  # empty where clusters are not scored
-
-
-def score_vectors(
-    train_vectors: Vectors,
-    test_vectors: Vectors,
-    train: ImageSet,
-    data: DataSet,
-    scoring: Scoring,
-    status: Callable[[str], None],
-) -> VectorScores:
-    """Cluster vectors of the training and test images by every clusterer; score clusters and, if wanted, probe vectors.
-
-    Args:
-        status: called with what a slow clusterer is doing.
-    """
-    test = data.test
-    scored = VectorScores({"clusters": {}, "probes": {}}, {}, {}, {})
-    for name in scoring.clusterers:
-        clusterer: Any = CLUSTERERS[name](scoring.clusters, scoring.seed)
-        inputs: list[tuple[Any, ...]] = [(train_vectors,), (test_vectors,)]
-        if name in SEES_IMAGES:
-            inputs = [(train_vectors, train.pixels), (test_vectors, test.pixels)]
-            clusterer.report = status
-        with threadpool_limits(1):  # the order in which threads add up would change the last digits
-            clusterer.fit(*inputs[0])
-            scored.train[name], scored.test[name] = (clusterer.predict(*given) for given in inputs)
-        scores, correct = score_partition(scored.train[name], scored.test[name], scoring.clusters, train, data)
-        trust = getattr(clusterer, "stability", {})  # its own estimate, which takes no labels
-        scored.scores["clusters"][name] = scores | ({"trust": trust} if trust else {})
-        if correct is not None:
-            scored.correct[name] = correct
-    if scoring.probes:
-        labels = (None, None) if unscored(train, test) else (train.labels, test.labels)
-        scored.scores["probes"] = probe(train_vectors, labels[0], test_vectors, labels[1], test.flat)
-    return scored
 
 
 def unscored(train: ImageSet, test: ImageSet) -> str | None:
@@ -177,12 +120,7 @@ def score_partition(
 
 
 def mcnemar(correct: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str, Any]:
-    """McNemar's exact test of two classifications of the same images, [N] each (McNemar 1947).
-
-    Returns:
-        only_latents, only_baseline: images that only one of them has right.
-        p_value: two-sided, of so unequal numbers by chance.
-    """
+    """McNemar's exact two-sided test of the numbers of images that only one of two classifications has right (1947)."""
     only_latents, only_baseline = int((correct & ~baseline).sum()), int((baseline & ~correct).sum())
     discordant = only_latents + only_baseline
     p_value = float(binomtest(only_latents, discordant).pvalue) if discordant else 1.0
@@ -190,11 +128,7 @@ def mcnemar(correct: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str
 
 
 def probe(
-    train_vectors: Vectors,
-    train_labels: Labels | None,
-    test_vectors: Vectors,
-    test_labels: Labels | None,
-    test_pixels: Vectors,
+    train: Vectors, train_labels: Labels | None, test: Vectors, test_labels: Labels | None, test_pixels: Vectors
 ) -> dict[str, float | None]:
     """Five properties of the latents of images, or of any other vectors; deterministic, in one thread.
 
@@ -211,13 +145,13 @@ def probe(
     scores: dict[str, float | None] = {"knn": None, "linear": None}
     with threadpool_limits(1), many_classes_are_fine():
         if train_labels is not None and test_labels is not None:
-            chosen = subset(len(train_vectors), MAX_PROBE_TRAIN, SPLIT_SEED)
-            vectors, labels = train_vectors[chosen], train_labels[chosen]
+            chosen = subset(len(train), MAX_PROBE_TRAIN, SPLIT_SEED)
+            vectors, labels = train[chosen], train_labels[chosen]
             knn = KNeighborsClassifier(min(NEIGHBOURS, len(vectors))).fit(vectors, labels)
-            scores["knn"] = float(np.mean(knn.predict(test_vectors) == test_labels))
-            scores["linear"] = linear_accuracy(vectors, labels, test_vectors, test_labels)
-        chosen = subset(len(test_vectors), MAX_PROBE_TEST, SPLIT_SEED)
-        latents, pixels = test_vectors[chosen], test_pixels[chosen]
+            scores["knn"] = float(np.mean(knn.predict(test) == test_labels))
+            scores["linear"] = linear_accuracy(vectors, labels, test, test_labels)
+        chosen = subset(len(test), MAX_PROBE_TEST, SPLIT_SEED)
+        latents, pixels = test[chosen], test_pixels[chosen]
         enough = len(chosen) > 2 * NEIGHBOURS  # below this the measure is not normalised to [0, 1]
         for name, spaces in (("trustworthiness", (pixels, latents)), ("continuity", (latents, pixels))):
             scores[name] = float(trustworthiness(*spaces, n_neighbors=NEIGHBOURS)) if enough else None
@@ -237,13 +171,10 @@ def linear_accuracy(train_vectors: Vectors, train_labels: Labels, test_vectors: 
 
 
 def intrinsic_dimension(vectors: Vectors) -> float | None:
-    """Intrinsic dimension of vectors by TwoNN (Facco et al. 2017, arXiv:1803.06992).
+    """Intrinsic dimension by TwoNN, from the distances to two neighbours (Facco et al. 2017, arXiv:1803.06992).
 
-    From the ratio of the distances to the second and to the first neighbour, by the paper's linear fit without the
-    10 % of largest ratios. Equal vectors count once. It depends a little on the number of vectors: compare equal ones.
-
-    Returns:
-        None for fewer than 10 distinct vectors, or where all ratios that count are 1 (as on a grid).
+    Equal vectors count once. It depends a little on the number of vectors: compare equal ones. None for fewer than 10
+    distinct vectors, or where all ratios that count are 1 (as on a grid).
     """
     distinct = np.unique(vectors.astype(np.float64), axis=0)
     if len(distinct) < 10:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from bs6207.data.images import ImageSet, on_one_side
 from bs6207.data.sources import load, require_data, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.latent.clusterers import reason_to_skip
-from bs6207.latent.evaluation import Scoring, constant_images, mcnemar, score_constants, unscored
+from bs6207.latent.evaluation import constant_images, mcnemar, score_constants, unscored
 from bs6207.latent.memory import need, require_memory
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.summary import summarize
@@ -90,15 +91,12 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
 
 
 def count_clusters(settings: LatentSettings, train: ImageSet) -> int:
-    """The number of clusters, by default that of the classes.
-
-    Raises:
-        DataError: the images do not say it, or do not allow it or the latent sizes.
-    """
-    if not settings.clusters and train.labels is None:
-        raise DataError("images without labels do not say how many clusters to look for; give --clusters")
-    clusters, dim = settings.clusters or len(np.unique(train.labels)), max(settings.dims)  # type: ignore[arg-type]
-    count, pixels = len(train), math.prod(train.image_shape)
+    """The number of clusters, by default that of the classes; DataError where there are too few images or pixels."""
+    clusters, dim, count, pixels = settings.clusters, max(settings.dims), len(train), math.prod(train.image_shape)
+    if not clusters:
+        if train.labels is None:
+            raise DataError("images without labels do not say how many clusters to look for; give --clusters")
+        clusters = len(np.unique(train.labels))
     if dim > pixels:
         raise DataError(f"a latent of {dim} dimensions is larger than the {pixels} pixels of an image; lower --dims")
     if count < 2:
@@ -114,19 +112,14 @@ def make_tasks(
     settings: LatentSettings, clusterers: tuple[str, ...], clusters: int, constant_loss: float, sha256: str
 ) -> dict[Key, Task]:
     """All tasks, the longest neither first nor last: pixels, autoencoders, PCA."""
-    seeds = range(settings.seed, settings.seed + settings.seeds)
+    kinds = [("pixels", ()), *(("autoencoder", (dim,)) for dim in settings.dims), ("pca", tuple(settings.dims))]
     fast = tuple(name for name in clusterers if name not in SLOW)
-
-    def task(kind: str, dims: tuple[int, ...], seed: int) -> Task:
+    tasks: dict[Key, Task] = {}
+    for (kind, dims), seed in product(kinds, range(settings.seed, settings.seed + settings.seeds)):
+        key = (kind, *dims, seed) if kind == "autoencoder" else (kind, seed)
         names = clusterers if kind == "autoencoder" or seed == settings.seed else fast
-        scoring = Scoring(names, clusters, seed, not settings.skip_probes)
-        return Task(kind, dims, scoring, constant_loss, sha256, settings)
-
-    return {
-        **{("pixels", seed): task("pixels", (), seed) for seed in seeds},
-        **{("autoencoder", dim, seed): task("autoencoder", (dim,), seed) for dim in settings.dims for seed in seeds},
-        **{("pca", seed): task("pca", tuple(settings.dims), seed) for seed in seeds},
-    }
+        tasks[key] = Task(kind, dims, seed, names, clusters, constant_loss, sha256, settings)
+    return tasks
 
 
 def score_cell(

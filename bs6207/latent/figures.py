@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from itertools import islice
+from itertools import cycle
 from textwrap import fill
 from typing import Any, TypeAlias
 
@@ -59,11 +59,7 @@ def scatter(latents: Table, names: Sequence[str]) -> Figure:
 
 
 def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) -> Figure:
-    """The same plane with as many test images as fit, in the colour of their class.
-
-    Args:
-        latents: `image` is a place among `pixels`, uint8, [N, C, H, W].
-    """
+    """The same plane with as many test images as fit, in the colour of their class; pixels are [N, C, H, W]."""
     step = -(-max(pixels.shape[2:]) // MAX_THUMBNAIL)
     small = pixels[:, :, ::step, ::step]
     side = max(small.shape[2:])
@@ -75,18 +71,16 @@ def thumbnails(latents: Table, pixels: NDArray[np.uint8], names: Sequence[str]) 
     chosen = without_overlap(corners, side)
 
     canvas = np.full((size[1], size[0], 3), 255, np.uint8)
-    colours = {name: np.array(colour) for name, (colour, _) in class_styles(names).items()}
+    styles = class_styles(names)
     for index in chosen:
         row, (x, y) = latents.rows[index], corners[index]
-        ink = small[row["image"]].transpose(1, 2, 0) / np.float32(255)
-        colour = colours.get(row.get(class_noun(names)), 0.2)
+        ink = small[row["image"]].transpose(1, 2, 0)[::-1] / np.float32(255)
+        colour = np.array(styles.get(row.get(class_noun(names)), (0.2,))[0])
         image = ink[..., :3] if ink.shape[2] >= 3 else 1 - ink[..., :1] * (1 - colour)
-        height, width = image.shape[:2]
-        bottom = size[1] - y
-        canvas[bottom - height : bottom, x : x + width] = np.rint(255 * image)
+        canvas[y : y + len(image), x : x + image.shape[1]] = np.rint(255 * image)
     figure, ((axes,),) = panels(1, 1, (8.4, 6.8))
     (left, right), (below, above) = zip(low, low + span + span * side / (size - side), strict=True)
-    axes.imshow(canvas, extent=(left, right, below, above), aspect="auto", interpolation="antialiased")
+    axes.imshow(canvas, origin="lower", extent=(left, right, below, above), aspect="auto", interpolation="antialiased")
     if small.shape[1] < 3:
         add_class_legend(figure, names)
     axes.set(xlabel="z₁", ylabel="z₂")
@@ -112,8 +106,7 @@ def projection(points: Table, clusters: Table, shares: Mapping[int, Any], names:
     Clusters have the colour of the class they are named after; those without a name are black.
 
     Args:
-        points: columns dim, image, cluster, x, y, and the class if it is known.
-        clusters: the first seed's clusters of the clusterer shown.
+        clusters: of the clusterer shown, and of one seed of each dim.
         shares: by dim, the share of the variance along each axis; None for UMAP.
     """
     dims, note = at_most_eight([*shares])
@@ -155,10 +148,8 @@ def centroids(
     """The decoded centroid of every cluster beside its number of test images of each class.
 
     Args:
-        clusters: columns dim, seed, clusterer, cluster, count, and name and class if they are known; one clusterer and
-            one seed of each dim.
-        images: by dim, the centroids.
-        scores: by dim, the accuracy of these clusters.
+        clusters: of one clusterer, and of one seed of each dim.
+        images, scores: by dim, the centroids and the accuracy of these clusters.
     """
     dims, note = at_most_eight([*images])
     classes = [*names] or ["images"]
@@ -219,11 +210,7 @@ def draw_cluster_table(axes: Axes, rows: Sequence[Row], images: Images, classes:
 def reconstructions(
     originals: Images, restored: Mapping[int, Images], l1: Mapping[int, float], captions: Sequence[str]
 ) -> Figure:
-    """Test images, their reconstructions at each dim with its L1 over all test images, and the error.
-
-    Args:
-        captions: the class of each image; empty if unknown.
-    """
+    """Test images and their classes, reconstructions at each dim with its L1 over all test images, and the error."""
     dims, note = at_most_eight([*restored])
     labels, rows = ["original"], [originals]
     for dim in dims:
@@ -252,12 +239,7 @@ def reconstructions(
 
 
 def walks(decoded: Mapping[int, NDArray[np.float32]], starts: Images, ends: Images) -> Figure:
-    """Decoded straight lines between the latents of two test images, which are at both ends.
-
-    Args:
-        decoded: by dim, [walks, steps, C, H, W].
-        starts, ends: the test images, [walks, C, H, W].
-    """
+    """Straight lines between the latents of two test images, decoded, [walks, steps, C, H, W], and these images."""
     dims, note = at_most_eight([*decoded])
     first, last = montage(starts[:, None]), montage(ends[:, None])
     gap = np.ones((len(first), max(2, starts.shape[3] // 5), 3))
@@ -274,11 +256,7 @@ def walks(decoded: Mapping[int, NDArray[np.float32]], starts: Images, ends: Imag
 
 
 def scores(metrics: Mapping[str, Any], clusterers: Sequence[str]) -> Figure:
-    """Test L1 and cluster accuracy over dim, beside PCA, raw pixels and the constant images.
-
-    Args:
-        clusterers: those whose accuracy is known; empty without labels.
-    """
+    """Test L1 and, where it is known, cluster accuracy over dim, beside PCA, raw pixels and the constant images."""
     figure, (line,) = panels(1, 2 if clusterers else 1, (5.6, 3.4))
     cells, baselines = metrics["cells"], metrics["baselines"]
     pca = {dim: baselines["pca"][dim] for dim in cells}
@@ -331,9 +309,8 @@ def loss_curves(history: Table, baselines: Mapping[str, Any]) -> Figure:
     """L1 on the validation images over the epochs, a line per seed, beside the constant images."""
     figure, ((axes,),) = panels(1, 1, (6.8, 4.0))
     dims = sorted({row["dim"] for row in history.rows})
-    many = len(dims) > len(PALETTE)
-    colours: Any = colormaps["viridis"](np.linspace(0, 0.92, len(dims))) if many else PALETTE[: len(dims)]
-    for dim, colour in zip(dims, colours, strict=True):
+    colours: Any = PALETTE if len(dims) <= len(PALETTE) else colormaps["viridis"](np.linspace(0, 0.92, len(dims)))
+    for dim, colour in zip(dims, colours, strict=False):
         seeds = sorted({row["seed"] for row in history.rows if row["dim"] == dim})
         for seed in seeds:
             rows = [row for row in history.rows if (row["dim"], row["seed"]) == (dim, seed)]
@@ -352,11 +329,9 @@ def loss_curves(history: Table, baselines: Mapping[str, Any]) -> Figure:
 
 def class_styles(names: Sequence[Any]) -> dict[Any, Style]:
     """A colour and a marker for each name: ten colours, or twenty for each of the markers."""
-    colours = list(colormaps["tab10" if len(names) <= 10 else "tab20"].colors)  # type: ignore[attr-defined]
-    return {
-        name: (colours[index % len(colours)], MARKERS[index // len(colours) % len(MARKERS)])
-        for index, name in enumerate(names)
-    }
+    colours = colormaps["tab10" if len(names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
+    styles = ((colour, marker) for marker in cycle(MARKERS) for colour in colours)
+    return dict(zip(names, styles, strict=False))
 
 
 def draw_points(
@@ -364,12 +339,9 @@ def draw_points(
 ) -> None:
     """A point per row, in their order so that no class hides the others; all alike without styles."""
     unnamed = UNNAMED if styles else (PALETTE[0], UNNAMED[1])
-    by_marker: dict[str, list[tuple[float, float, Any]]] = {}
-    for row in rows:
-        colour, marker = styles.get(row.get(column), unnamed)
-        by_marker.setdefault(marker, []).append((row[columns[0]], row[columns[1]], colour))
-    for marker, points in by_marker.items():
-        x, y, colours = zip(*points, strict=True)
+    points = [(*(row[axis] for axis in columns), *styles.get(row.get(column), unnamed)) for row in rows]
+    for marker in dict.fromkeys(point[3] for point in points):
+        x, y, colours, _ = zip(*(point for point in points if point[3] == marker), strict=True)
         size = 3 if len(rows) > 3000 else 6
         axes.scatter(x, y, s=size, c=colours, marker=marker, alpha=0.65, linewidth=0, rasterized=True)
 
@@ -378,10 +350,8 @@ def add_class_legend(figure: Figure, names: Sequence[str]) -> None:
     if not names:
         return
     labels = [clipped(name) for name in names[:MAX_LEGEND]]
-    handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, markersize=4.5)
-        for colour, marker in islice(class_styles(names).values(), MAX_LEGEND)
-    ]
+    styles = [*class_styles(names).values()][:MAX_LEGEND]
+    handles = [Line2D([], [], linestyle="", marker=marker, color=colour, markersize=4.5) for colour, marker in styles]
     if len(names) > MAX_LEGEND:
         labels.append(f"and {len(names) - MAX_LEGEND} more")
         handles.append(Line2D([], [], linestyle=""))
@@ -398,11 +368,10 @@ def caption(figure: Figure, *parts: str) -> None:
 
 def at_most_eight(dims: Sequence[int]) -> tuple[list[int], str]:
     """At most eight dims, spread evenly, and a note on the others."""
-    ordered = sorted(dims)
-    if len(ordered) <= MAX_DIMS:
-        return ordered, ""
-    shown = [ordered[index] for index in np.linspace(0, len(ordered) - 1, MAX_DIMS).round().astype(int)]
-    return shown, f"not shown: dim {listed([str(dim) for dim in ordered if dim not in shown])}"
+    places = np.linspace(0, len(dims) - 1, min(len(dims), MAX_DIMS)).round().astype(int)
+    shown = np.sort(dims)[places].tolist()
+    others = [str(dim) for dim in sorted(dims) if dim not in shown]
+    return shown, f"not shown: dim {listed(others)}" if others else ""
 
 
 def used(axes: Any, count: int) -> Any:
@@ -438,7 +407,7 @@ def draw_over_dims(
         every = [[lookup(seed, path) for seed in cells[dim]["seeds"].values()] for dim in dims]
         known = [[score for score in scores if score is not None] for scores in every]
         if max(map(len, known)) > 1:
-            low, high = ([reduce_to(scores) for scores in known] for reduce_to in (min, max))
+            low, high = [*map(min, known)], [*map(max, known)]
             axes.fill_between(dims, low, high, color=colour, alpha=0.18 * alpha, linewidth=0)
 
 

@@ -33,64 +33,56 @@ def summarize(
     data: DataSet,
     settings: LatentSettings,
 ) -> Result:
-    """Answer, tables, figures and files; images and points are those of the first seed of each dim.
-
-    Args:
-        results: by dim and seed.
-    """
+    """Answer, tables, figures and files of results by dim and seed; images and points are those of the first seeds."""
     first = {dim: next(iter(by_seed.values())) for dim, by_seed in results.items()}
     every = [result for by_seed in results.values() for result in by_seed.values()]
     clusterer = next(iter(every[0].partitions))
-    names = data.classes  # none without labels
     points = subset(len(data.test), MAX_POINTS, SPLIT_SEED)
     left_out, planes, shares = dict(metrics["left_out"]), {}, {}
-    fewest = MIN_POINTS[settings.projection]
-    if max(first) > 2 and len(points) < fewest:
-        left_out["projection"] = (
-            f"{settings.projection} needs {fewest} test images for a projection, and there are {len(points)}"
-        )
-    else:
-        for dim, result in first.items():
-            if dim > 2:
-                planes[dim], shares[dim] = project(result.latents[points], settings.projection, result.seed)
-    projections = {"method": settings.projection, "shares": shares}
+    method, fewest = settings.projection, MIN_POINTS[settings.projection]
+    for dim, result in first.items():
+        if dim > 2 and len(points) >= fewest:
+            planes[dim], shares[dim] = project(result.latents[points], method, result.seed)
+        elif dim > 2:
+            reason = f"{method} needs {fewest} test images for a projection, and there are {len(points)}"
+            left_out["projection"] = reason
+    projections = {"method": method, "shares": shares}
     metrics = metrics | {"left_out": left_out, "answer": answer(metrics), "projections": projections}
 
     tables = {
         "history": table_of(row for result in every for row in result.history),
         "scores": table_of(score_rows(metrics)),
-        "clusters": table_of(cluster_rows(every, data, names)),
+        "clusters": table_of(cluster_rows(every, data)),
     }
-    images = image_rows(data, names)
+    images = {dim: image_rows(result, data) for dim, result in first.items()}
     if 2 in first:
-        z = [{"z1": z1, "z2": z2} for z1, z2 in first[2].latents]
-        tables["latents_2"] = table_of(
-            image | clusters_of(first[2], place) | z[place] for place, image in enumerate(images)
-        )
+        rows = zip(images[2], first[2].latents, strict=True)
+        tables["latents_2"] = table_of(row | {"z1": z1, "z2": z2} for row, (z1, z2) in rows)
     if planes:
+        known = ["image", class_noun(data.classes)] if data.classes else ["image"]
         tables["projections"] = table_of(
-            {"dim": dim, **images[place], "cluster": int(first[dim].partitions[clusterer][place]), "x": x, "y": y}
+            {"dim": dim, **{key: row[key] for key in known}, "cluster": row[clusterer], "x": x, "y": y}
             for dim, plane in planes.items()
-            for place, (x, y) in zip(points, plane, strict=True)
+            for row, (x, y) in zip([images[dim][place] for place in points], plane, strict=True)
         )
     files = {"images.npz": npz(image_arrays(first, data))}
-    classes: dict[str, Any] = {"labels": data.test.labels, "classes": np.array(data.classes)} if names else {}
+    classes: dict[str, Any] = {"labels": data.test.labels, "classes": np.array(data.classes)} if data.classes else {}
     for dim, result in first.items():
         clusters = {f"clusters_{name}": clusters for name, clusters in result.partitions.items()}
         files[f"latents_{dim}.npz"] = npz({"latents": result.latents, **classes, **clusters})
     if settings.projector:
         files |= projector_files(
             {dim: result.latents[points] for dim, result in first.items()},
-            {dim: [images[place] | clusters_of(result, place) for place in points] for dim, result in first.items()},
+            {dim: [images[dim][place] for place in points] for dim in first},
             data.test.pixels[points],
         )
     return Result(
         settings=settings,
         metrics=metrics,
         headline=headline(metrics),
-        remarks=remarks(metrics),
+        remarks=[*remarks(metrics)],
         tables=tables,
-        figures=dict(drawings(metrics, tables, first, data, names)),
+        figures=dict(drawings(metrics, tables, first, data)),
         files=files,
         failures=[row["reason"] for row in metrics["failed"]],
         weights={f"autoencoder_{result.dim}_{result.seed}": result.weights for result in every},
@@ -98,13 +90,7 @@ def summarize(
 
 
 def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArray[np.float32], list[float] | None]:
-    """Points in a plane, [N, 2], and with `pca` the share of the variance along each axis.
-
-    Args:
-        latents: [N, dim].
-        method: `pca`, or `umap` (McInnes et al. 2018, arXiv:1802.03426), whose distances mean little.
-        seed: of UMAP.
-    """
+    """Points in a plane, [N, 2], and the share of the variance along each axis; None with UMAP (arXiv:1802.03426)."""
     with threadpool_limits(1):  # the order in which threads add up would change the last digits
         if method == "umap":
             with warnings.catch_warnings(action="ignore"):  # as in `UmapMixtureClusterer`
@@ -129,7 +115,7 @@ def accuracy(scores: Mapping[str, Any], clusterer: str) -> float:
 
 
 def accuracies(scores: Mapping[str, Any], clusterer: str) -> list[float]:
-    """The accuracy of every seed that has any."""
+    """Of every seed that has any."""
     return [accuracy(seed, clusterer) for seed in scores["seeds"].values() if clusterer in seed["clusters"]]
 
 
@@ -154,61 +140,51 @@ def scored_clusterers(metrics: Mapping[str, Any]) -> list[str]:
 
 def answer(metrics: Mapping[str, Any]) -> str:
     """The dim and clusterer of best accuracy, its spread, and whether it beats raw pixels and PCA."""
+    return " ".join(with_classes(metrics) if scored_clusterers(metrics) else without_classes(metrics))
+
+
+def with_classes(metrics: Mapping[str, Any]) -> Iterator[str]:
     cells, scored = metrics["cells"], scored_clusterers(metrics)
-    if not scored:
-        return answer_without_classes(metrics)
     ranks = {name: sorted(sorted(cells), key=lambda dim: -accuracy(cells[dim], name)) for name in scored}
     clusterer, *rest = sorted(scored, key=lambda name: -accuracy(cells[ranks[name][0]], name))
     best, *others = ranks[clusterer]
     scores = cells[best]["clusters"][clusterer]
-    return " ".join(
-        [
-            f"{'Best: ' if others else ''}{clusterer} at dim {best}, accuracy {accuracy_text(cells[best], clusterer)} "
-            f"on the test images (NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f}).",
-            *on_spread(metrics, best, others, clusterer),
-            *on_baselines(metrics, best, clusterer),
-            *on_stability({best: cells[best]}, [clusterer]),
-            *(f"{name}: dim {(dim := ranks[name][0])}, {accuracy_text(cells[dim], name)}." for name in rest),
-            "No training and no clustering uses a test label; the best dim is chosen by test scores.",
-        ]
+    yield (
+        f"{'Best: ' if others else ''}{clusterer} at dim {best}, accuracy {accuracy_text(cells[best], clusterer)} "
+        f"on the test images (NMI {scores['nmi']:.3f}, ARI {scores['ari']:.3f})."
     )
-
-
-def answer_without_classes(metrics: Mapping[str, Any]) -> str:
-    cells = metrics["cells"]
-    best = min(cells, key=lambda dim: cells[dim]["l1"])
-    sentence = (
-        f"Clusters have no accuracy, NMI or ARI, because {metrics['unscored']}. "
-        f"Best reconstruction: dim {best} (L1 {cells[best]['l1']:.4f})."
-    )
-    clusterer = next(iter(cells[best]["agreement"]))
-    agreements = {dim: cell["agreement"][clusterer] for dim, cell in cells.items()}
-    known = {dim: value for dim, value in agreements.items() if value is not None}
-    if not known:
-        return sentence
-    stable = max(known, key=lambda dim: known[dim])
-    return (
-        f"{sentence} Most stable clusters of {clusterer}: dim {stable} (mean adjusted Rand index between seeds "
-        f"{known[stable]:.3f})."
-    )
-
-
-def on_spread(metrics: Mapping[str, Any], best: int, others: Sequence[int], clusterer: str) -> Iterator[str]:
-    """The lead of the best dim, as far as the seeds tell."""
-    cells = metrics["cells"]
     texts = {dim: f"dim {dim} ({accuracy_text(cells[dim], clusterer)})" for dim in others}
+    tied = [texts[dim] for dim in others if ties(cells[best], cells[dim], clusterer, metrics["data"]["test"])]
     seeds = len(accuracies(cells[best], clusterer))
     if seeds == 1:
         yield "One seed, so the spread is unknown; --seeds 3 shows it."
         if others:
             yield f"The next is {texts[others[0]]}."
-        return
-    tied = [texts[dim] for dim in others if ties(cells[best], cells[dim], clusterer, metrics["data"]["test"])]
-    if tied:
+    elif tied:
         yield f"It ties, within the spread of seeds and test images, with {', '.join(tied)}."
     elif others:
         yield f"The next, {texts[others[0]]}, is outside the range of its seeds."
-    yield f"Medians of {seeds} seeds ± their standard deviation."
+    if seeds > 1:
+        yield f"Medians of {seeds} seeds ± their standard deviation."
+    yield from on_baselines(metrics, best, clusterer)
+    yield from on_stability({best: cells[best]}, [clusterer])
+    for name in rest:
+        dim = ranks[name][0]
+        yield f"{name}: dim {dim}, {accuracy_text(cells[dim], name)}."
+    yield "No training and no clustering uses a test label; the best dim is chosen by test scores."
+
+
+def without_classes(metrics: Mapping[str, Any]) -> Iterator[str]:
+    cells = metrics["cells"]
+    best = min(cells, key=lambda dim: cells[dim]["l1"])
+    yield f"Clusters have no accuracy, NMI or ARI, because {metrics['unscored']}."
+    yield f"Best reconstruction: dim {best} (L1 {cells[best]['l1']:.4f})."
+    clusterer = next(iter(cells[best]["agreement"]))
+    agreements = {dim: cell["agreement"][clusterer] for dim, cell in cells.items()}
+    if known := {dim: index for dim, index in agreements.items() if index is not None}:
+        dim = max(known, key=lambda dim: known[dim])
+        means = f"mean adjusted Rand index between seeds {known[dim]:.3f}"
+        yield f"Most stable clusters of {clusterer}: dim {dim} ({means})."
 
 
 def on_baselines(metrics: Mapping[str, Any], dim: int, clusterer: str) -> Iterator[str]:
@@ -246,35 +222,35 @@ def on_stability(cells: Mapping[int, Any], clusterers: Iterable[str]) -> Iterato
             )
 
 
-def remarks(metrics: Mapping[str, Any]) -> list[str]:
+def remarks(metrics: Mapping[str, Any]) -> Iterator[str]:
     """What the headline must not be read without; the answer comes last."""
     data, cells, pca = metrics["data"], metrics["cells"], metrics["baselines"]["pca"]
     scored, clusterers = scored_clusterers(metrics), next(iter(cells.values()))["clusters"]
     most = max(len(cell["seeds"]) for cell in cells.values())
     seeds = "one seed" if most == 1 else f"medians of {most} seeds ± their standard deviation"
-    sentences = [
+    yield (
         f"Scores on {data['test']:,} test images of {legible(data['name'])}, trained on {data['train']:,} others; "
         f"{seeds}. L1: mean absolute error per pixel in [0, 1]; the median and the black image need no training."
-    ]
+    )
     if scored:
-        sentences.append(
+        yield (
             "Accuracy: clusters are fitted without labels, matched one to one with the classes on the training images "
             f"(Hungarian method) and scored on the test images; random clusters have "
             f"{metrics['chance']['random']:.2g}, one cluster for all images has {metrics['chance']['one']:.2g}."
         )
     if scored and data["only_in_test"]:
-        sentences.append(
+        yield (
             f"No training image shows {listed(data['only_in_test'])}, so {data['images_of_only_in_test']} of the "
             f"{data['test']:,} test images count as wrong in any cluster."
         )
     if scored and data["only_in_train"]:
-        sentences.append(f"No test image shows {listed(data['only_in_train'])}: clusters of it are not tested.")
-    sentences += [
+        yield f"No test image shows {listed(data['only_in_train'])}: clusters of it are not tested."
+    yield from (
         f"{name} trains on the images and uses only the neighbours of the latents: its result is not the latents' own."
         for name in clusterers
         if name in SEES_IMAGES
-    ]
-    sentences += [f"Left out: {reason}." for reason in metrics["left_out"].values()]
+    )
+    yield from (f"Left out: {reason}." for reason in metrics["left_out"].values())
     lists = {
         "Failed, and left out of all scores": [f"dim {row['dim']} (seed {row['seed']})" for row in metrics["failed"]],
         "No better than a constant image on validation images (too few training images or dimensions)": [
@@ -296,8 +272,9 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
             for dim, cell in cells.items()
             if (ours := accuracy(cell, name)) <= (theirs := accuracy(pca[dim], name))
         ]
-    sentences += [f"{title}: {'; '.join(entries)}." for title, entries in lists.items() if entries]
-    return [*sentences, *on_stability(cells, clusterers), metrics["answer"]]
+    yield from (f"{title}: {'; '.join(entries)}." for title, entries in lists.items() if entries)
+    yield from on_stability(cells, clusterers)
+    yield metrics["answer"]
 
 
 # --- tables
@@ -306,26 +283,24 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
 def headline(metrics: Mapping[str, Any]) -> Table:
     """A row per dim and clusterer beside PCA of that dim, then the baselines without training."""
     baselines, scored = metrics["baselines"], scored_clusterers(metrics)
+    groups: dict[Any, Any] = {dim: (cell, baselines["pca"][dim]) for dim, cell in metrics["cells"].items()}
+    groups |= {name: (baselines[name], None) for name in ("median", "black", *(["pixels"] if scored else []))}
     rows: list[dict[str, Any]] = []
-
-    def add(row: dict[str, Any], scores: Mapping[str, Any], pca: Mapping[str, Any] | None = None) -> None:
-        """Add a row, and one more for each further clusterer."""
-        clusters = [
-            {"clusterer": name, "accuracy": with_sd(accuracy(scores, name), accuracy(scores["sd"], name), 3)}
-            | ({"on PCA": f"{accuracy(pca, name):.3f}"} if pca else {})
-            for name in scored
-        ]
-        rows.extend([row | clusters[0], *clusters[1:]] if clusters else [row])
-
-    for dim, cell in metrics["cells"].items():
-        pca = baselines["pca"][dim]
-        l1 = {"L1": with_sd(cell["l1"], cell["sd"]["l1"], 4), "PCA L1": f"{pca['l1']:.4f}"}
-        add({"latent": dim, **l1, "PSNR dB": f"{cell['psnr']:.2f}"}, cell, pca)
-    for name in ("median", "black"):
-        constant = baselines[name]
-        rows.append({"latent": name, "L1": f"{constant['l1']:.4f}", "PSNR dB": f"{constant['psnr']:.2f}"})
-    if scored:
-        add({"latent": "pixels"}, baselines["pixels"])
+    for latent, (scores, pca) in groups.items():
+        row: dict[str, Any] = {"latent": latent}
+        sd = scores.get("sd", {})
+        if "l1" in scores:
+            row |= {"L1": with_sd(scores["l1"], sd.get("l1"), 4), "PSNR dB": f"{scores['psnr']:.2f}"}
+        if pca:
+            row["PCA L1"] = f"{pca['l1']:.4f}"
+        for name in scored if "clusters" in scores else ():
+            row |= {"clusterer": name, "accuracy": with_sd(accuracy(scores, name), accuracy(sd, name), 3)}
+            if pca:
+                row["on PCA"] = f"{accuracy(pca, name):.3f}"
+            rows.append(row)
+            row = {}
+        if row:
+            rows.append(row)
     return Table(("latent", "L1", "PCA L1", "PSNR dB", *(("clusterer", "accuracy", "on PCA") if scored else ())), rows)
 
 
@@ -354,7 +329,7 @@ def score_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
                 yield row
 
 
-def cluster_rows(results: Sequence[AutoencoderResult], data: DataSet, names: Sequence[str]) -> Iterator[Row]:
+def cluster_rows(results: Sequence[AutoencoderResult], data: DataSet) -> Iterator[Row]:
     """The number of test images in every cluster, by class where it is known, and the class it is named after."""
     for result in results:
         for clusterer, clusters in result.partitions.items():
@@ -364,37 +339,29 @@ def cluster_rows(results: Sequence[AutoencoderResult], data: DataSet, names: Seq
                 if data.test.labels is None:
                     yield row | {"count": size}
                     continue
-                counts = np.bincount(data.test.labels[clusters == cluster], minlength=len(names))
-                for name, count in zip(names, counts.tolist(), strict=True):
-                    yield row | {"name": scores["class_names"][cluster], class_noun(names): name, "count": count}
+                row["name"] = scores["class_names"][cluster]
+                counts = np.bincount(data.test.labels[clusters == cluster], minlength=len(data.classes))
+                for name, count in zip(data.classes, counts.tolist(), strict=True):
+                    yield row | {class_noun(data.classes): name, "count": count}
 
 
-def image_rows(data: DataSet, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The places of the test images and, where known, their classes."""
-    labels = data.test.labels
-    return [
-        {"image": place} | ({} if labels is None else {class_noun(names): names[labels[place]]})
-        for place in range(len(data.test))
-    ]
-
-
-def clusters_of(result: AutoencoderResult, place: int) -> dict[str, int]:
-    """The clusters of one test image, by clusterer."""
-    return {clusterer: int(clusters[place]) for clusterer, clusters in result.partitions.items()}
+def image_rows(result: AutoencoderResult, data: DataSet) -> list[dict[str, Any]]:
+    """The places of the test images, their classes where known, and their clusters."""
+    columns: dict[str, Iterable[Any]] = {"image": range(len(data.test))}
+    if data.test.labels is not None:
+        columns[class_noun(data.classes)] = [data.classes[label] for label in data.test.labels]
+    columns |= {clusterer: clusters.tolist() for clusterer, clusters in result.partitions.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 # --- figures and arrays
 
 
 def drawings(
-    metrics: Mapping[str, Any],
-    tables: Mapping[str, Table],
-    first: Mapping[int, AutoencoderResult],
-    data: DataSet,
-    names: Sequence[str],
+    metrics: Mapping[str, Any], tables: Mapping[str, Table], first: Mapping[int, AutoencoderResult], data: DataSet
 ) -> Iterator[tuple[str, Drawing]]:
     """The figures by name, each drawn from tables, metrics and images that are written beside it."""
-    test, (clusterer, *_) = data.test, next(iter(first.values())).partitions
+    test, names, (clusterer, *_) = data.test, data.classes, next(iter(first.values())).partitions
     shown = {(result.dim, result.seed, clusterer) for result in first.values()}
     clusters = table_of(row for row in tables["clusters"].rows if (row["dim"], row["seed"], row["clusterer"]) in shown)
     if 2 in first:
@@ -420,10 +387,7 @@ def drawings(
 
 
 def image_arrays(first: Mapping[int, AutoencoderResult], data: DataSet) -> dict[str, NDArray[Any]]:
-    """The images of the figures, [N, C, H, W] in [0, 1]; walks are [walks, steps, C, H, W].
-
-    Those of the page are uint8: the latent of 2 dimensions decoded on a grid, its ends, and test images in it.
-    """
+    """The images of the figures, in [0, 1], and for the page those in the plane of a latent of 2 dimensions, uint8."""
     test, ends = data.test.unit_pixels, np.array(walk_ends(data.test))
     arrays = {
         "originals": test[shown_images(data.test)],

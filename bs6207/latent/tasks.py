@@ -8,21 +8,25 @@ import numpy as np
 import sklearn.cluster  # noqa: F401 (every task needs it: here, once for all workers)
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import loaded, require_same
 from bs6207.errors import DivergenceError, after
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
+from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
 from bs6207.latent.evaluation import (
     Correct,
     Labels,
-    Scoring,
+    Vectors,
     constant_images,
     principal_components,
+    probe,
     score_constants,
     score_images,
-    score_vectors,
+    score_partition,
+    unscored,
 )
 from bs6207.latent.model import to_weights
 from bs6207.latent.settings import LatentSettings
@@ -42,11 +46,11 @@ GRID_SIDE = 24  # points along each axis of a latent of 2 dimensions that are de
 
 @dataclass(frozen=True)
 class Task:
-    """What one task needs."""
-
     kind: str  # autoencoder, pixels or pca
     dims: tuple[int, ...]  # one latent size for an autoencoder, all of them for PCA, none for pixels
-    scoring: Scoring
+    seed: int
+    clusterers: tuple[str, ...]
+    clusters: int
     constant_loss: float  # the validation loss of the best constant image
     sha256: str  # of the data set
     settings: LatentSettings
@@ -81,9 +85,7 @@ class Baseline(Checkpointable):
 
 @dataclass(frozen=True)
 class Failure(Checkpointable):
-    """Why an autoencoder failed."""
-
-    reason: str
+    reason: str  # why an autoencoder failed
 
 
 @preserve_torch_state()
@@ -91,21 +93,17 @@ def run_task(task: Task, progress: TaskProgress) -> AutoencoderResult | Baseline
     data = loaded(task.settings.data)
     require_same(data, task.sha256)
     train = data.train_subset(task.settings.train_images)
-    prepare(task.scoring.seed)
+    prepare(task.seed)
     scorers: dict[str, Any] = {"pixels": score_pixels, "pca": score_pca, "autoencoder": train_and_score}
     try:
         return scorers[task.kind](task, train, data, progress)
     except DivergenceError as failure:  # of an autoencoder
-        return Failure(f"dim {task.dims[0]}, seed {task.scoring.seed}: {failure}")
+        return Failure(f"dim {task.dims[0]}, seed {task.seed}: {failure}")
 
 
 def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskProgress) -> AutoencoderResult:
-    """Train one autoencoder and score it on the test images.
-
-    Raises:
-        DivergenceError: it is no better than a constant image, and there was something to learn.
-    """
-    settings, (dim,), seed = task.settings, task.dims, task.scoring.seed
+    """One autoencoder; DivergenceError if it is no better than a constant image, and there was something to learn."""
+    settings, (dim,), seed = task.settings, task.dims, task.seed
     device = choose_device(settings.device)
     recipe = RECIPES[settings.recipe](dim, train)
     if settings.batch_size:
@@ -138,30 +136,31 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
 
     restored = reconstruct(model, test).cpu().numpy()
     train_latents, latents = encode(model, pixels), encode(model, test)
-    scored = score_vectors(train_latents.numpy(), latents.numpy(), train, data, task.scoring, progress.status)
+    vectors = train_latents.numpy(), latents.numpy()
+    scores, train_clusters, partitions, correct = score_vectors(vectors, train, data, task, progress)
     progress.step(f"dim {dim}, clustered", "vectors")
 
-    def decoded(points: Tensor) -> NDArray[np.float32]:
-        return decode(model, points.to(device)).numpy()
-
     line = torch.linspace(0, 1, WALK_STEPS)[:, None]
+    training = {"best_epoch": epoch.best, "beats_constant": gain > 0}
+    centroids = {
+        name: decode(model, cluster_means(train_latents, clusters, task.clusters)).numpy()
+        for name, clusters in train_clusters.items()
+    }
+    walks = [decode(model, torch.lerp(latents[start], latents[end], line)) for start, end in walk_ends(data.test)]
+    grid = decode(model, grid_points(latents)).reshape(GRID_SIDE, GRID_SIDE, *train.image_shape) if dim == 2 else None
     return AutoencoderResult(
         dim=dim,
         seed=seed,
-        scores=score_images(data.test.unit_pixels, restored)
-        | {"best_epoch": epoch.best, "beats_constant": gain > 0, **scored.scores},
+        scores=training | score_images(data.test.unit_pixels, restored) | scores,
         history=history,
         latents=latents.numpy(),
-        partitions=scored.test,
-        correct=scored.correct,
-        centroids={
-            name: decoded(cluster_means(train_latents, clusters, task.scoring.clusters))
-            for name, clusters in scored.train.items()
-        },
+        partitions=partitions,
+        correct=correct,
+        centroids=centroids,
         shown=restored[shown_images(data.test)],
-        walks=np.stack([decoded(torch.lerp(latents[a], latents[b], line)) for a, b in walk_ends(data.test)]),
+        walks=torch.stack(walks).numpy(),
         weights=to_weights(model),
-        grid=decoded(grid_points(latents)).reshape(GRID_SIDE, GRID_SIDE, *train.image_shape) if dim == 2 else None,
+        grid=None if grid is None else grid.numpy(),
         weakness=weakness if 0 < gain < WEAK_GAIN else "",
     )
 
@@ -189,25 +188,52 @@ def grid_points(latents: Tensor) -> Tensor:
     return torch.cartesian_prod(second, first).flip(1)
 
 
+def score_vectors(
+    vectors: tuple[Vectors, Vectors], train: ImageSet, data: DataSet, task: Task, progress: Progress
+) -> tuple[dict[str, Any], dict[str, Labels], dict[str, Labels], Correct]:
+    """Cluster vectors of `train` and of `data.test` by every clusterer; score the clusters, and probe the vectors.
+
+    Returns:
+        Scores; by clusterer the clusters of the training and of the test images; by clusterer the correct test images.
+    """
+    scores: dict[str, Any] = {"clusters": {}, "probes": {}}
+    train_clusters, test_clusters, correct = {}, {}, {}
+    for name in task.clusterers:
+        clusterer: Any = CLUSTERERS[name](task.clusters, task.seed)
+        inputs: list[tuple[Any, ...]] = [(given,) for given in vectors]
+        if name in SEES_IMAGES:
+            inputs = [(vectors[0], train.pixels), (vectors[1], data.test.pixels)]
+            clusterer.report = progress.status
+        with threadpool_limits(1):  # the order in which threads add up would change the last digits
+            clusterer.fit(*inputs[0])
+            train_clusters[name], test_clusters[name] = (clusterer.predict(*given) for given in inputs)
+        found, right = score_partition(train_clusters[name], test_clusters[name], task.clusters, train, data)
+        trust = getattr(clusterer, "stability", {})  # its own estimate, which takes no labels
+        scores["clusters"][name] = found | ({"trust": trust} if trust else {})
+        if right is not None:
+            correct[name] = right
+    if not task.settings.skip_probes:
+        labels = (None, None) if unscored(train, data.test) else (train.labels, data.test.labels)
+        scores["probes"] = probe(vectors[0], labels[0], vectors[1], labels[1], data.test.flat)
+    return scores, train_clusters, test_clusters, correct
+
+
 def score_pixels(task: Task, train: ImageSet, data: DataSet, progress: Progress) -> Baseline:
-    """Clusters and probes of raw pixels."""
-    scored = score_vectors(train.flat, data.test.flat, train, data, task.scoring, progress.status)
+    scores, _, _, correct = score_vectors((train.flat, data.test.flat), train, data, task, progress)
     progress.step("raw pixels", "pixels")
-    return Baseline(scored.scores, scored.correct)
+    return Baseline(scores, correct)
 
 
 def score_pca(task: Task, train: ImageSet, data: DataSet, progress: Progress) -> Baseline:
-    """Reconstructions, clusters and probes of principal components at every latent size."""
     test = data.test
     components = principal_components(train, max(task.dims))
     train_codes, test_codes = components.encode(train), components.encode(test)
     scores, correct = {}, {}
     for dim in task.dims:
         codes = train_codes[:, :dim].copy(), test_codes[:, :dim].copy()
-        scored = score_vectors(*codes, train, data, task.scoring, progress.status)
+        of_vectors, _, _, correct[dim] = score_vectors(codes, train, data, task, progress)
         restored = components.decode(codes[1], test.image_shape)
-        scores[dim] = score_images(test.unit_pixels, restored) | scored.scores
-        correct[dim] = scored.correct
+        scores[dim] = score_images(test.unit_pixels, restored) | of_vectors
         progress.step(f"PCA {dim}", "vectors")
     return Baseline(scores, correct)
 

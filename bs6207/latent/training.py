@@ -48,13 +48,11 @@ def train_autoencoder(
     """Train `model` in place, yielding every `Epoch`; it ends with the weights of least validation loss.
 
     The initial weights take part in that choice, as epoch 0: they may be PCA, which no training improves where it is
-    exact.
+    exact. A resumed training yields its earlier epochs again.
 
     Args:
         pixels, validation: uint8, [N, C, H, W], on the model's device.
-        seed: of the order of the batches.
         precision: of the layers while training; weights, loss and validation stay in float32.
-        progress: where every epoch is saved; a resumed training yields its earlier epochs again.
 
     Raises:
         DivergenceError: the loss is no longer a number.
@@ -128,9 +126,10 @@ def encode(model: Autoencoder, pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def decode(model: Autoencoder, latents: Tensor) -> Tensor:
-    """The images of latents on the model's device, [N, C, H, W] in [0, 1], on the CPU."""
+    """The images of latents, [N, C, H, W] in [0, 1]; both are on the CPU."""
     model.eval()
-    return torch.cat([model.decoder(batch) for batch in latents.split(AT_ONCE)]).cpu()
+    device = next(model.parameters()).device
+    return torch.cat([model.decoder(batch.to(device)) for batch in latents.split(AT_ONCE)]).cpu()
 
 
 @torch.no_grad()

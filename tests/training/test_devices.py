@@ -13,7 +13,6 @@ from bs6207.deblur import experiment as deblur
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.latent import tasks as latent
 from bs6207.latent.contrastive import ContrastiveClusterer
-from bs6207.latent.evaluation import Scoring
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.progress import TaskProgress
 from bs6207.training.devices import flush_denormals, prepare, preserve_torch_state
@@ -26,8 +25,7 @@ def half_the_smallest(*arguments, **keywords):
 
 def latent_task(monkeypatch):
     monkeypatch.setattr(latent, "score_pixels", half_the_smallest)
-    scoring = Scoring((), 10, 0, False)
-    task = latent.Task("pixels", (), scoring, 0.0, EMBEDDED_SHA256, LatentSettings(data="mnist-5k"))
+    task = latent.Task("pixels", (), 0, (), 10, 0.0, EMBEDDED_SHA256, LatentSettings(data="mnist-5k"))
     return latent.run_task(task, None)
 
 
