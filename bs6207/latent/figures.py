@@ -53,8 +53,7 @@ def scatter(latents: Table, names: Sequence[str]) -> Figure:
             label = axes.text(*np.median(points, axis=0), clipped(name, 8), color=styles[name][0], weight="bold")
             label.set(ha="center", va="center", path_effects=[withStroke(linewidth=3, foreground="white")])
     add_class_legend(figure, names)
-    axes.set(xlabel="z₁", ylabel="z₂")
-    axes.set_title(f"{len(latents.rows):,} test images in a latent of 2 dimensions")
+    axes.set(xlabel="z₁", ylabel="z₂", title=f"{len(latents.rows):,} test images in a latent of 2 dimensions")
     return figure
 
 
@@ -128,9 +127,8 @@ def projection(points: Table, clusters: Table, shares: Mapping[int, Any], names:
         xlabel, ylabel = labels or ("UMAP 1", "UMAP 2")
         for axis, kind in zip(pair, kinds, strict=True):
             draw_points(axis, rows, ("x", "y"), kind, styles.get(kind, by_class))
-            axis.set_title(f"dim {dim}, by {kind}")
+            axis.set(title=f"dim {dim}, by {kind}", xlabel=xlabel, ylabel=ylabel)
             axis.tick_params(labelsize=7)
-            axis.set(xlabel=xlabel, ylabel=ylabel)
     caption(
         figure,
         "UMAP, a second model; its distances mean little" if None in shares.values() else "PCA of the latents",
@@ -177,24 +175,22 @@ def centroids(
 def draw_cluster_table(axes: Axes, rows: Sequence[Row], images: Images, classes: Sequence[str], column: str) -> None:
     """A heat map of clusters by classes in the order of the names, with each cluster's decoded centroid at its left."""
     names = {row["cluster"]: row.get("name") for row in rows}
-    order = sorted(names, key=lambda key: (names[key] is None, classes.index(names[key]) if names[key] else key))
-    order = order[:MAX_CLUSTERS]
-    counts = np.zeros((len(order), len(classes)), int)
-    for row in rows:
-        if row["cluster"] in order:
-            counts[order.index(row["cluster"]), classes.index(row.get(column, classes[0]))] = row["count"]
+    place: dict[Any, int] = {name: index for index, name in enumerate(classes)}
+    order = sorted(names, key=lambda cluster: (place.get(names[cluster], len(classes)), cluster))[:MAX_CLUSTERS]
+    # of a cluster there is a row for every class, in their order
+    counts = np.array([[row["count"] for row in rows if row["cluster"] == cluster] for cluster in order])
     top = max(1, counts.max())
     axes.imshow(counts, cmap="Blues", vmin=0, vmax=1.15 * top, aspect="equal")
     strip = montage(images[order][:, None], gap=0)
     axes.imshow(strip, extent=(-1.75, -0.75, len(order) - 0.5, -0.5), interpolation="antialiased", aspect="equal")
     axes.hlines(np.arange(1, len(order)) - 0.5, -1.75, -0.75, color="white", linewidth=1)
-    for (line, place), count in np.ndenumerate(counts) if len(classes) <= MAX_COUNTED else ():
+    for (line, class_place), count in np.ndenumerate(counts) if len(classes) <= MAX_COUNTED else ():
         colour = "white" if count > 0.6 * top else INK if count else "#c8c8c8"
-        text = axes.text(place, line, str(count), ha="center", va="center", color=colour)
+        text = axes.text(class_place, line, str(count), ha="center", va="center", color=colour)
         text.set(size=5.5 if count < 1000 else 4.5, in_layout=False)  # it is inside its cell
     for line, cluster in enumerate(order):
         if names[cluster] is not None:
-            corner = (classes.index(names[cluster]) - 0.5, line - 0.5)
+            corner = (place[names[cluster]] - 0.5, line - 0.5)
             axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=PALETTE[1], linewidth=1.2))
     axes.set(xlim=(-1.8, len(classes) - 0.45), ylim=(len(order) - 0.45, -0.55))
     named = column in rows[0]
@@ -426,7 +422,6 @@ def mark_dims(axes: Axes, dims: Sequence[int]) -> None:
         if np.log2(dim / shown[-1]) > np.log2(ordered[-1] / ordered[0]) / 14:
             shown.append(dim)
     axes.set_xscale("log", base=2)
-    axes.set_xlim(ordered[0] / 1.25, ordered[-1] * 1.25)
+    axes.set(xlim=(ordered[0] / 1.25, ordered[-1] * 1.25), xlabel="dim of the latent")
     axes.set_xticks(shown, [str(dim) for dim in shown])
     axes.minorticks_off()
-    axes.set_xlabel("dim of the latent")

@@ -107,9 +107,6 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
         return points.astype(np.float32), shares.tolist()
 
 
-# --- sentences
-
-
 def accuracy(scores: Mapping[str, Any], clusterer: str) -> float:
     return scores["clusters"][clusterer]["accuracy"]
 
@@ -277,9 +274,6 @@ def remarks(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield metrics["answer"]
 
 
-# --- tables
-
-
 def headline(metrics: Mapping[str, Any]) -> Table:
     """A row per dim and clusterer beside PCA of that dim, then the baselines without training."""
     baselines, scored = metrics["baselines"], scored_clusterers(metrics)
@@ -354,9 +348,6 @@ def image_rows(result: AutoencoderResult, data: DataSet) -> list[dict[str, Any]]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-# --- figures and arrays
-
-
 def drawings(
     metrics: Mapping[str, Any], tables: Mapping[str, Table], first: Mapping[int, AutoencoderResult], data: DataSet
 ) -> Iterator[tuple[str, Drawing]]:
@@ -370,7 +361,7 @@ def drawings(
     if "projections" in tables:
         shares = metrics["projections"]["shares"]
         yield "projection", partial(figures.projection, tables["projections"], clusters, shares, names)
-    scores = {dim: result.scores["clusters"][clusterer].get("accuracy") for dim, result in first.items()}
+    scores = {dim: accuracy(result.scores, clusterer) for dim, result in first.items()}
     centroids = {dim: result.centroids[clusterer] for dim, result in first.items()}
     yield "centroids", partial(figures.centroids, clusters, centroids, scores, names)
     originals = test[shown_images(test)]
