@@ -4,12 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from bs6207.runs.result import Result, Row
-
-if TYPE_CHECKING:
-    from bs6207.runs.checkpoint import Checkpoint
 
 CHECKPOINT_INTERVAL = 30  # in times of saving one: checkpoints cost 3 % of the time at most
 
@@ -42,9 +39,9 @@ OnEvent: TypeAlias = Callable[..., None]  # takes the name of a method of Progre
 
 
 class TaskProgress:
-    """Progress of one task, reported as events, and its checkpoint, from which an interrupted task resumes."""
+    """Progress of one task, reported as events, and its `Checkpoint`, from which an interrupted task resumes."""
 
-    def __init__(self, on_event: OnEvent, checkpoint: "Checkpoint | None" = None):
+    def __init__(self, on_event: OnEvent, checkpoint: Any = None):
         self.on_event, self.checkpoint = on_event, checkpoint
         self.expect, self.status, self.record, self.warn = (
             partial(on_event, kind) for kind in ("expect", "status", "record", "warn")
