@@ -14,12 +14,9 @@ def to_device(images: ImageSet, device: torch.device) -> Tensor:
 
 
 def batches(pixels: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One epoch in random order: float batches in [0, 1], [size, C, H, W]; the last, smaller one is left out.
+    """One epoch in random order: float batches in [0, 1] of `pixels`, uint8; the last, smaller one is left out.
 
-    Args:
-        pixels: uint8, [N, C, H, W].
-        size: images in a batch; all of them where N is smaller.
-        generator: on the CPU, so that every device sees the same order.
+    With fewer images than `size` all are one batch. The generator is on the CPU, so every device sees the same order.
     """
     size = min(size, len(pixels))
     order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
@@ -28,17 +25,9 @@ def batches(pixels: Tensor, size: int, generator: torch.Generator) -> Iterator[T
 
 
 def batch_indices(count: int, size: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices of random batches, int64, [size], on the CPU; every image comes once before any comes again.
+    """Indices of `steps` random batches of `count` images, int64, [size]; each comes once before any comes again.
 
-    What is left of a pass and too small for a batch is dropped.
-
-    Args:
-        count: images.
-        size: images in a batch; all of them where `count` is smaller.
-        steps: batches.
-
-    Raises:
-        ValueError: there are no images.
+    What is left of a pass and too small for a batch is dropped. ValueError if there are no images.
     """
     if count == 0:
         raise ValueError("there are no images to train on")

@@ -11,9 +11,8 @@ WARM_UP = 3  # steps before the recording, in which libraries set up
 class CudaGraphStep:
     """Launches all kernels of a step at once; one by one, Python takes longer to launch them than they run.
 
-    Args:
-        step: reads and writes the same memory every time, and never the value of a tensor on the host; it takes
-            tensors of fixed shapes, and numbers, which reach it as tensors.
+    The step reads and writes the same memory every time, and never the value of a tensor on the host; it takes tensors
+    of fixed shapes, and numbers, which reach it as tensors.
     """
 
     def __init__(self, step: Callable[..., None], device: torch.device):

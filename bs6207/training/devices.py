@@ -42,9 +42,8 @@ def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtyp
     """
     import torch
 
-    if name == "auto":
-        name = "bf16" if multiplies_in_bfloat16(device) else "fp32"
-    return torch.bfloat16 if name == "bf16" else torch.float32
+    in_bfloat16 = multiplies_in_bfloat16(device) if name == "auto" else name == "bf16"
+    return torch.bfloat16 if in_bfloat16 else torch.float32
 
 
 def multiplies_in_bfloat16(device: "torch.device") -> bool:
@@ -93,8 +92,7 @@ def preserve_torch_state() -> Iterator[None]:
 def flush_denormals() -> Iterator[None]:
     """Round numbers below 1e-38 to zero in the block, or the function decorated, and then as before.
 
-    Saturated sigmoids make many such numbers, and they cost up to half the time. For training only: double precision
-    is flushed too, where exact results are wanted.
+    Saturated sigmoids make many, and they cost up to half the time. For training only: float64 is rounded too.
     """
     import torch
 

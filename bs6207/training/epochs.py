@@ -12,23 +12,17 @@ from bs6207.runs.progress import TaskProgress
 class ResumableEpochs:
     """The epochs of a training that resumes from its checkpoint: iterating yields the numbers of those left.
 
-    A checkpoint is saved when the next epoch is requested, after the caller has recorded the row of the last.
+    A checkpoint is saved when the next epoch is requested, after the caller has appended the row of the last to `rows`.
 
-    Attributes:
-        rows: the caller appends one for each finished epoch; those before an interruption are restored.
-        state: other values, arrays and tensors that change between epochs.
+    Args:
+        count: of all epochs.
+        parts: objects with a `state_dict`, and torch Generators, that the training changes in place.
+        state: other values, arrays and tensors that change between epochs, before the first one.
     """
 
     def __init__(
         self, count: int, progress: TaskProgress | None, parts: Mapping[str, Any], state: Mapping[str, Any]
     ) -> None:
-        """Restore the checkpoint, if there is one.
-
-        Args:
-            count: of all epochs.
-            parts: objects with a `state_dict`, and torch Generators, that the training changes in place.
-            state: before the first epoch.
-        """
         self.count, self.progress, self.parts = count, progress, parts
         self.state, self.rows = dict(state), list[Any]()
         if progress and (saved := progress.load_checkpoint()):
@@ -43,29 +37,20 @@ class ResumableEpochs:
                 self.progress.save_checkpoint(self.snapshot)
 
     def snapshot(self) -> dict[str, Any]:
-        """The content of a checkpoint."""
-        parts = {
+        states = {
             name: part.get_state() if isinstance(part, Generator) else part.state_dict()
             for name, part in self.parts.items()
         }
-        return {**parts, "state": self.state, "rows": self.rows}
+        return {**states, "state": self.state, "rows": self.rows}
 
 
 def warm_up_then_decay(step: int, steps: int, warm_up: float) -> float:
-    """Factor of the learning rate at `step`, 0 to `steps` - 1: a linear rise, then a linear fall to 0.
-
-    Args:
-        warm_up: share of the steps in which it rises, in (0, 1).
-    """
+    """Factor of the learning rate at `step` of `steps`: a linear rise over a share `warm_up` of them, a fall to 0."""
     return min((step + 1) / max(warm_up * steps, 1), (1 - step / steps) / (1 - warm_up))
 
 
 def require_finite(loss: float, epoch: int, lr: float, before: str) -> None:
-    """Raise DivergenceError if the mean loss of an epoch is not a number.
-
-    Args:
-        before: an earlier loss, for the message; empty in the first epoch.
-    """
+    """Raise DivergenceError if an epoch's mean loss is not a number; `before`: an earlier loss, in words, if any."""
     if loss != loss:
         raise DivergenceError(
             f"the loss is not a number in epoch {epoch}{before and f', after {before}'}; try a smaller --lr than {lr:g}"

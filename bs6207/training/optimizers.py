@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 Parameters: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]"
 
 
+LR = 0.3  # of the classical exercise
+NEWTON_SCHULZ_STEPS, MOMENTUM = 3, 0.95  # of Muon; five steps, as in torch, take longer and train no better
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A class of torch.optim with default hyperparameters.
@@ -40,9 +44,6 @@ class Recipe:
         return {"lr": LR, **self.own}
 
 
-NEWTON_SCHULZ_STEPS = 3  # five, as in torch, take longer and train no better
-
-LR = 0.3  # of the classical exercise
 DECAY = {"weight_decay": 0.0}
 BETAS = {"beta1": 0.9, "beta2": 0.999}
 ADAM = {**BETAS, "eps": 0.0, **DECAY}
@@ -79,15 +80,12 @@ class AdamW:
 
     Args:
         groups: weights and their weight decay.
-        betas, eps: as in torch.
     """
 
-    def __init__(
-        self, groups: "Sequence[tuple[Sequence[Tensor], float]]", betas: tuple[float, float], eps: float = 1e-8
-    ):
+    def __init__(self, groups: "Sequence[tuple[Sequence[Tensor], float]]", betas: tuple[float, float]):
         import torch
 
-        self.groups, self.betas, self.eps = [([*weights], decay) for weights, decay in groups], betas, eps
+        self.groups, self.betas = [([*weights], decay) for weights, decay in groups], betas
         weights = [weight for group, _ in self.groups for weight in group]
         self.means, self.squares = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
         self.steps = [torch.zeros((), device=weight.device) for weight in weights]
@@ -98,7 +96,7 @@ class AdamW:
         from torch.optim.adamw import adamw
 
         beta1, beta2 = self.betas
-        fixed = {"beta1": beta1, "beta2": beta2, "eps": self.eps, "lr": lr, "amsgrad": False, "maximize": False}
+        fixed = {"beta1": beta1, "beta2": beta2, "eps": 1e-8, "lr": lr, "amsgrad": False, "maximize": False}
         start = 0
         with torch.no_grad():
             for weights, decay in self.groups:
@@ -106,40 +104,34 @@ class AdamW:
                 means, squares, steps = self.means[own], self.squares[own], self.steps[own]
                 gradients: Any = [weight.grad for weight in weights]
                 adamw(weights, gradients, means, squares, [], steps, fused=True, weight_decay=decay, **fixed)  # type: ignore[arg-type]
-        for weights, _ in self.groups:
-            for weight in weights:
-                weight.grad = None
+                for weight in weights:
+                    weight.grad = None
 
     def state_dict(self) -> "dict[str, list[Tensor]]":
         return {"means": self.means, "squares": self.squares, "steps": self.steps}
 
     def load_state_dict(self, state: "Mapping[str, list[Tensor]]") -> None:
         for name, tensors in self.state_dict().items():
-            for tensor, other in zip(tensors, state[name], strict=True):
-                tensor.copy_(other)
+            for tensor, saved in zip(tensors, state[name], strict=True):
+                tensor.copy_(saved)
 
 
 class Muon:
-    """Muon (Jordan et al. 2024) for the matrices inside a network, another optimizer for all else.
+    """Muon (Jordan et al. 2024) for weights of two dimensions or more, another optimizer, `rest`, for all else.
 
     The momentum of a matrix is replaced by the nearest one whose singular values are all about 1, so that directions
     of rare gradients train as fast as the others. torch.optim.Muon takes matrices only, one at a time; this one takes
     kernels too, as [out, in * height * width], and those of one size together.
-
-    Args:
-        weights: of two dimensions or more.
-        rest: optimizer of the other weights.
-        momentum: decay of the average of gradients.
     """
 
-    def __init__(self, weights: "Iterable[Tensor]", rest: AdamW, momentum: float = 0.95):
+    def __init__(self, weights: "Iterable[Tensor]", rest: AdamW):
         import torch
 
         self.groups: dict[torch.Size, list[Tensor]] = {}
         for weight in weights:
             self.groups.setdefault(weight.flatten(1).shape, []).append(weight)
-        self.rest, self.momentum = rest, momentum
         self.means = [torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.groups.items()]
+        self.rest = rest
 
     def step(self, lr: "Tensor | float") -> None:
         """Update the weights and clear their gradients.
@@ -151,8 +143,8 @@ class Muon:
         with torch.no_grad():
             for (shape, group), mean in zip(self.groups.items(), self.means, strict=True):
                 gradients = torch.stack([cast("Tensor", weight.grad).flatten(1) for weight in group])
-                mean.lerp_(gradients, 1 - self.momentum)
-                moves = orthogonalized(gradients.lerp(mean, self.momentum))  # Nesterov's
+                mean.lerp_(gradients, 1 - MOMENTUM)
+                moves = orthogonalized(gradients.lerp(mean, MOMENTUM))  # Nesterov's
                 for weight, move in zip(group, moves, strict=True):
                     weight.sub_(move.view(weight.shape), alpha=0.2 * max(shape) ** 0.5 * lr)
                     weight.grad = None
@@ -162,16 +154,15 @@ class Muon:
         return {"momenta": self.means, "rest": self.rest.state_dict()}
 
     def load_state_dict(self, state: "Mapping[str, Any]") -> None:
-        for tensor, other in zip(self.means, state["momenta"], strict=True):
-            tensor.copy_(other)
+        for tensor, saved in zip(self.means, state["momenta"], strict=True):
+            tensor.copy_(saved)
         self.rest.load_state_dict(state["rest"])
 
 
 def orthogonalized(matrices: "Tensor") -> "Tensor":
-    """Matrices, [N, rows, columns], with their singular values moved to between about 0.5 and 1.5.
+    """Matrices, [N, rows, columns], with their singular values moved to between about 0.5 and 1.5, but the smallest.
 
-    Newton-Schulz iteration with Jordan's coefficients, which raise small singular values fast but never converge; the
-    smallest stay smaller.
+    Newton-Schulz iteration with Jordan's coefficients, which raise small singular values fast but never converge.
     """
     import torch
 

@@ -4,12 +4,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+Numbers: TypeAlias = NDArray[np.int64]  # [N], the cluster of each image, or its class
 
-def match_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[int, int]:
+
+def match_clusters(clusters: Numbers, labels: Numbers) -> dict[int, int]:
     """The one-to-one naming of clusters by classes that agrees with most labels (Hungarian method).
 
     As in Xie et al. 2016 (arXiv:1511.06335). Clusters beyond the number of classes get no name, and the reverse.
@@ -21,27 +24,21 @@ def match_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> di
     return dict(zip(names[rows].tolist(), classes[columns].tolist(), strict=True))
 
 
-def majority_classes(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[int, int]:
+def majority_classes(clusters: Numbers, labels: Numbers) -> dict[int, int]:
     """Every cluster named by its most frequent class, in a tie the smallest; several may have the same name."""
     names, classes, counts = count_pairs(clusters, labels)
     return dict(zip(names.tolist(), classes[counts.argmax(axis=1)].tolist(), strict=True))
 
 
-def count_pairs(
-    clusters: NDArray[np.int64], labels: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def count_pairs(clusters: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """The clusters and the classes that occur, ascending, and the images that each pair shares, [clusters, classes]."""
     from sklearn.metrics.cluster import contingency_matrix
 
     return np.unique(clusters), np.unique(labels), contingency_matrix(clusters, labels)
 
 
-def score_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64], naming: dict[int, int]) -> dict[str, float]:
-    """Accuracy under a naming from other images, and two scores that need none; 1 is perfect.
-
-    Args:
-        clusters, labels: [N], of the images to be scored.
-        naming: from `match_clusters` on the training images.
+def score_clusters(clusters: Numbers, labels: Numbers, naming: dict[int, int]) -> dict[str, float]:
+    """Accuracy under a naming from other images, `match_clusters`, and two scores that need none; 1 is perfect.
 
     Returns:
         accuracy: share of images whose cluster has the name of their class; see `chance`. The naming is one to one:
@@ -58,12 +55,8 @@ def score_clusters(clusters: NDArray[np.int64], labels: NDArray[np.int64], namin
         }
 
 
-def chance(count: int, train_labels: NDArray[np.int64], test_labels: NDArray[np.int64]) -> dict[str, float]:
-    """The accuracy of uninformative clusters.
-
-    Args:
-        count: of the clusters.
-        train_labels, test_labels: [N], [M]; clusters are named on the former and scored on the latter.
+def chance(count: int, train_labels: Numbers, test_labels: Numbers) -> dict[str, float]:
+    """The accuracy of uninformative clusters, named on training images and scored on test images.
 
     Returns:
         random: expected if each image's cluster is drawn uniformly. One cluster in `count` has the name of an image's
@@ -78,21 +71,17 @@ def chance(count: int, train_labels: NDArray[np.int64], test_labels: NDArray[np.
     }
 
 
-def purity(clusters: NDArray[np.int64], labels: NDArray[np.int64], naming: dict[int, int]) -> float:
+def purity(clusters: Numbers, labels: Numbers, naming: dict[int, int]) -> float:
     """Share of images whose cluster has the name of their class; a cluster without a name is always wrong.
 
-    With `majority_classes` this is the purity, at least the share of the largest class. More clusters raise it, up to 1
-    with an image each: compare it at equal numbers of clusters only.
-
-    Args:
-        clusters, labels: [N], of the images to be scored.
-        naming: from the training images.
+    With `majority_classes` of training images this is the purity, at least the share of the largest class. More
+    clusters raise it, up to 1 with an image each: compare it at equal numbers of clusters only.
     """
     pairs = zip(clusters.tolist(), labels.tolist(), strict=True)
     return sum(naming.get(cluster) == label for cluster, label in pairs) / len(labels)
 
 
-def sizes(clusters: NDArray[np.int64], count: int) -> list[int]:
+def sizes(clusters: Numbers, count: int) -> list[int]:
     """Images in each of the clusters 0 ... count - 1, the empty ones too; ValueError if a cluster lies outside."""
     counts = np.bincount(clusters, minlength=count).tolist()
     if len(counts) > count:
@@ -100,18 +89,16 @@ def sizes(clusters: NDArray[np.int64], count: int) -> list[int]:
     return counts
 
 
-def agreement(partitions: Sequence[NDArray[np.int64]]) -> float | None:
+def agreement(partitions: Sequence[Numbers]) -> float | None:
     """Mean adjusted Rand index over all pairs of clusterings of the same images; None without a pair.
 
     1 where all agree up to a permutation of clusters, about 0 where they are independent. It needs no labels.
     """
-    if len(partitions) < 2:
-        return None
     from sklearn.metrics import adjusted_rand_score
 
     with many_classes_are_fine():
         pairs = [adjusted_rand_score(one, other) for one, other in combinations(partitions, 2)]
-    return float(np.mean(pairs))
+    return float(np.mean(pairs)) if pairs else None
 
 
 @contextmanager

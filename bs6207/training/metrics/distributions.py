@@ -17,14 +17,10 @@ def frechet_distance(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
         raise ValueError(f"two sets of at least two features of one size are wanted, not {one.shape} and {other.shape}")
     sets = [features.astype(np.float64) for features in (one, other)]
     means = [features.mean(axis=0) for features in sets]
-    roots = [root_of_covariance(features - mean) for features, mean in zip(sets, means, strict=True)]
+    centred = [(features - mean) / np.sqrt(len(features) - 1) for features, mean in zip(sets, means, strict=True)]
+    roots = [np.linalg.qr(features).R for features in centred]
     # With C = R^T R, the eigenvalues of C1 C2 are the squared singular values of R1 R2^T: nothing is squared and
     # rooted again, which would cost half the digits, and nothing can be negative or complex.
     shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     spread = sum(np.square(root).sum() for root in roots)
     return float(max(np.square(means[0] - means[1]).sum() + spread - 2 * shared, 0))
-
-
-def root_of_covariance(centred: NDArray[np.float64]) -> NDArray[np.float64]:
-    """R with R^T R the unbiased covariance of features whose mean is 0, [min(N, D), D]."""
-    return np.linalg.qr(centred / np.sqrt(len(centred) - 1)).R

@@ -1,4 +1,4 @@
-"""Scores of a restored or reconstructed image against the true one."""
+"""Scores of restored or reconstructed images against the true ones."""
 
 import math
 
@@ -19,11 +19,7 @@ def mse(truth: Images, guess: Images) -> float:
 
 
 def errors(truth: Images, guess: Images) -> Images:
-    """The error of every pixel, [N, C, H, W].
-
-    Raises:
-        ValueError: the shapes differ (broadcasting would score the wrong pixels).
-    """
+    """The error of every pixel; ValueError if the shapes differ (broadcasting would score the wrong pixels)."""
     if truth.shape != guess.shape:
         raise ValueError(f"shapes differ: {truth.shape} and {guess.shape}")
     return guess - truth
@@ -31,7 +27,7 @@ def errors(truth: Images, guess: Images) -> Images:
 
 def psnr_of(mean_squared_error: float) -> float:
     """Peak signal-to-noise ratio in decibels, for pixels in [0, 1]; higher is better, infinite for equal images."""
-    return float(-10 * np.log10(mean_squared_error)) if mean_squared_error > 0 else float("inf")
+    return float(-10 * np.log10(mean_squared_error)) if mean_squared_error > 0 else math.inf
 
 
 def psnr_of_each(truth: Images, guess: Images) -> NDArray[np.float64]:
@@ -50,7 +46,7 @@ def ssim(truth: Images, guess: Images) -> float:
     """Mean over images of scikit-image's structural similarity, 7 x 7 windows, data range 1; 1 for equal images."""
     from skimage.metrics import structural_similarity
 
-    errors(truth, guess)
+    errors(truth, guess)  # of one shape
     pairs = zip(truth, guess, strict=True)
     return float(np.mean([structural_similarity(a, b, channel_axis=0, data_range=1.0) for a, b in pairs]))
 
@@ -60,10 +56,8 @@ def sharpness(truth: Images, guess: Images) -> float:
 
     The ratio of the root mean squares of the differences between neighbouring pixels; NaN where the truth has no edges.
     """
-    return edge_strength(guess) / (edge_strength(truth) or math.nan)
-
-
-def edge_strength(images: Images) -> float:
-    """Root mean square of the differences between neighbouring pixels."""
-    squares = [np.square(np.diff(images.astype(np.float64), axis=axis)).mean() for axis in (2, 3)]
-    return float(np.sqrt(np.mean(squares)))
+    steepness = []
+    for images in (truth, guess):
+        squares = [np.square(np.diff(images.astype(np.float64), axis=axis)).mean() for axis in (2, 3)]
+        steepness.append(float(np.sqrt(np.mean(squares))))
+    return steepness[1] / (steepness[0] or math.nan)
