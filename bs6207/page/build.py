@@ -20,7 +20,6 @@ from bs6207.page.packing import deflate
 from bs6207.page.pictures import pictures
 from bs6207.page.runs import RunFolder, by_dim, decimals
 from bs6207.runs.files import finite
-from bs6207.runs.result import Table
 
 HERE = Path(__file__).parent
 MARK = b"<!doctype html><!-- bs6207 report -->"  # how a page begins, so that nothing else is ever replaced by one
@@ -39,7 +38,7 @@ TEXTS = ("metrics.json", "history.jsonl", "config.toml", "env.json")
 
 
 def build(runs: Sequence[RunFolder]) -> bytes:
-    """The page of some runs, sorted by command; in less detail where it gets too large."""
+    """The page of some runs, sorted by command, as a file; in less detail where it gets too large."""
     for widest, exact in DETAIL:
         page = render([show(f"run{place}", run, widest, exact) for place, run in enumerate(runs, 1)])
         if len(page) <= LARGEST:
@@ -48,26 +47,26 @@ def build(runs: Sequence[RunFolder]) -> bytes:
 
 
 def render(shown_runs: Sequence[dict[str, Any]]) -> bytes:
-    """The page as a file."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["thousands"] = lambda count: f"{count:,}"
+    environment.filters["thousands"] = "{:,}".format
+    environment.filters["written"] = written
     environment.filters["with_code"] = lambda text: Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
     environment.tests["wordy"] = lambda cell: cell[:1].isalpha()
     style, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in (STYLE, *SCRIPTS))
     script = "\n".join(scripts)
     groups = {command: list(shown) for command, shown in groupby(shown_runs, lambda shown: shown["run"].command)}
+    several = {command: [one["run"] for one in shown] for command, shown in groups.items() if len(shown) > 1}
     text = environment.get_template("page.html").render(
         version=__version__,
         questions=QUESTIONS,
         groups=groups,
-        comparisons={
-            command: compare([one["run"] for one in shown]) for command, shown in groups.items() if len(shown) > 1
-        },
+        comparisons={command: compare(runs) for command, runs in several.items()},
         style=Markup(style),
         script=Markup(script),
         policy=policy(style, script),
+        most_rows=MOST_ROWS,
     )
     return MARK + b"\n" + text.encode(errors="replace")
 
@@ -89,10 +88,9 @@ def show(key: str, run: RunFolder, widest: int, exact: bool) -> dict[str, Any]:
             "run": run,
             "explorer": finite(EXPLORERS[run.command](run, exact)),
             "pictures": list(pictures(run, widest)),
-            "tables": list(tables(run)),
+            "tables": [(name, table) for name in run.tables if (table := run.table(name)) is not None],
             "downloads": list(downloads(run)),
-            "settings": [(name, written(value)) for name, value in run.settings.items()],
-            "circumstances": [(name, written(value)) for name, value in circumstances(run)],
+            "circumstances": list(circumstances(run)),
             "scores": scores_by_dim(run),
         }
     except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, csv.Error) as failure:
@@ -100,13 +98,6 @@ def show(key: str, run: RunFolder, widest: int, exact: bool) -> dict[str, Any]:
         raise FolderError(
             f"cannot make a page of the run in {run.name}: {reason}; run bs6207 {run.command} again"
         ) from failure
-
-
-def tables(run: RunFolder) -> Iterator[tuple[str, Table, int]]:
-    """Every CSV file but the headline: name, first rows, number of rows."""
-    for name in run.tables:
-        if (table := run.table(name)) is not None:
-            yield name, Table(table.columns, table.rows[:MOST_ROWS]), len(table.rows)
 
 
 def downloads(run: RunFolder) -> Iterator[dict[str, Any]]:

@@ -51,19 +51,14 @@ def bump_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def latent_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     baselines = metrics.get("baselines", {})
-    groups = [
-        *((f"dim {dim}", scores) for dim, scores in by_dim(metrics.get("cells", {}))),
-        *((f"PCA {dim}", scores) for dim, scores in by_dim(baselines.get("pca", {}))),
-        *((name, baselines.get(name, {})) for name in ("pixels", "median", "black")),
-    ]
+    groups = [(f"dim {dim}", scores) for dim, scores in by_dim(metrics.get("cells", {}))]
+    groups += [(f"PCA {dim}", scores) for dim, scores in by_dim(baselines.get("pca", {}))]
+    groups += [(name, baselines.get(name, {})) for name in ("pixels", "median", "black")]
     for group, scores in groups:
-        yield from (
-            (f"{group}: {word}", scores[key]) for key, word in (("l1", "L1"), ("psnr", "PSNR dB")) if key in scores
-        )
+        words = [("L1", scores, "l1"), ("PSNR dB", scores, "psnr")]
         for clusterer, of_clusters in scores.get("clusters", {}).items():
-            yield from (
-                (f"{group}: {clusterer} {key}", of_clusters[key]) for key in ("accuracy", "nmi") if key in of_clusters
-            )
+            words += [(f"{clusterer} {key}", of_clusters, key) for key in ("accuracy", "nmi")]
+        yield from ((f"{group}: {word}", source[key]) for word, source, key in words if key in source)
 
 
 def deblur_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -79,9 +74,8 @@ RESULTS = {"bump": bump_results, "latent": latent_results, "deblur": deblur_resu
 
 def circumstances(run: RunFolder) -> Iterator[tuple[str, Any]]:
     """The data of a run, and where and when it ran, as far as it is known."""
-    data = run.metrics.get("data", {})
+    data, environment = run.metrics.get("data", {}), run.environment
     yield from ((f"data: {key}", data[key]) for key in ("name", "train", "test", "sha256") if key in data)
-    for key in ("start", "seconds", "python", "platform", "device", "threads", "commit"):
-        if key in run.environment:
-            yield key, run.environment[key]
-    yield from run.environment.get("versions", {}).items()
+    keys = ("start", "seconds", "python", "platform", "device", "threads", "commit")
+    yield from ((key, environment[key]) for key in keys if key in environment)
+    yield from environment.get("versions", {}).items()

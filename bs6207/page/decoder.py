@@ -66,16 +66,13 @@ class Decoder:
         ]
 
 
-def widened(
-    weight: NDArray[np.float64], bias: NDArray[np.float64], window: Sequence[int], shape: tuple[int, int, int]
-) -> Layer:
+def widened(layer: Layer, window: Sequence[int], shape: tuple[int, int, int]) -> Layer:
     """A last layer that outputs a window of the image (top, bottom, left, right), extended by black around it."""
     top, bottom, left, right = window
-    inside = (slice(None), slice(top, bottom), slice(left, right))
-    weights, biases = np.zeros((*shape, weight.shape[1])), np.full(shape, BLACK)
-    weights[inside] = weight.reshape(shape[0], bottom - top, right - left, -1)
-    biases[inside] = bias.reshape(shape[0], bottom - top, right - left)
-    return weights.reshape(-1, weight.shape[1]), biases.ravel()
+    weight, bias = (part.reshape(shape[0], bottom - top, right - left, *part.shape[1:]) for part in layer)
+    weights, biases = np.zeros((*shape, weight.shape[-1])), np.full(shape, BLACK)
+    weights[:, top:bottom, left:right], biases[:, top:bottom, left:right] = weight, bias
+    return weights.reshape(-1, weight.shape[-1]), biases.ravel()
 
 
 def read_decoder(file: Path) -> Decoder | None:
@@ -101,7 +98,7 @@ def read_decoder(file: Path) -> Decoder | None:
             else:
                 layers.append((module["weight"], module["bias"]))
         if window := facts["recipe"].get("window"):
-            layers.append(widened(*layers.pop(), window, shape))
+            layers.append(widened(layers.pop(), window, shape))
         sizes = [2] + [len(bias) for _, bias in layers]
         fits = [weight.shape for weight, _ in layers] == list(zip(sizes[1:], sizes[:-1], strict=True))
         return Decoder(layers, shape) if fits and layers and sizes[-1] == math.prod(shape) else None

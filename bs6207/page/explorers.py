@@ -1,6 +1,7 @@
 """The data that the page's scripts read, by experiment."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,28 +28,25 @@ def latent(run: RunFolder, exact: bool) -> dict[str, Any] | None:
     Args:
         exact: with the decoder's weights, if it is of a kind that the page can run.
     """
-    images = run.arrays("images.npz")
-    dims = [int(dim) for dim, _ in by_dim(run.metrics.get("cells", {})) if f"reconstructions_{dim}" in images]
-    if not dims:
+    images, cells, sizes = run.arrays("images.npz"), by_dim(run.metrics.get("cells", {})), []
+    cells = [(dim, cell) for dim, cell in cells if f"reconstructions_{dim}" in images]
+    if not cells:
         return None
-    clusterers = list(run.metrics["cells"][str(dims[0])].get("clusters", {}))
-    clusters = run.table("clusters")
+    clusterers, clusters = list(cells[0][1].get("clusters", {})), run.table("clusters")
+    for dim, cell in cells:
+        centroids = {
+            name: {"images": pack(to_uint8(images[key])), "captions": captions(clusters, dim, name)}
+            for name in clusterers
+            if (key := f"centroids_{dim}_{name}") in images
+        }
+        reconstructions = pack(to_uint8(images[f"reconstructions_{dim}"]))
+        sizes.append(
+            {"dim": int(dim), "l1": cell.get("l1"), "reconstructions": reconstructions, "centroids": centroids}
+        )
     return {
         "originals": pack(to_uint8(images["originals"])),
         "clusterers": clusterers,
-        "sizes": [
-            {
-                "dim": dim,
-                "l1": run.metrics["cells"][str(dim)].get("l1"),
-                "reconstructions": pack(to_uint8(images[f"reconstructions_{dim}"])),
-                "centroids": {
-                    name: {"images": pack(to_uint8(images[key])), "captions": captions(clusters, dim, name)}
-                    for name in clusterers
-                    if (key := f"centroids_{dim}_{name}") in images
-                },
-            }
-            for dim in dims
-        ],
+        "sizes": sizes,
         "plane": plane(run, images, clusterers, exact),
     }
 
@@ -59,23 +57,23 @@ def plane(run: RunFolder, images: Mapping[str, Any], clusterers: list[str], exac
     if table is None or not table.rows:
         return None
     latents = np.array([[float(row["z1"]), float(row["z2"])] for row in table.rows], np.float32)
-    colours = [column for column in table.columns if column not in ("image", "z1", "z2")]
     chosen, pixels = images.get("plane_images", np.arange(min(1000, len(latents)))), images.get("plane_pixels")
     if pixels is not None:
         count = max(1, MOST_PIXELS // math.prod(pixels.shape[1:]))
         chosen, pixels = chosen[:count], pixels[:count]
     ends = images.get("plane_ends", np.stack([latents.min(0), latents.max(0)]))
     drawn = images.get("plane")
-    seed = run.settings.get("seed", 0)
-    decoder = read_decoder(run.place / f"autoencoder_2_{seed}.safetensors") if exact else None
+    decoder = read_decoder(run.place / f"autoencoder_2_{run.settings.get('seed', 0)}.safetensors") if exact else None
     if decoder and drawn is not None:
         steps = np.linspace(0, len(drawn) - 1, CHECKED).round().astype(int)
-        places = grid(ends, len(drawn))[np.ix_(steps, steps)].reshape(-1, 2)
-        if not decoder.agrees(places, drawn[np.ix_(steps, steps)].reshape(-1, *drawn.shape[2:])):
+        checked = np.ix_(steps, steps)
+        places, expected = grid(ends, len(drawn))[checked], drawn[checked]
+        if not decoder.agrees(places.reshape(-1, 2), expected.reshape(-1, *drawn.shape[2:])):
             decoder = None
     if decoder is None and drawn is None:
         return None
     around = np.concatenate([latents[chosen], grid(ends, CHECKED).reshape(-1, 2)])
+    rows = [table.rows[place] for place in chosen]
     return {
         "shape": list((drawn if drawn is not None else images["originals"]).shape[-3:]),
         "ends": ends.tolist(),
@@ -84,15 +82,14 @@ def plane(run: RunFolder, images: Mapping[str, Any], clusterers: list[str], exac
         "latents": pack(latents[chosen]),
         "pixels": None if pixels is None else pack(pixels),
         "images": chosen.tolist(),
-        "colours": {column: coloured([table.rows[place] for place in chosen], column) for column in colours},
+        "colours": {name: coloured(rows, name) for name in table.columns if name not in ("image", "z1", "z2")},
         "clusterers": clusterers,
     }
 
 
 def grid(ends: np.ndarray, side: int) -> np.ndarray:
     """Places on an even grid between two corners, [side, side, 2], row by row of the second dimension."""
-    first, second = (np.linspace(ends[0][axis], ends[1][axis], side) for axis in (0, 1))
-    return np.stack(np.meshgrid(first, second), axis=-1)
+    return np.stack(np.meshgrid(*np.linspace(ends[0], ends[1], side).T), axis=-1)
 
 
 def coloured(rows: list[Row], column: str) -> dict[str, Any]:
@@ -101,17 +98,16 @@ def coloured(rows: list[Row], column: str) -> dict[str, Any]:
     return {"names": names, "places": [names.index(row[column]) for row in rows]}
 
 
-def captions(clusters: Table | None, dim: int, clusterer: str) -> list[str]:
+def captions(clusters: Table | None, dim: str, clusterer: str) -> list[str]:
     """Name and number of test images of each cluster of the first seed."""
     if clusters is None or not clusters.rows:
         return []
-    chosen = [row for row in clusters.rows if (row["dim"], row["clusterer"]) == (str(dim), clusterer)]
-    chosen = [row for row in chosen if row["seed"] == chosen[0]["seed"]]
-    counts: dict[str, int] = {}
+    chosen = [row for row in clusters.rows if (row["dim"], row["clusterer"]) == (dim, clusterer)]
+    counts, names = Counter[str](), dict[str, str]()
     for row in chosen:
-        counts[row["cluster"]] = counts.get(row["cluster"], 0) + int(row["count"])
-    named = "name" in clusters.columns
-    names = {row["cluster"]: f"named {row['name'] or '?'}\n" if named else "" for row in chosen}
+        if row["seed"] == chosen[0]["seed"]:
+            counts[row["cluster"]] += int(row["count"])
+            names[row["cluster"]] = f"named {row['name'] or '?'}\n" if "name" in clusters.columns else ""
     return [f"cluster {cluster}\n{names[cluster]}{count:,}" for cluster, count in counts.items()]
 
 

@@ -17,11 +17,7 @@ def pack(values: NDArray[Any]) -> dict[str, Any]:
 
 
 def pack_rounded(values: NDArray[np.float64], steps: NDArray[np.float32]) -> dict[str, Any]:
-    """A matrix rounded to multiples of a step for each row, lowest bytes first, then the middle ones, then the highest.
-
-    Raises:
-        ValueError: a number is more than 2^23 steps from 0.
-    """
+    """A matrix rounded to multiples of a step for each row, lowest bytes first; ValueError beyond 2^23 steps from 0."""
     counts = np.round(values / steps[:, None])
     if np.abs(counts).max() >= 2 ** (8 * BYTES - 1):
         raise ValueError(f"{np.abs(values).max()} is too large for steps of {steps.min()}")
@@ -32,6 +28,5 @@ def pack_rounded(values: NDArray[np.float64], steps: NDArray[np.float32]) -> dic
 
 
 def deflate(content: bytes, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> str:
-    """Bytes in zlib's format, as base64."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS, 9, strategy)
     return base64.b64encode(compressor.compress(content) + compressor.flush()).decode()

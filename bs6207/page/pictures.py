@@ -2,8 +2,8 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -14,22 +14,14 @@ QUALITY = 56  # of WebP, from 0 to 100; lettering stays clean
 Metrics = Mapping[str, Any]
 
 
-class Picture(NamedTuple):
-    """A figure as the page holds it; `alt` is the caption with the numbers that are read off the figure."""
+def pictures(run: RunFolder, widest: int) -> Iterator[dict[str, Any]]:
+    """The figures of a run, at most `widest` pixels wide or high; a file that is no picture is left out.
 
-    name: str
-    caption: str
-    alt: str
-    source: str
-    width: int
-    height: int
-
-
-def pictures(run: RunFolder, widest: int) -> Iterator[Picture]:
-    """The figures of a run, at most `widest` pixels wide or high; a file that is no picture is left out."""
-    for name in run.figures:
+    `alt` is the caption with the numbers that are read off the figure.
+    """
+    for file in sorted(run.place.glob("*.png"), key=lambda file: file.stem):
         try:
-            with Image.open(run.place / f"{name}.png") as image:
+            with Image.open(file) as image:
                 small = image.convert("RGB")
         except (OSError, UnidentifiedImageError):
             continue
@@ -37,9 +29,10 @@ def pictures(run: RunFolder, widest: int) -> Iterator[Picture]:
         stream = io.BytesIO()
         small.save(stream, "webp", quality=QUALITY, method=4)
         source = "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
-        default = name.replace("_", " ").capitalize(), SUMMARIES[run.command]
-        caption, summarize = CAPTIONS.get((run.command, name), default)
-        yield Picture(name, caption, f"{caption}. {summarize(run.metrics)}", source, *small.size)
+        default = file.stem.replace("_", " ").capitalize(), SUMMARIES[run.command]
+        caption, summarize = CAPTIONS.get((run.command, file.stem), default)
+        alt = f"{caption}. {summarize(run.metrics)}"
+        yield {"caption": caption, "alt": alt, "source": source, "width": small.width, "height": small.height}
 
 
 def swept_runs(metrics: Metrics) -> str:
@@ -48,43 +41,37 @@ def swept_runs(metrics: Metrics) -> str:
 
 def heights(metrics: Metrics) -> str:
     results = metrics.get("optimizers", {}).items()
-    return "h_max: " + ", ".join(f"{name} {known(result.get('h_max'), 6)}" for name, result in results) + "."
+    return "h_max: " + listed(((name, result.get("h_max")) for name, result in results), 6)
 
 
 def errors(metrics: Metrics) -> str:
     cells = by_dim(metrics.get("cells", {}))
-    return "Test L1 at " + ", ".join(f"dim {dim} {known(cell.get('l1'), 4)}" for dim, cell in cells) + "."
+    return "Test L1 at " + listed(((f"dim {dim}", cell.get("l1")) for dim, cell in cells), 4)
 
 
 def accuracies(metrics: Metrics) -> str:
     """Accuracy of the first clusterer by latent size."""
     cells = by_dim(metrics.get("cells", {}))
     firsts: list[tuple[str, Any]] = [(dim, next(iter(cell.get("clusters", {}).values()), {})) for dim, cell in cells]
-    return "Cluster accuracy at " + ", ".join(f"dim {dim} {known(one.get('accuracy'), 3)}" for dim, one in firsts) + "."
+    return "Cluster accuracy at " + listed(((f"dim {dim}", scores.get("accuracy")) for dim, scores in firsts), 3)
 
 
 def restored(metrics: Metrics, score: str = "psnr", unit: str = " dB") -> str:
     """A score of the blurred images and of both restorers, by sigma."""
-    restorers = metrics.get("restorers", {})
+    found, sentences = metrics.get("restorers", {}), []
     words = {"identity": "blurred", "l1": "L1", "l1_disc": "L1 + disc"}
-    return " ".join(
-        f"At sigma {sigma}: "
-        + ", ".join(
-            f"{word} {known(restorers[name].get(sigma, {}).get(score), 3)}{unit}"
-            for name, word in words.items()
-            if name in restorers
-        )
-        + "."
-        for sigma in restorers.get("identity", {})
-    )
+    for sigma in found.get("identity", {}):
+        scores = ((word, found[name].get(sigma, {}).get(score)) for name, word in words.items() if name in found)
+        sentences.append(f"At sigma {sigma}: {listed(scores, 3, unit)}")
+    return " ".join(sentences)
 
 
 def sharpnesses(metrics: Metrics) -> str:
     return "Sharpness, 1 as the truth. " + restored(metrics, "sharpness", "")
 
 
-def known(value: float | None, digits: int) -> str:
-    return decimals(value, digits, "unknown")
+def listed(scores: Iterable[tuple[str, float | None]], digits: int, unit: str = "") -> str:
+    return ", ".join(f"{name} {decimals(score, digits, 'unknown')}{unit}" for name, score in scores) + "."
 
 
 SUMMARIES = {"bump": heights, "latent": errors, "deblur": restored}

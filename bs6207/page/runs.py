@@ -24,12 +24,7 @@ COMMANDS = ("bump", "latent", "deblur")  # in the order of the page
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run.
-
-    Attributes:
-        name: the folder as the user wrote it.
-        settings, metrics, environment: of config.toml, metrics.json and env.json; the last may be empty.
-    """
+    """One run. `name` is the folder as the user wrote it; `environment`, of env.json, may be empty."""
 
     place: Path
     name: str
@@ -67,9 +62,9 @@ class RunFolder:
         """The table that the command printed; of an earlier version, the most similar one."""
         if (table := self.table(HEADLINE) or self.table("scores")) is not None or self.command != "bump":
             return table
-        results = self.metrics.get("optimizers", {}).items()
         rows = [
-            {"optimizer": name, **{key: str(result.get(key)) for key in ("h_max", "step")}} for name, result in results
+            {"optimizer": name, "h_max": str(result.get("h_max")), "step": str(result.get("step"))}
+            for name, result in self.metrics.get("optimizers", {}).items()
         ]
         return Table(("optimizer", "h_max", "step"), rows)
 
@@ -81,19 +76,13 @@ class RunFolder:
     @property
     def command_lines(self) -> list[str]:
         """Commands that repeat the run: from its record, and as it was typed if that is known."""
-        record = ["bs6207", self.command, "--config", str(Path(self.name) / RECORD)]
-        typed = [str(word) for word in self.environment.get("argv", [])[1:]]
-        return [shlex.join(line) for line in (record, ["bs6207", *typed]) if len(line) > 1]
+        lines = [[self.command, "--config", str(Path(self.name) / RECORD)], self.environment.get("argv", [])[1:]]
+        return [shlex.join(["bs6207", *map(str, words)]) for words in lines if words]
 
     @property
     def tables(self) -> list[str]:
         """Names of its CSV files but the headline."""
         return sorted(file.stem for file in self.place.glob("*.csv") if file.stem != HEADLINE)
-
-    @property
-    def figures(self) -> list[str]:
-        """Names of its figures."""
-        return sorted(file.stem for file in self.place.glob("*.png"))
 
 
 def by_dim(cells: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -107,11 +96,7 @@ def decimals(value: float | None, digits: int, missing: str = "—") -> str:
 
 
 def read_run(name: str) -> RunFolder:
-    """The run in a folder.
-
-    Raises:
-        FolderError: there is none, or it cannot be read.
-    """
+    """The run in a folder; FolderError if there is none, or it cannot be read."""
     place = Path(name)
     if not place.is_dir():
         raise FolderError(f"there is no folder {name}; give one that bs6207 bump, latent or deblur has filled")
@@ -130,11 +115,7 @@ def read_run(name: str) -> RunFolder:
 
 
 def read_runs(names: list[str], outputs: Path) -> list[RunFolder]:
-    """The named runs or, without names, the last of every command, in the order of the page.
-
-    Raises:
-        FolderError: there is none, or one of them cannot be read.
-    """
+    """The named runs or, without names, the last of every command, in the order of the page; FolderError as above."""
     chosen = names or [str(outputs / command) for command in COMMANDS if is_run(outputs / command, command)]
     if not chosen:
         raise FolderError(f"there is no finished run in {outputs}; run bs6207 bump first, or give the folder of a run")

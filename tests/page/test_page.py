@@ -140,7 +140,7 @@ def test_a_run_of_an_earlier_version_is_shown_without_what_it_lacks(tmp_path, co
 def test_a_figure_that_is_no_picture_is_left_out(tmp_path):
     run = made_run(tmp_path / "run", "bump")
     (run / "thresholds.png").write_bytes(b"not a picture")
-    assert [one.name for one in pictures(read_run(str(run)), 500)] == ["trajectory"]
+    assert [one["caption"] for one in pictures(read_run(str(run)), 500)] == ["Paths over one and the same bump"]
 
 
 def test_the_same_run_given_twice_is_refused(main):
