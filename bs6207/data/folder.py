@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from bs6207.runs.names import is_text, listed
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 PICTURES = SUFFIXES | {".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl"}  # those not read are refused, not left out
+SUFFIX_LIST = ", ".join(sorted(SUFFIXES))
 CLUTTER = {"__macosx", "@eadir"}  # folders that macOS and Synology add, with copies of the pictures' names or previews
 
 HELD_OUT = {"validation": 10, "test": 5}  # one in so many, where the folder does not say which
@@ -35,35 +36,25 @@ EMNIST = "emnist"  # Cohen et al. 2017, arXiv:1702.05373; converted from a forma
 
 Warn = Callable[[str], None]
 Parts = Mapping[str, ImageSet]
-ClassedPicture = tuple[Path, str | None]  # a picture and its class, None where there are no classes
-
-
-class Contents(NamedTuple):
-    """A folder's sub-folders, pictures and other files, each sorted by name, without the hidden ones."""
-
-    folders: list[Path]
-    pictures: list[Path]
-    others: list[Path]
+IdxFiles = dict[str, dict[str, Path]]  # by data set, "" for MNIST, and by stem in `IDX_FILES`
+Contents = tuple[list[Path], list[Path], list[Path]]  # of a folder: sub-folders, pictures and other files, by name
 
 
 def read_folder(folder: Path, warn: Warn) -> DataSet:
-    """Read a folder of images and split it.
+    """Read a folder of images and split it; `warn` is called with what decides how the images are read.
 
     Sub-folders train, validation and test, by these or other usual names, are the split; without a test, the
     validation images are the test images; without validation, a tenth of train is for it. Without any such sub-folder
     the split is random, always the same. Below, sub-folders are classes; pictures that lie there without any have no
     labels.
 
-    Args:
-        warn: called with what is left out, and what else decides how the images are read.
-
     Raises:
         DataError: it holds something else, too much, too little, or images of several sizes.
     """
-    left_out: list[Path] = []
+    left_out, reading = list[Path](), dict[str, Any]()
     root = unwrap(folder, None, left_out, warn)
     sets = find_idx_files(root)
-    parts, classes, reading = read_idx_files(root, sets, warn) if sets else read_pictures(root, left_out, warn)
+    parts, classes = read_idx_files(root, sets, reading, warn) if sets else read_pictures(root, left_out, reading, warn)
     arrays = [array for name in PARTS if name in parts for array in (parts[name].pixels, parts[name].labels)]
     sha256 = sha256_of(*(array for array in arrays if array is not None))
     if "test" in parts:
@@ -78,11 +69,9 @@ def read_folder(folder: Path, warn: Warn) -> DataSet:
 
 
 def unwrap(folder: Path, part: str | None, left_out: list[Path], warn: Warn) -> Path:
-    """The folder or, as archives unpack into a folder of their own, the only one with images in it, and so on.
+    """The folder or, as archives unpack into a folder of their own, the only one in it with images, and so on.
 
-    Args:
-        part: of a data set, if the folder is one.
-        left_out: extended by the files beside that folder.
+    `part`: of a data set, if the folder is one. The files beside that folder are added to `left_out`.
     """
     place, seen = folder, set[Path]()
     while not find_idx_files(place) and place.resolve() not in seen:
@@ -92,7 +81,7 @@ def unwrap(folder: Path, part: str | None, left_out: list[Path], warn: Warn) -> 
             break
         (inner,) = folders
         is_class = not (inner.name.casefold() in NO_CLASS or (part and part_of(inner)))
-        if is_class and not contents(inner).folders and not find_idx_files(inner):
+        if is_class and not contents(inner)[0] and not find_idx_files(inner):
             break
         place = inner
         left_out += others
@@ -102,47 +91,36 @@ def unwrap(folder: Path, part: str | None, left_out: list[Path], warn: Warn) -> 
 
 
 def split(folder: Path, parts: Parts) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Training, validation and test images, each in a fixed random order.
-
-    Raises:
-        DataError: there are too few images to hold some out.
-    """
+    """Training, validation and test images, each in a fixed random order; DataError if there are too few."""
     total = len(parts["train"])
     if total < FEWEST and len(parts) < len(PARTS):
         raise DataError(f"{folder} has {total} images to train on and to hold some out; give at least {FEWEST}")
-    train, held_out = shuffled(parts["train"]), dict[str, ImageSet]()
+    train, held_out = shuffled(parts["train"]), []
     for name, one_in in HELD_OUT.items():
         count = 0 if name in parts else total // one_in
-        held_out[name] = shuffled(parts[name]) if name in parts else train[:count]
+        held_out.append(shuffled(parts[name]) if name in parts else train[:count])
         train = train[count:]
-    return train, held_out["validation"], held_out["test"]
+    return train, held_out[0], held_out[1]
 
 
-def read_idx_files(
-    folder: Path, sets: Mapping[str, Mapping[str, Path]], warn: Warn
-) -> tuple[Parts, tuple[str, ...], dict[str, Any]]:
-    """The images of four idx files, their classes, which are the numbers that occur, and how they were read."""
+def read_idx_files(folder: Path, sets: IdxFiles, reading: dict[str, Any], warn: Warn) -> tuple[Parts, tuple[str, ...]]:
+    """The images of four idx files, and their classes, which are the numbers that occur."""
     complete = sorted(name for name, files in sets.items() if files.keys() == IDX_FILES.keys())
     if len(complete) > 1:
+        several = ", ".join(name or "MNIST" for name in complete)
         raise DataError(
-            f"{folder} holds several data sets, {', '.join(name or 'MNIST' for name in complete)}; put the four "
-            "idx files of one into a folder of their own"
+            f"{folder} holds several data sets, {several}; put the four idx files of one into a folder of their own"
         )
     name = complete[0] if complete else max(sets, key=lambda name: len(sets[name]))
     if missing := [stem for stem in IDX_FILES if stem not in sets[name]]:
-        raise DataError(
-            f"{folder} holds some idx files{f' of {name}' if name else ''} but no {missing[0]}; give all of "
-            f"{', '.join(IDX_FILES)}"
-        )
+        some = f"some idx files{f' of {name}' if name else ''} but no {missing[0]}"
+        raise DataError(f"{folder} holds {some}; give all of {', '.join(IDX_FILES)}")
     files = [sets[name][stem] for stem in IDX_FILES]
     train, train_labels, test, test_labels = map(read_idx, files, IDX_FILES.values())
     for place, images, labels in ((0, train, train_labels), (2, test, test_labels)):
         if len(images) != len(labels) or not images.size:
-            raise DataError(
-                f"{files[place]} holds {len(images)} images and {files[place + 1]} {len(labels)} labels; give one "
-                "label for every image"
-            )
-    reading = {}
+            held = f"{files[place]} holds {len(images)} images and {files[place + 1]} {len(labels)} labels"
+            raise DataError(f"{held}; give one label for every image")
     if EMNIST in files[0].name.casefold():
         train, test = (np.ascontiguousarray(images.swapaxes(1, 2)) for images in (train, test))
         reading["transposed"] = True
@@ -153,19 +131,18 @@ def read_idx_files(
         name: ImageSet(images[:, None], np.searchsorted(values, labels).astype(np.int64))
         for name, images, labels in (("train", train, train_labels), ("test", test, test_labels))
     }
-    return parts, tuple(str(value) for value in values), reading
+    return parts, tuple(map(str, values))
 
 
-def find_idx_files(folder: Path) -> dict[str, dict[str, Path]]:
-    """The idx files in a folder and its sub-folders: data set ("" for MNIST) to stem to file.
+def find_idx_files(folder: Path) -> IdxFiles:
+    """The idx files in a folder and its sub-folders; the name of a sub-folder with all four is part of the data set's.
 
-    With a dot for a dash, each in a folder of its own, gzipped or not: as Kaggle, EMNIST and others name them. The name
-    of a sub-folder with all four is part of the data set's.
+    With a dot for a dash, each in a folder of its own, gzipped or not: as Kaggle, EMNIST and others name them.
     """
-    sets: dict[str, dict[str, Path]] = {}
-    for place in (folder, *list_folder(folder).folders):
+    sets: IdxFiles = {}
+    for place in (folder, *list_folder(folder)[0]):
         here: dict[str, dict[str, Path]] = {}
-        for file in list_folder(place).others:  # by name, so that the unpacked one comes first
+        for file in list_folder(place)[2]:  # by name, so that the unpacked one comes first
             if parsed := parse_idx_name(file):
                 here.setdefault(parsed[0], {}).setdefault(parsed[1], file)
         for name, files in here.items():
@@ -174,9 +151,10 @@ def find_idx_files(folder: Path) -> dict[str, dict[str, Path]]:
     return sets
 
 
-def read_pictures(folder: Path, left_out: list[Path], warn: Warn) -> tuple[Parts, tuple[str, ...], dict[str, Any]]:
-    """The pictures of a folder, in the order of their names, its classes, by number and name, and how it was read."""
-    reading: dict[str, Any] = {}
+def read_pictures(
+    folder: Path, left_out: list[Path], reading: dict[str, Any], warn: Warn
+) -> tuple[Parts, tuple[str, ...]]:
+    """The pictures of a folder, in the order of their names, and its classes, by number and name."""
     folders = part_folders(folder, left_out, warn)
     if folders["train"] != folder:
         reading["split"] = {name: place.name for name, place in folders.items()}
@@ -186,27 +164,23 @@ def read_pictures(folder: Path, left_out: list[Path], warn: Warn) -> tuple[Parts
     classes = tuple(sorted({name for _, name in every if name is not None}, key=natural_order))
     if classes and (unlabelled := [file for file, name in every if name is None]):
         labelled = next(folders[name] for name, part in by_part.items() if part[0][1] is not None)
-        raise DataError(
-            f"{unlabelled[0]} lies in no class and others do; put it into a folder of its class, or give {labelled} "
-            "alone"
-        )
+        remedy = f"put it into a folder of its class, or give {labelled} alone"
+        raise DataError(f"{unlabelled[0]} lies in no class and others do", remedy)
     if left_out:
         reading["left_out"] = len(left_out)
-    without_image = [path for path in left_out if path.is_dir()]
-    for why, paths in (
-        (f"no {', '.join(sorted(SUFFIXES))}", [path for path in left_out if path not in without_image]),
-        ("folders without an image", without_image),
-    ):
+    empty = [path for path in left_out if path.is_dir()]
+    files = [path for path in left_out if path not in empty]
+    for why, paths in ((f"no {SUFFIX_LIST}", files), ("folders without an image", empty)):
         if paths:
             warn(f"left out, as {why}: {first_and_count(paths)}")
     pixels = read_files(folder, [file for file, _ in every], reading, warn)
     label_of: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
+    images = ImageSet(pixels, np.array([label_of[name] for _, name in every], np.int64) if classes else None)
     parts, start = {}, 0
     for name, part in by_part.items():
-        labels = np.array([label_of[class_name] for _, class_name in part], np.int64) if classes else None
-        parts[name] = ImageSet(pixels[start : start + len(part)], labels)
+        parts[name] = images[start : start + len(part)]
         start += len(part)
-    return parts, classes, reading
+    return parts, classes
 
 
 def part_folders(folder: Path, left_out: list[Path], warn: Warn) -> dict[str, Path]:
@@ -218,26 +192,23 @@ def part_folders(folder: Path, left_out: list[Path], warn: Warn) -> dict[str, Pa
         for path in named:
             warn(f"{path} is taken for a class, as the folders beside it are no other parts of a data set")
         return {"train": folder}
+    first = next(iter(named))
     if strays := [path for path in (*folders, *files) if path not in named]:
-        beside = next(iter(named)).name
-        raise DataError(
-            f"{strays[0]} is none of {', '.join(PARTS)}, as {beside} beside it is; put it into one of them or elsewhere"
-        )
+        other = f"{strays[0]} is none of {', '.join(PARTS)}, as {first.name} beside it is"
+        raise DataError(other, "put it into one of them or elsewhere")
     places: dict[str, Path] = {}
     for path, part in named.items():
         if part in places:
             raise DataError(f"{places[part]} and {path} both hold {part} images by their names; move one of them away")
         places[part] = path
     if "train" not in places or len(places) == 1:
-        names, missing = " and ".join(path.name for path in named), "train" if "train" not in places else "test"
-        raise DataError(f"{folder} has {names} but no {missing}; add it, or give {next(iter(named))}")
+        names, missing = " and ".join(path.name for path in named), "test" if "train" in places else "train"
+        raise DataError(f"{folder} has {names} but no {missing}; add it, or give {first}")
     left_out += others
     if "test" not in places:
-        places["test"] = places.pop("validation")
-        warn(
-            f"{folder} has no test images, so those of {places['test'].name} are the test, and a tenth of "
-            f"{places['train'].name} is for validation"
-        )
+        test = places["test"] = places.pop("validation")
+        instead = f"those of {test.name} are the test, and a tenth of {places['train'].name} is for validation"
+        warn(f"{folder} has no test images, so {instead}")
     return {name: places[name] for name in PARTS if name in places}
 
 
@@ -246,8 +217,8 @@ def part_of(folder: Path) -> str | None:
     return PART_NAMES.get(GOES_WITH_PARTS.sub("", re.sub(r"[\W_]", "", folder.name.casefold())))
 
 
-def find_pictures(folder: Path, left_out: list[Path]) -> list[ClassedPicture]:
-    """Every picture of a folder and of its classes; other files are added to `left_out`.
+def find_pictures(folder: Path, left_out: list[Path]) -> list[tuple[Path, str | None]]:
+    """Every picture of a folder and its class, if there are any; other files are added to `left_out`.
 
     Raises:
         DataError: there are none, or they lie at several depths.
@@ -256,23 +227,19 @@ def find_pictures(folder: Path, left_out: list[Path]) -> list[ClassedPicture]:
     left_out += others
     if classes and files:
         raise DataError(f"{files[0]} lies beside the folder {classes[0].name}; put it into a folder of its class")
-    classed: list[ClassedPicture] = [(file, None) for file in files]
+    classed: list[tuple[Path, str | None]] = [(file, None) for file in files]
     for class_folder in classes:
         deeper, files, others = contents(class_folder)
         left_out += others
         if not is_text(class_folder.name):
             raise DataError(f"the class {str(class_folder)!r} is not UTF-8 and cannot be recorded; rename the folder")
         if deeper:
-            raise DataError(
-                f"{deeper[0]} is a folder inside the class {class_folder.name}; move it out of there, or give "
-                f"{class_folder} if the classes are in it"
-            )
+            remedy = f"move it out of there, or give {class_folder} if the classes are in it"
+            raise DataError(f"{deeper[0]} is a folder inside the class {class_folder.name}", remedy)
         classed += [(file, class_folder.name) for file in files]
     if not classed:
         only = f", only such as {left_out[0]}" if left_out else ""
-        raise DataError(
-            f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}) and no idx file{only}; give another folder"
-        )
+        raise DataError(f"{folder} holds no image ({SUFFIX_LIST}) and no idx file{only}; give another folder")
     return classed
 
 
@@ -280,7 +247,7 @@ def contents(folder: Path) -> Contents:
     """Like `list_folder`, but sub-folders without images are among the others."""
     folders, files, others = list_folder(folder)
     with_images = [path for path in folders if holds_images(path, set())]
-    return Contents(with_images, files, sorted((*others, *(path for path in folders if path not in with_images))))
+    return with_images, files, sorted((*others, *(path for path in folders if path not in with_images)))
 
 
 def holds_images(folder: Path, seen: set[Path]) -> bool:
@@ -294,24 +261,24 @@ def holds_images(folder: Path, seen: set[Path]) -> bool:
 
 
 def list_folder(folder: Path) -> Contents:
-    """The contents of a folder."""
-    sorted_entries = Contents([], [], [])
+    """What is in a folder, but for hidden files."""
+    found: Contents = ([], [], [])
     try:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 file = folder / entry.name
                 is_folder = file.is_dir() if entry.is_symlink() else entry.is_dir()  # of a loop of links it is neither
                 if not entry.name.startswith("."):
-                    sorted_entries[0 if is_folder else 1 if file.suffix.lower() in PICTURES else 2].append(file)
+                    found[0 if is_folder else 1 if file.suffix.lower() in PICTURES else 2].append(file)
     except OSError as failure:
         raise DataError(f"cannot read {folder}: {failure.strerror or failure}; give a folder of images") from None
-    return sorted_entries
+    return found
 
 
 def natural_order(name: str) -> tuple[Any, ...]:
     """Key that sorts 2 before 10."""
-    parts = re.split(r"(\d+)", name)  # every second one is a number
-    return [(text, int(number)) for text, number in zip(parts[::2], (*parts[1::2], "0"), strict=True)], name
+    parts = enumerate(re.split(r"(\d+)", name))  # every second one is a number
+    return [int(part) if place % 2 else part for place, part in parts], name
 
 
 def first_and_count(paths: Sequence[Path]) -> str:
@@ -320,8 +287,7 @@ def first_and_count(paths: Sequence[Path]) -> str:
 
 def read_files(folder: Path, files: Sequence[Path], reading: dict[str, Any], warn: Warn) -> NDArray[np.uint8]:
     """The pixels of the pictures of a folder, all of one size, [N, C, H, W]; grey, or RGB if any has colour."""
-    every: list[NDArray[np.uint8]] = []
-    deep, channels = list[Path](), 0
+    every, deep, channels = list[NDArray[np.uint8]](), list[Path](), 0
     for file in files:
         pixels, bits = read_picture(file)
         if bits > 8:
@@ -335,8 +301,8 @@ def read_files(folder: Path, files: Sequence[Path], reading: dict[str, Any], war
         reading["sixteen_bit"] = len(deep)
         warn(f"stored with 16 bits and read with 8, 65535 being white: {first_and_count(deep)}")
     images = np.empty((len(files), channels, *every[0].shape[1:]), np.uint8)
-    for place, pixels in enumerate(every):
-        images[place] = pixels
+    for image, pixels in zip(images, every, strict=True):
+        image[:] = pixels
     return images
 
 

@@ -25,7 +25,6 @@ IDX_FILES = {  # name: dimensions; the same four of every published data set
     "t10k-labels-idx1-ubyte": 1,
 }
 IDX_NAME = re.compile(r"(.*?)-?(train|t10k|test)-(images|labels)-?idx[13](-ubyte)?(-gz)?")  # with - for every sign
-
 BLOCK = 2**20  # bytes that are read at once
 GZIPPED = b"\x1f\x8b"  # how such a file begins, RFC 1952; an idx file begins with two zeros
 MOST_WRAPPINGS = 2  # a file gzipped by its publisher, and once more on the way
@@ -35,12 +34,9 @@ REPLACE = "replace it, or delete it and run again"
 def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[np.uint8]:
     """Read an idx file of unsigned bytes (yann.lecun.com/exdb/mnist), gzipped, twice or not, whatever its name says.
 
-    Args:
-        dimensions: of the array: 3 for images, 1 for labels.
-        sha256: of the published file, gzipped as it is or unpacked; None for a file of the user's own.
-
     Raises:
-        DataError: it is truncated, of another kind, too large for this machine, or not the published file.
+        DataError: it is truncated, of another kind, too large for this machine, or not the published file, whose
+            `sha256`, if given, is that of the file as it is or unpacked.
     """
     start = bytes((0, 0, 8, dimensions))
     try:
@@ -50,14 +46,14 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[
             if header[:4] != start or len(header) < len(start) + 4 * dimensions:
                 raise DataError(f"{path} is not an idx file of bytes with {dimensions} dimensions", REPLACE)
             require_memory(math.prod(shape), path)
-            values = np.empty(math.prod(shape), np.uint8)
-            count = fill(values, file)
+            values, count = np.empty(math.prod(shape), np.uint8), 0
+            while got := file.readinto(values.data[count : count + BLOCK]):  # no copy of the whole in memory
+                count += got
             is_longer = bool(file.read(1))
     except PermissionError as failure:
         raise DataError(f"cannot read {path}: {failure.strerror}", "see that you may read it") from None
     except (OSError, EOFError, zlib.error) as failure:
         raise DataError(f"cannot read {path}: {failure}", REPLACE) from None
-
     if count < len(values) or is_longer:
         holds = "more bytes than its header says" if is_longer else f"{len(header) + count} bytes"
         raise DataError(f"{path} holds {holds}, not {len(header) + len(values)}", REPLACE)
@@ -74,14 +70,6 @@ def unpacked(path: Path, most: int) -> Iterator[io.BufferedReader]:
         while most and file.peek(len(GZIPPED)).startswith(GZIPPED):
             file, most = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=file, mode="rb"))), most - 1
         yield file
-
-
-def fill(values: NDArray[np.uint8], file: io.BufferedReader) -> int:
-    """Read until an array is full or the file ends, without a copy in memory; returns the number of bytes."""
-    view, place = values.data, 0
-    while count := file.readinto(view[place : place + BLOCK]):
-        place += count
-    return place
 
 
 def checksums(path: Path) -> set[str]:
@@ -106,5 +94,5 @@ def parse_idx_name(file: Path) -> tuple[str, str] | None:
     if not (match := IDX_NAME.fullmatch(re.sub(r"[\W_]", "-", file.name.casefold()))):
         return None
     data_set, part, kind = match.group(1, 2, 3)
-    begin = f"{part.replace('test', 't10k')}-{kind}"
-    return data_set, next(stem for stem in IDX_FILES if stem.startswith(begin))
+    beginning = f"{part.replace('test', 't10k')}-{kind}"
+    return data_set, next(stem for stem in IDX_FILES if stem.startswith(beginning))

@@ -16,12 +16,7 @@ SPLIT_SEED = 6207  # of every split, whatever --seed says: two runs must be scor
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and their labels.
-
-    Attributes:
-        pixels: uint8, [N, C, H, W].
-        labels: int64, [N], indices into the data set's `classes`; None for images without labels.
-    """
+    """Images, [N, C, H, W], and their labels, [N], indices into the data set's `classes`."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
@@ -34,12 +29,12 @@ class ImageSet:
 
     @property
     def unit_pixels(self) -> NDArray[np.float32]:
-        """The pixels in [0, 1], float32, [N, C, H, W]."""
+        """The pixels in [0, 1], [N, C, H, W]."""
         return to_float(self.pixels)
 
     @property
     def flat(self) -> NDArray[np.float32]:
-        """The pixels in [0, 1] as vectors, float32, [N, C * H * W]."""
+        """The pixels in [0, 1] as vectors, [N, C * H * W]."""
         return self.unit_pixels.reshape(len(self), -1)
 
     @property
@@ -51,23 +46,16 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A named data set, split: train on the first part, choose by the second, score on the third once.
-
-    Attributes:
-        sha256: of the pixels and labels as read, before the split.
-        classes: names, by label; empty where the images have no labels.
-        folder: of a data set of the user's own.
-        reading: how the folder was read, for metrics.json.
-    """
+    """A named data set, split: train on the first part, choose by the second, score on the third once."""
 
     name: str
     train: ImageSet
     validation: ImageSet
     test: ImageSet
-    sha256: str
-    classes: tuple[str, ...] = ()
-    folder: str | None = None
-    reading: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str  # of the pixels and labels as read, before the split
+    classes: tuple[str, ...] = ()  # names, by label; empty where the images have no labels
+    folder: str | None = None  # of a data set of the user's own
+    reading: Mapping[str, Any] = field(default_factory=dict)  # how the folder was read, for metrics.json
 
     @property
     def source(self) -> str:
@@ -75,15 +63,10 @@ class DataSet:
         return self.folder or self.name
 
     def train_subset(self, count: int | None) -> ImageSet:
-        """The first `count` training images; all of them if None.
-
-        Raises:
-            DataError: there are fewer.
-        """
+        """The first `count` training images, or DataError if there are fewer; all of them if None."""
         if count is not None and count > len(self.train):
-            raise DataError(
-                f"{self.name} has {len(self.train)} training images, not {count}; leave out --train-images to take all"
-            )
+            problem = f"{self.name} has {len(self.train)} training images, not {count}"
+            raise DataError(problem, "leave out --train-images to take all")
         return self.train[:count]
 
     def record(self) -> dict[str, Any]:
@@ -107,7 +90,7 @@ def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """8-bit images in [0, 1], float32."""
+    """8-bit images in [0, 1]."""
     return np.divide(pixels, 255, dtype=np.float32)
 
 

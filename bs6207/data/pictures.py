@@ -2,8 +2,6 @@
 
 import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,42 +24,34 @@ SIXTEEN_BITS_AS_32 = {("I", "PNG"), ("I", "PPM")}  # mode and format: of PNG in 
 SAFE_PIXELS = 89_478_485  # Pillow's bound, a quarter of a gigabyte of RGB: a small file may unpack to far more
 
 # Formats that are not read, recognized by how a file begins: https://en.wikipedia.org/wiki/List_of_file_signatures.
-SIGNATURES = {
-    b"\xff\x0a": "JPEG XL",
-    b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\0\0\0\x0cjP  ": "JPEG 2000",
-    b"II\xbc\x01": "JPEG XR",
-    b"8BPS": "PSD",
-    b"gimp xcf": "XCF",
-    b"%PDF": "PDF",
-    b"%!PS": "PostScript",
-    b"<svg": "SVG",
-    b"\0\0\1\0": "ICO",
-    b"DDS ": "DDS",
-    b"qoif": "QOI",
-    b"P7\n": "PAM",
-    b"v/1\x01": "OpenEXR",
-    b"#?RADIANCE": "Radiance HDR",
-    b"FUJIFILMCCD-RAW": "RAF",
+SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "JPEG 2000": (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "),
+    "JPEG XR": b"II\xbc\x01",
+    "PSD": b"8BPS",
+    "XCF": b"gimp xcf",
+    "PDF": b"%PDF",
+    "PostScript": b"%!PS",
+    "SVG": b"<svg",
+    "ICO": b"\0\0\1\0",
+    "DDS": b"DDS ",
+    "QOI": b"qoif",
+    "PAM": b"P7\n",
+    "OpenEXR": b"v/1\x01",
+    "Radiance HDR": b"#?RADIANCE",
+    "RAF": b"FUJIFILMCCD-RAW",
 }
 BRANDS = {  # of the ISO base media format, ISO/IEC 14496-12: pictures coded as frames of a video; generic ones last
-    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
-    b"crx ": "CR3",
-    **dict.fromkeys((b"mif1", b"msf1"), "HEIF"),
+    "AVIF": {b"avif", b"avis"},
+    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"},
+    "CR3": {b"crx "},
+    "HEIF": {b"mif1", b"msf1"},
 }
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, upright.
-
-    Attributes:
-        pixels: [C, H, W], C being 1 or 3; uint8, or uint16 for grey of 16 bits.
-        alpha: uint8, [H, W]; None where nothing is transparent.
-        profile: the ICC colour profile, if there is one.
-    """
+    """A picture, upright: pixels [C, H, W], grey or RGB; alpha [H, W], if any; and the ICC colour profile, if any."""
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
     alpha: NDArray[np.uint8] | None = None
@@ -71,11 +61,7 @@ class Picture:
 def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Picture:
     """Read a picture; palettes become RGB, and so does CMYK. Hidden pixels take the colour of the nearest visible one.
 
-    Args:
-        or_else: the end of the message about a picture of more than `most_pixels`: another remedy.
-
-    Raises:
-        DataError: the file is missing, broken, larger than `most_pixels`, or holds several pictures.
+    DataError: the file is missing, broken, several pictures, or more than `most_pixels`, for which `or_else` helps.
     """
     try:
         is_folder, is_file = file.is_dir(), file.is_file()
@@ -85,24 +71,48 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
         raise DataError(f"{file} is a folder; give the pictures in it, as in {file / '*.png'}")
     if not is_file:
         raise DataError(f"there is no file {file}; give a picture")
-    with opened(file, most_pixels, or_else) as image:
-        if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with its preview
-            raise DataError(f"{file} holds several pictures; save each as a file of its own")
-        is_deep = image.mode in SIXTEEN_BITS or (image.mode, image.format) in SIXTEEN_BITS_AS_32
-        if image.mode not in READ_AS and not is_deep:
-            raise DataError(f"{file} is stored as {image.mode}; save it with 8 bits per channel, or as grey with 16")
-        profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
-        upright = ImageOps.exif_transpose(image)
-        if is_deep:
-            if image.has_transparency_data:
-                raise DataError(f"{file} has 16 bits and a transparent colour; save it without transparency")
-            pixels = np.asarray(upright).astype(np.uint16)[None]
-            tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
-            if tags.get(PHOTOMETRIC) == BLACK_ON_WHITE:  # with 8 bits Pillow turns it round itself
-                pixels = np.iinfo(np.uint16).max - pixels
-            return Picture(pixels, profile=profile)
-        kind = READ_AS[image.mode] + ("A" if upright.has_transparency_data else "")
-        channels = np.atleast_3d(np.asarray(upright.convert(kind))).transpose(2, 0, 1)
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # Pillow's, which is global; it refuses at twice that
+    try:
+        # From a stream, or Pillow 13 maps an uncompressed TIFF file with width and height exchanged, if it lies so.
+        with warnings.catch_warnings(action="ignore"), file.open("rb") as stream:
+            image = Image.open(stream, formats=FORMATS)
+            if (pixels := image.width * image.height) > most_pixels:
+                safe = f"{most_pixels:,} that are safe; make it smaller{or_else}"
+                raise DataError(f"{file} has {pixels:,} pixels, more than the {safe}")
+            return decode(image, file)
+    except (DataError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        if kind := kind_of(file):
+            raise DataError(f"{file} is in the format {kind}, which is not read; save it as PNG or JPEG") from None
+        raise DataError(f"{file} is not an image in {', '.join(FORMATS)}; leave it out, or save it again") from None
+    except Exception as failure:  # what Pillow's decoders raise depends on which bytes are broken
+        raise DataError(f"cannot read {file}: {failure}; leave it out, or save it again") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def decode(image: Image.Image, file: Path) -> Picture:
+    """The picture in an open file."""
+    if loses_bits(image):
+        raise DataError(f"{file} has more than 8 bits per channel, and colour or alpha; save it with 8")
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with its preview
+        raise DataError(f"{file} holds several pictures; save each as a file of its own")
+    is_deep = image.mode in SIXTEEN_BITS or (image.mode, image.format) in SIXTEEN_BITS_AS_32
+    if image.mode not in READ_AS and not is_deep:
+        raise DataError(f"{file} is stored as {image.mode}; save it with 8 bits per channel, or as grey with 16")
+    profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(image)
+    if is_deep:
+        if image.has_transparency_data:
+            raise DataError(f"{file} has 16 bits and a transparent colour; save it without transparency")
+        pixels = np.asarray(upright).astype(np.uint16)[None]
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+        if tags.get(PHOTOMETRIC) == BLACK_ON_WHITE:  # with 8 bits Pillow turns it round itself
+            pixels = np.iinfo(np.uint16).max - pixels
+        return Picture(pixels, profile=profile)
+    kind = READ_AS[image.mode] + ("A" if upright.has_transparency_data else "")
+    channels = np.atleast_3d(np.asarray(upright.convert(kind))).transpose(2, 0, 1)
     if kind in ("LA", "RGBA"):
         return Picture(without_hidden(channels[:-1], channels[-1]), channels[-1], profile)
     return Picture(channels, profile=profile)
@@ -135,49 +145,11 @@ def png(picture: Picture) -> bytes:
 
 def loses_bits(image: Image.Image) -> bool:
     """Whether Pillow reduces more than 8 bits per channel to 8, as it does but for grey; only its decoders know."""
-    for codec, _, _, arguments in getattr(image, "tile", []):
+    for codec, _, _, arguments in getattr(image, "tile", []) if image.mode in READ_AS else []:
         raw_mode, *others = arguments if isinstance(arguments, tuple) else (arguments,)
-        is_deep = ";16" in str(raw_mode) or (codec in ("ppm", "ppm_plain") and any(most > 255 for most in others))
-        if is_deep and image.mode in READ_AS:
+        if ";16" in str(raw_mode) or (codec in ("ppm", "ppm_plain") and any(most > 255 for most in others)):
             return True
     return False
-
-
-@contextmanager
-def opened(file: Path, most_pixels: int, or_else: str) -> Iterator[Image.Image]:
-    """An open picture; arguments and errors are those of `read`."""
-    try:
-        with warnings.catch_warnings(), pictures_of_any_size():
-            warnings.simplefilter("ignore")
-            # From a stream, or Pillow 13 maps an uncompressed TIFF file with width and height exchanged, if it lies so.
-            with file.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
-                if (pixels := image.width * image.height) > most_pixels:
-                    raise DataError(
-                        f"{file} has {pixels:,} pixels, more than the {most_pixels:,} that are safe; make it smaller"
-                        f"{or_else}"
-                    )
-                if loses_bits(image):
-                    raise DataError(f"{file} has more than 8 bits per channel, and colour or alpha; save it with 8")
-                yield image
-    except (DataError, MemoryError):
-        raise
-    except UnidentifiedImageError:
-        if kind := kind_of(file):
-            raise DataError(f"{file} is in the format {kind}, which is not read; save it as PNG or JPEG") from None
-        raise DataError(f"{file} is not an image in {', '.join(FORMATS)}; leave it out, or save it again") from None
-    except Exception as failure:  # what Pillow's decoders raise depends on which bytes are broken
-        raise DataError(f"cannot read {file}: {failure}; leave it out, or save it again") from None
-
-
-@contextmanager
-def pictures_of_any_size() -> Iterator[None]:
-    """Lift Pillow's own limit, which is global and refuses at twice its value."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def kind_of(file: Path) -> str | None:
@@ -187,5 +159,5 @@ def kind_of(file: Path) -> str | None:
     if beginning[4:8] == b"ftyp":
         listed = beginning[8 : int.from_bytes(beginning[:4])]
         brands = {listed[place : place + 4] for place in range(0, len(listed), 4)}
-        return next((name for brand, name in BRANDS.items() if brand in brands), None)
-    return next((name for signature, name in SIGNATURES.items() if beginning.startswith(signature)), None)
+        return next((name for name, known in BRANDS.items() if brands & known), None)
+    return next((name for name, known in SIGNATURES.items() if beginning.startswith(known)), None)

