@@ -72,15 +72,9 @@ def render(shown_runs: Sequence[dict[str, Any]]) -> bytes:
 
 
 def show(key: str, run: RunFolder, widest: int, exact: bool) -> dict[str, Any]:
-    """What the template reads of one run.
+    """What the template reads of one run; FolderError if its files are not as this version writes them.
 
-    Args:
-        key: unique on the page, for ids.
-        widest: pixels, of its figures.
-        exact: with the weights of a decoder.
-
-    Raises:
-        FolderError: its files are not as this version writes them.
+    `key` is unique on the page; figures are `widest` pixels; `exact` is with the weights of a decoder.
     """
     try:
         return {
@@ -94,10 +88,8 @@ def show(key: str, run: RunFolder, widest: int, exact: bool) -> dict[str, Any]:
             "scores": scores_by_dim(run),
         }
     except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, csv.Error) as failure:
-        reason = f"{type(failure).__name__} {failure}"
-        raise FolderError(
-            f"cannot make a page of the run in {run.name}: {reason}; run bs6207 {run.command} again"
-        ) from failure
+        problem = f"cannot make a page of the run in {run.name}: {type(failure).__name__} {failure}"
+        raise FolderError(problem, f"run bs6207 {run.command} again") from failure
 
 
 def downloads(run: RunFolder) -> Iterator[dict[str, Any]]:
@@ -135,12 +127,7 @@ def scores_by_dim(run: RunFolder) -> list[list[str]]:
 
 
 def policy(style: str, script: str) -> str:
-    """The content security policy: this style, this script, pictures in the page, and nothing else.
-
-    So that even markup which slipped in could neither run nor ask for anything.
-    """
+    """The content security policy, so that even markup which slipped in could neither run nor ask for anything."""
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{own[0]}'; script-src 'sha256-{own[1]}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    allowed = f"style-src 'sha256-{own[0]}'; script-src 'sha256-{own[1]}'; img-src data:"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"

@@ -23,11 +23,7 @@ def bump(run: RunFolder, exact: bool) -> dict[str, Any]:
 
 
 def latent(run: RunFolder, exact: bool) -> dict[str, Any] | None:
-    """Images by latent size and, where there is a latent of two dimensions, its plane.
-
-    Args:
-        exact: with the decoder's weights, if it is of a kind that the page can run.
-    """
+    """Images by latent size, and the plane of two dimensions; `exact`: with the decoder, if the page can run it."""
     images, cells, sizes = run.arrays("images.npz"), by_dim(run.metrics.get("cells", {})), []
     cells = [(dim, cell) for dim, cell in cells if f"reconstructions_{dim}" in images]
     if not cells:

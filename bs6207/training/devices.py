@@ -36,10 +36,7 @@ def choose_device(name: str) -> "torch.device":
 
 
 def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtype":
-    """The number format of a training's layers; `auto` is bfloat16 where that is native.
-
-    Weights, losses and scores are always float32.
-    """
+    """The number format of a training's layers, not of weights and losses; `auto` is bfloat16 where that is native."""
     import torch
 
     in_bfloat16 = multiplies_in_bfloat16(device) if name == "auto" else name == "bf16"

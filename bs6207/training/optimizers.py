@@ -17,17 +17,11 @@ NEWTON_SCHULZ_STEPS, MOMENTUM = 3, 0.95  # of Muon; five steps, as in torch, tak
 
 @dataclass(frozen=True)
 class Recipe:
-    """A class of torch.optim with default hyperparameters.
+    """A class of torch.optim with default hyperparameters."""
 
-    Attributes:
-        kind: name of the class.
-        own: its hyperparameters beside lr and their defaults; `beta1` and `beta2` reach torch as `betas`.
-        fixed: keywords that make this optimizer of the class.
-    """
-
-    kind: str
-    own: Mapping[str, float]
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    kind: str  # name of the class
+    own: Mapping[str, float]  # hyperparameters beside lr and their defaults; beta1 and beta2 reach torch as `betas`
+    fixed: Mapping[str, Any] = field(default_factory=dict)  # keywords that make this optimizer of the class
 
     def __call__(self, parameters: Parameters, *, lr: float, **keywords: Any) -> "Optimizer":
         """The optimizer of `parameters`; keywords that are no hyperparameters are passed to torch."""

@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix
 
 Numbers: TypeAlias = NDArray[np.int64]  # [N], the cluster of each image, or its class
 
@@ -17,8 +20,6 @@ def match_clusters(clusters: Numbers, labels: Numbers) -> dict[int, int]:
 
     As in Xie et al. 2016 (arXiv:1511.06335). Clusters beyond the number of classes get no name, and the reverse.
     """
-    from scipy.optimize import linear_sum_assignment
-
     names, classes, counts = count_pairs(clusters, labels)
     rows, columns = linear_sum_assignment(counts, maximize=True)
     return dict(zip(names[rows].tolist(), classes[columns].tolist(), strict=True))
@@ -32,8 +33,6 @@ def majority_classes(clusters: Numbers, labels: Numbers) -> dict[int, int]:
 
 def count_pairs(clusters: Numbers, labels: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """The clusters and the classes that occur, ascending, and the images that each pair shares, [clusters, classes]."""
-    from sklearn.metrics.cluster import contingency_matrix
-
     return np.unique(clusters), np.unique(labels), contingency_matrix(clusters, labels)
 
 
@@ -45,8 +44,6 @@ def score_clusters(clusters: Numbers, labels: Numbers, naming: dict[int, int]) -
             images of clusters or classes left over count as wrong. `purity` accepts more clusters than classes.
         nmi: normalized mutual information, arithmetic mean; ari: adjusted Rand index, 0 for random clusters.
     """
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-
     with many_classes_are_fine():
         return {
             "accuracy": purity(clusters, labels, naming),
@@ -94,8 +91,6 @@ def agreement(partitions: Sequence[Numbers]) -> float | None:
 
     1 where all agree up to a permutation of clusters, about 0 where they are independent. It needs no labels.
     """
-    from sklearn.metrics import adjusted_rand_score
-
     with many_classes_are_fine():
         pairs = [adjusted_rand_score(one, other) for one, other in combinations(partitions, 2)]
     return float(np.mean(pairs)) if pairs else None
