@@ -61,7 +61,8 @@ class Picture:
 def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Picture:
     """Read a picture; palettes become RGB, and so does CMYK. Hidden pixels take the colour of the nearest visible one.
 
-    DataError: the file is missing, broken, several pictures, or more than `most_pixels`, for which `or_else` helps.
+    Raises DataError if the file is missing, broken, holds several pictures or more than `most_pixels`; `or_else` then
+    ends the message with another remedy.
     """
     try:
         is_folder, is_file = file.is_dir(), file.is_file()

@@ -91,7 +91,7 @@ Warn = Callable[[str], None]
 def load(name: str, warn: Warn) -> "DataSet":
     """Read and split a data set: one of `DATASETS`, a folder, or `auto`, which is mnist where it can be had at once.
 
-    `warn` is called with what decides which images these are. DataError: it is not found, or a file is not as it was.
+    `warn` is called with what decides which images these are. Raises DataError if it is not found, or a file is broken.
     """
     if name in DATASETS:
         return DATASETS[name]()

@@ -25,10 +25,8 @@ def compare(runs: Sequence[RunFolder]) -> dict[str, list[Line]]:
 
 def lines(sides: Sequence[Mapping[str, Any]]) -> list[Line]:
     """A line for each name of any side, in the order they first come."""
-    columns = {name: [side.get(name) for side in sides] for side in sides for name in side}
-    return [
-        Line(name, [*map(written, values)], any(v != values[0] for v in values)) for name, values in columns.items()
-    ]
+    rows = {name: [side.get(name) for side in sides] for side in sides for name in side}
+    return [Line(name, [*map(written, row)], any(value != row[0] for value in row)) for name, row in rows.items()]
 
 
 def written(value: Any) -> str:

@@ -2,14 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
-
-Parameters: TypeAlias = "Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]"
-
 
 LR = 0.3  # of the classical exercise
 NEWTON_SCHULZ_STEPS, MOMENTUM = 3, 0.95  # of Muon; five steps, as in torch, take longer and train no better
@@ -23,7 +20,7 @@ class Recipe:
     own: Mapping[str, float]  # hyperparameters beside lr and their defaults; beta1 and beta2 reach torch as `betas`
     fixed: Mapping[str, Any] = field(default_factory=dict)  # keywords that make this optimizer of the class
 
-    def __call__(self, parameters: Parameters, *, lr: float, **keywords: Any) -> "Optimizer":
+    def __call__(self, parameters: "Iterable[Any]", *, lr: float, **keywords: Any) -> "Optimizer":
         """The optimizer of `parameters`; keywords that are no hyperparameters are passed to torch."""
         import torch.optim
 
