@@ -39,7 +39,6 @@ class ImageSet:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
 
@@ -118,7 +117,6 @@ def npz(named: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def sha256_of(*parts: bytes | NDArray[Any]) -> str:
-    """The checksum of bytes and arrays, concatenated."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part if isinstance(part, bytes) else part.data)

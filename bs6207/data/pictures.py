@@ -94,7 +94,6 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
 
 
 def decode(image: Image.Image, file: Path) -> Picture:
-    """The picture in an open file."""
     if loses_bits(image):
         raise DataError(f"{file} has more than 8 bits per channel, and colour or alpha; save it with 8")
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photo with its preview

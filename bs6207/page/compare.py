@@ -15,7 +15,6 @@ class Line(NamedTuple):
 
 
 def compare(runs: Sequence[RunFolder]) -> dict[str, list[Line]]:
-    """Settings, results and circumstances of runs of one command."""
     return {
         "settings": lines([run.settings for run in runs]),
         "results": lines([dict(RESULTS[run.command](run.metrics)) for run in runs]),

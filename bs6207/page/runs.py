@@ -70,7 +70,6 @@ class RunFolder:
 
     @property
     def remarks(self) -> list[str]:
-        """The sentences below the headline."""
         return self.text(REMARKS).splitlines() or ([self.metrics["answer"]] if "answer" in self.metrics else [])
 
     @property
@@ -91,7 +90,6 @@ def by_dim(cells: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def decimals(value: float | None, digits: int, missing: str = "—") -> str:
-    """A score with so many digits behind the point."""
     return missing if value is None else f"{value:.{digits}f}"
 
 

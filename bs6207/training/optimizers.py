@@ -31,7 +31,6 @@ class Recipe:
 
     @property
     def defaults(self) -> dict[str, float]:
-        """The defaults of all its hyperparameters."""
         return {"lr": LR, **self.own}
 
 
