@@ -191,7 +191,7 @@ def test_every_command_is_shown():
 @pytest.mark.parametrize("line", [line for line in LINES if line.split()[1] in STORIES])
 def test_every_example_of_a_story_is_accepted_by_its_command(line, place, main, monkeypatch):
     accepted = []
-    monkeypatch.setattr(commands, "run_experiment", lambda name, run, settings, invocation: accepted.append(settings))
+    monkeypatch.setattr(commands, "run_experiment", lambda name, settings, invocation: accepted.append(settings))
     done = main(*shlex.split(line.replace("~", str(place)))[1:])
     assert (done.returncode, done.stderr) == (0, "")
     assert [type(settings) for settings in accepted] == [STORIES[line.split()[1]]]
@@ -199,7 +199,7 @@ def test_every_example_of_a_story_is_accepted_by_its_command(line, place, main, 
 
 def test_the_sweep_in_the_toml_block_is_accepted(main, tmp_path, monkeypatch):
     accepted = []
-    monkeypatch.setattr(commands, "run_experiment", lambda name, run, settings, invocation: accepted.append(settings))
+    monkeypatch.setattr(commands, "run_experiment", lambda name, settings, invocation: accepted.append(settings))
     (tmp_path / "sweep.toml").write_text(SWEPT)
     assert main("latent", "--config", "sweep.toml").returncode == 0
     count = sum(len(values) for values in tomllib.loads(SWEPT)["latent"]["sweep"].values())

@@ -9,6 +9,7 @@ import torch
 from conftest import Watched
 
 from bs6207 import latent
+from bs6207.data import sources
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DataError, FolderError, after
@@ -83,7 +84,8 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
     parts = map(shuffle, (honest.train, honest.validation, honest.test))
     shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
-    monkeypatch.setattr(tasks, "loaded", lambda name: shuffled)
+    for module in (tasks, sources):
+        monkeypatch.setattr(module, "loaded", lambda name: shuffled)
     result = run(SETTINGS.model_copy(update={"skip_probes": True, "seeds": 1}), Watched())
     for name, weights in result.weights.items():
         before = finished[0].weights[name].tensors
@@ -103,7 +105,8 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
         "bare", *(ImageSet(part.pixels, None) for part in (digits.train, digits.validation, digits.test)), ""
     )
     monkeypatch.setattr(experiment, "load", lambda name, note: bare)
-    monkeypatch.setattr(tasks, "loaded", lambda name: bare)
+    for module in (tasks, sources):
+        monkeypatch.setattr(module, "loaded", lambda name: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
     found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
     assert {key for key, value in found.items() if value is not None} == {"sizes"}
@@ -194,7 +197,8 @@ def use_images(monkeypatch, pixels, labels, test=None):
     part = ImageSet(np.asarray(pixels, np.uint8), np.array(labels))
     data = DataSet("made", part, part, test or part, "", names)
     monkeypatch.setattr(experiment, "load", lambda name, note: data)
-    monkeypatch.setattr(tasks, "loaded", lambda name: data)
+    for module in (tasks, sources):
+        monkeypatch.setattr(module, "loaded", lambda name: data)
 
 
 def noise(*shape):
