@@ -18,7 +18,7 @@ import typer
 from bs6207 import __version__
 from bs6207.bump.settings import BumpSettings
 from bs6207.cli.console import echo, open_streams, reader_may_leave, show, show_json
-from bs6207.cli.options import Invocation, command
+from bs6207.cli.options import Group, Invocation, command
 from bs6207.cli.progress import ProgressReport
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.errors import UserError, in_a_sentence, together
@@ -44,12 +44,17 @@ RUNS = "The folder that runs are written to; outputs if not given."
 CHECKS = "Print the checks as JSON instead of the table."
 PAGE = "The page to write; outputs/report.html if not given. An earlier page there is replaced, anything else is not."
 
-app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @command(app, "bump", BumpSettings)
 def bump(settings: BumpSettings, invocation: Invocation) -> None:
-    """How tall a bump can this optimizer escape?"""
+    """How tall a bump can this optimizer escape?
+
+    \b
+    bs6207 bump --optimizer adam
+    bs6207 bump --optimizer gd adam mine.py:MyOptimizer --lr 0.1
+    """
     from bs6207.bump.optimizers import require_optimizers
 
     require_temporary_folder()
@@ -59,19 +64,34 @@ def bump(settings: BumpSettings, invocation: Invocation) -> None:
 
 @command(app, "latent", LatentSettings)
 def latent(settings: LatentSettings, invocation: Invocation) -> None:
-    """How many numbers does a digit need before the ten classes separate?"""
+    """How many dimensions does a digit need before the ten classes separate?
+
+    \b
+    bs6207 latent --dims 2 4 8 16
+    bs6207 latent --data my_images --clusterer kmeans best --seeds 3
+    """
     run_experiment("latent", settings, invocation)
 
 
 @command(app, "deblur", DeblurSettings)
 def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
-    """What does a discriminator add to L1 when restoring a blurred image?"""
+    """What does a discriminator add to L1 when restoring a blurred image?
+
+    \b
+    bs6207 deblur --epochs 50
+    bs6207 deblur --config quick --disc-weight 0.01
+    """
     run_experiment("deblur", settings, invocation)
 
 
 @command(app, "restore", RestoreSettings, out=RESTORED, print_json=MEASURES)
 def restore(settings: RestoreSettings, invocation: Invocation) -> None:
-    """A trained deblur restorer on pictures of your own."""
+    """Restore pictures of your own with a restorer that deblur has trained.
+
+    \b
+    bs6207 restore photo.png
+    bs6207 restore *.png --model outputs/deblur --clarity 0.5
+    """
     from bs6207.deblur.restore import run
 
     require_temporary_folder()
@@ -92,7 +112,11 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
 
 @command(app, "doctor", Options, out=RUNS, print_json=CHECKS, config=None, quiet=None)
 def doctor(options: Options, invocation: Invocation) -> None:
-    """What works here, and what to do where it does not."""
+    """What works here, and what to do where it does not.
+
+    \b
+    bs6207 doctor
+    """
     from bs6207.cli.doctor import examine
 
     checks = examine(invocation.out or Path("outputs"), options.device)
@@ -109,7 +133,12 @@ def doctor(options: Options, invocation: Invocation) -> None:
 
 @command(app, "report", ReportSettings, out=PAGE, config=None, print_json=None, quiet=None)
 def report(settings: ReportSettings, invocation: Invocation) -> None:
-    """One offline HTML page of finished runs, to look at and to play with."""
+    """One offline HTML page of finished runs, to look at and to play with.
+
+    \b
+    bs6207 report --open
+    bs6207 report outputs/latent outputs/history/latent-* --out compared.html
+    """
     from bs6207.page.build import MARK, build
     from bs6207.page.runs import read_runs
 
@@ -160,8 +189,9 @@ def run_experiment(command: str, settings: Settings, invocation: Invocation) -> 
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:
+        first = "".join(f"Look at {folder}/{name}.png first; " for name in [*result.figures][:1])
         report_command = f"bs6207 report{'' if invocation.out is None else ' ' + shlex.quote(str(invocation.out))}"
-        show(result.headline, (*result.remarks, f"{report_command} makes a page of it, to play with."), folder)
+        show(result.headline, (*result.remarks, f"{first}{report_command} makes a page of it, to play with."), folder)
     if result.failures:
         raise UserError(together(result.failures))
 

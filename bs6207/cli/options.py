@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_orig
 import typer
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from bs6207.errors import SettingsError, suggest
 from bs6207.runs.names import Completions, PathSetting, is_at_home, usable
-from bs6207.runs.settings import BaseSettings, Settings, complaint, setting, shorten
+from bs6207.runs.settings import BaseSettings, complaint, setting, shorten
 
+LAST_PANELS = ("Run", "Sweep")  # of a help page: what most people change stands before them
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
 PACKAGE = Path(__file__).parents[1]
 PRESETS = tuple(folder.resolve() for folder in (PACKAGE / "configs", PACKAGE.parent / "configs"))  # in a wheel, here
@@ -44,14 +45,36 @@ class Invocation(BaseModel):
 Command: TypeAlias = Callable[[Any, Invocation], None]  # takes its settings
 
 
+class Group(TyperGroup):
+    """Commands whose help shows no type beside a flag that takes no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return without_flag_types(super().get_params(ctx))
+
+
 class ListCommand(TyperCommand):
     """A command whose list options take several values: `--dims 2 4`, `--dims 2,4`, `--dims=2,4`, or repeated."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return without_flag_types(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:  # while completing, a half-typed line must stay as it is
             lists = {flag for param in self.params if getattr(param, "multiple", False) for flag in param.opts}
             args = list(repeated(args, lists))
         return super().parse_args(ctx, args)
+
+
+def panel_of(info: FieldInfo) -> str:
+    look: Any = info.json_schema_extra
+    return look["panel"]
+
+
+def without_flag_types(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = " "
+    return params
 
 
 def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
@@ -98,8 +121,7 @@ def command(
             flags = {field: value for field, value in flags.items() if value is not None}
             function(read_settings(settings_type, name, flags, invocation.config), invocation)
 
-        common = Settings.model_fields.keys()
-        fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: item[0] in common))
+        fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: panel_of(item[1]) in LAST_PANELS))
         for field, info in Invocation.model_fields.items():
             if (description := descriptions.get(field, info.description)) is not None:
                 fields[field] = copy(info)
@@ -126,7 +148,7 @@ def option(name: str, info: FieldInfo) -> inspect.Parameter:
         help=f"{info.description} {limits_of(info)}".rstrip(),
         metavar=look["metavar"] or metavar,
         show_default=False,  # the model's default is in the help text; the option's own is "not given"
-        rich_help_panel=look["panel"],
+        rich_help_panel=panel_of(info),
         autocompletion=lambda incomplete: [word for word in words if word.startswith(incomplete)],
     )
     typed: Any = bool if element is bool else list[str] if is_list else str

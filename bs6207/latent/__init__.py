@@ -1,4 +1,4 @@
-"""How many numbers does a digit need before the ten classes separate?"""
+"""How many dimensions does a digit need before the ten classes separate?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

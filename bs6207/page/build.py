@@ -27,7 +27,7 @@ STYLE = "page.css"
 SCRIPTS = ("bump.js", "latent.js", "deblur.js", "page.js")
 QUESTIONS = {
     "bump": "How tall a bump can this optimizer escape?",
-    "latent": "How many numbers does a digit need before the ten classes separate?",
+    "latent": "How many dimensions does a digit need before the ten classes separate?",
     "deblur": "What does a discriminator add to L1 when restoring a blurred image?",
 }
 LARGEST = 3 * 2**20  # bytes of a page, as far as less detail helps

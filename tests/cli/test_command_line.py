@@ -190,6 +190,8 @@ def test_the_table_ends_with_the_folder_written(bs6207, tmp_path):
     done = bs6207("bump", "--optimizer", "gd", "--steps", "20", "--out", "runs/mine")
     assert done.stdout.splitlines()[-1] == "runs/mine"
     assert (tmp_path / "runs/mine/metrics.json").is_file()
+    assert "Look at runs/mine/trajectory.png first; bs6207 report runs/mine makes" in " ".join(done.stdout.split())
+    assert (tmp_path / "runs/mine/trajectory.png").is_file()
     assert not (tmp_path / "outputs").exists()
 
 
@@ -232,6 +234,15 @@ def test_help_names_every_setting_with_its_default(bs6207, command):
         ) in page
         if isinstance(info.default, (int, float)) and not isinstance(info.default, bool):
             assert re.search(rf"{re.escape(info.description)} \(default {re.escape(str(info.default))}[,)]", page)
+
+
+@pytest.mark.parametrize("command", ["bump", "latent", "deblur", "restore", "report", "doctor"])
+def test_help_shows_lines_to_type_and_what_most_people_change_first(bs6207, command):
+    page = bs6207(command, "--help", COLUMNS="200", TERM="dumb").stdout
+    assert f"\n bs6207 {command}" in page
+    assert "<bool>" not in page
+    panels = re.findall("─ ([A-Z][\\w ]*)", page)
+    assert not {"Run", "Sweep"} & {*panels[:2]} or command in ("doctor", "report")
 
 
 def test_a_clone_without_the_libraries_can_be_imported_and_says_in_one_sentence_what_to_install():
