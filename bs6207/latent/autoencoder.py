@@ -37,7 +37,7 @@ Window = tuple[int, int, int, int]  # first row, row after the last, first colum
 
 @dataclass(frozen=True)
 class Recipe:
-    """Layers and training of one latent size; chosen by validation L1 on MNIST, see the README."""
+    """Layers and training of one latent size; chosen by validation L1 on MNIST, see latent/README.md."""
 
     encoder: tuple[int, ...]  # widths of the hidden layers
     decoder: tuple[int, ...]
