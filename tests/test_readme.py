@@ -158,6 +158,7 @@ def command_lines() -> Iterator[tuple[str, str]]:
 
 
 LINES = [*dict.fromkeys(line for _, line in command_lines())]
+ON_THE_FRONT_PAGE = {line for name, line in command_lines() if name == "README.md"}
 SWEPT = "".join(blocks(DOCS["bs6207/runs/README.md"], "toml"))
 OWN = re.search(r"```python\n(import torch\n.*?)```", README, re.DOTALL)[1]
 
@@ -241,7 +242,7 @@ def run_example(line: str, place: Path, trained) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        pytest.param(line, marks=pytest.mark.slow) if "--onnx" in line else line
+        pytest.param(line, marks=() if line in ON_THE_FRONT_PAGE else pytest.mark.slow)
         for line in LINES
         if line.split()[1] in ("restore", "report")
     ],

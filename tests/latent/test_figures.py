@@ -133,10 +133,13 @@ def test_reconstructions_show_every_class_first():
 @pytest.mark.parametrize(
     "shape",
     [
-        {"names": tuple(f"a class with quite a long name {number}" for number in range(25)), "images": 75},
+        pytest.param(
+            {"names": tuple(f"a class with quite a long name {number}" for number in range(25)), "images": 75},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"names": (), "clusters": 40}, marks=pytest.mark.slow),
         pytest.param({"names": ("only",), "clusters": 2}, marks=pytest.mark.slow),
-        {"image_shape": (3, 40, 24)},
+        pytest.param({"image_shape": (3, 40, 24)}, marks=pytest.mark.slow),
         pytest.param({"image_shape": (1, 1, 64)}, marks=pytest.mark.slow),
         pytest.param({"image_shape": (1, 64, 1), "images": 1, "names": ("a", "b")}, marks=pytest.mark.slow),
         {"image_shape": (1, 2, 2), "images": 2, "names": ()},
