@@ -218,7 +218,7 @@ def test_the_command_sweeps_over_what_a_file_lists_and_its_record_runs_it_again(
         '[latent]\ndata = "mnist-5k"\ndims = [8]\nepochs = 1\ntrain_images = 200\nbatch_size = 16\nskip_probes = true\n'
         "[latent.sweep]\nlr = [0.005, 1e-9]\nseed = [3]\n"
     )
-    done = bs6207("latent", "--config", "sweep.toml", "--json")
+    done = bs6207("latent", "--config", "sweep.toml", "--json", "--jobs", "1")
     assert done.returncode == 1
     assert "bs6207: lr 1e-09, seed 3: " in done.stderr
     metrics = json.loads(done.stdout)
