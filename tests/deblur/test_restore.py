@@ -437,7 +437,7 @@ def test_pillow_reads_what_was_encoded():
 
 MEMORY = """
 import resource, sys
-from bs6207.cli import main
+from bs6207.cli.commands import main
 try:
     main()
 finally:
