@@ -448,10 +448,10 @@ def test_what_the_text_says_of_the_numbers_is_so():
     pixels = METRICS["latent"]["baselines"]["pixels"]["clusters"]["kmeans"]["accuracy"]
     kmeans = {int(dim): cell["clusters"]["kmeans"]["accuracy"] for dim, cell in cells.items()}
     first, last = sorted(sorted(kmeans, key=kmeans.get)[-2:])
-    best = f"best at {first} and {last} of the six sizes tried: {kmeans[first]:.3f} and {kmeans[last]:.3f} of the test images"
-    others = f"At 2 dimensions it is {kmeans[2]:.3f}, at 16 only {kmeans[16]:.3f}, and on the pixels themselves {pixels:.3f}."
-    assert best in prose(README)
-    assert others in prose(README)
+    best = f"{kmeans[first]:.3f} and {kmeans[last]:.3f} of the test images"
+    others = f"it is {kmeans[2]:.3f}, at 16 only {kmeans[16]:.3f}, and on the pixels themselves {pixels:.3f}."
+    assert f"best at {first} and {last} of the six sizes tried: {best}" in prose(README)
+    assert f"At 2 dimensions {others}" in prose(README)
     assert len(kmeans) == 6
     assert all(abs(accuracy - pixels) < 0.05 for dim, accuracy in kmeans.items() if dim > last)
     assert all(cell["l1"] < METRICS["latent"]["baselines"]["pca"][dim]["l1"] for dim, cell in cells.items())
