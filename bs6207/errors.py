@@ -3,10 +3,12 @@
 import errno
 import re
 import tempfile
+import textwrap
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MOST_LISTED = 3  # failures of one run
+LONGEST_REASON = 200  # letters of a library's message
 FEW_STEPS = 300  # of a training; on MNIST, with a suitable learning rate, enough for every network to improve much
 
 # How torch words a RuntimeError where an allocation is refused, on a GPU and elsewhere.
@@ -82,6 +84,11 @@ def in_a_sentence(failure: Exception) -> str:
     if isinstance(failure, OSError) and failure.filename is not None:
         return f"cannot use {failure.filename}: {failure.strerror}; see that it is there and that you may use it"
     return f"{type(failure).__name__}: {failure}; run again with --debug for where it happened"
+
+
+def reason_of(failure: Exception) -> str:
+    """The message of a library's exception in one short line; torch lists every weight that does not fit."""
+    return textwrap.shorten(str(failure), LONGEST_REASON)
 
 
 def has_temporary_folder() -> bool:

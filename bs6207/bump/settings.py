@@ -13,7 +13,7 @@ from bs6207.bump.landscape import Gaussian, Landscape, Triangle
 from bs6207.errors import suggest
 from bs6207.runs.memory import memory
 from bs6207.runs.names import Completions
-from bs6207.runs.settings import Settings, complaint, distinct, setting
+from bs6207.runs.settings import Settings, distinct, message_of, setting
 from bs6207.runs.sweep import Axis, Sweep, read_axes
 from bs6207.training.optimizers import LR, OPTIMIZERS
 
@@ -227,4 +227,4 @@ def require_allowed(field: str, value: float) -> None:
     try:
         TypeAdapter[Any](Annotated[info.annotation, info], config=FINITE).validate_python(value)  # type: ignore[arg-type]
     except ValidationError as failure:
-        raise ValueError(f"{field} {complaint(failure)}") from None
+        raise ValueError(f"{field} {message_of(failure)}") from None

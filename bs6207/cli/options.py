@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from bs6207.errors import SettingsError, suggest
 from bs6207.runs.names import Completions, PathSetting, is_at_home, usable
-from bs6207.runs.settings import BaseSettings, complaint, setting, shorten
+from bs6207.runs.settings import BaseSettings, message_of, setting, shorten
 
 LAST_PANELS = ("Run", "Sweep")  # of a help page: what most people change stands before them
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
@@ -117,7 +117,7 @@ def command(
                 invocation = Invocation(**{field: value for field, value in how.items() if value is not None})
             except ValidationError as failure:
                 place = str(failure.errors()[0]["loc"][0])
-                raise SettingsError(f"{flag_of(place)}: {complaint(failure)}") from None
+                raise SettingsError(f"{flag_of(place)}: {message_of(failure)}") from None
             flags = {field: value for field, value in flags.items() if value is not None}
             function(read_settings(settings_type, name, flags, invocation.config), invocation)
 
@@ -221,7 +221,7 @@ def read_settings(settings_type: type[BaseSettings], command: str, flags: Mappin
         try:
             values[field] = [read(word) for word in raw] if is_list else raw if element is bool else read(raw)
         except ValidationError as failure:
-            raise SettingsError(f"{spelling(settings_type, field)}: {complaint(failure)}") from None
+            raise SettingsError(f"{spelling(settings_type, field)}: {message_of(failure)}") from None
     try:
         settings = settings_type.model_validate(values)
     except ValidationError as failure:
@@ -230,7 +230,7 @@ def read_settings(settings_type: type[BaseSettings], command: str, flags: Mappin
             where = f"{spelling(settings_type, place)}: " if place else ""
         else:
             where = f"{file}: {place}: " if place else f"{file}: " if not flags else ""
-        raise SettingsError(f"{where}{complaint(failure)}") from None
+        raise SettingsError(f"{where}{message_of(failure)}") from None
     settings.model_fields_set.difference_update(from_preset)
     return settings
 
@@ -254,8 +254,8 @@ def read_config(config: str, command: str, settings_type: type[BaseSettings]) ->
         raise SettingsError(f"{file} has no [{command}] table; add one with the settings of bs6207 {command}")
     for key in table:
         if key not in settings_type.model_fields:
-            way_out = suggest(key, settings_type.model_fields)
-            raise SettingsError(f"{file}: [{command}] has no setting {key!r}", way_out)
+            remedy = suggest(key, settings_type.model_fields)
+            raise SettingsError(f"{file}: [{command}] has no setting {key!r}", remedy)
     return file, {key: located(file.absolute().parent, settings_type, key, value) for key, value in table.items()}
 
 

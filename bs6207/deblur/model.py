@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from bs6207.deblur.networks import REACH, STRIDE, State, UNet
-from bs6207.errors import FolderError
+from bs6207.errors import FolderError, reason_of
 from bs6207.runs.names import at_home
 from bs6207.runs.result import METADATA
 
@@ -27,23 +27,23 @@ Window = tuple[slice, slice]  # rows and columns
 
 class Tile(NamedTuple):
     shown: tuple[NDArray[np.intp], ...]  # rows, [H, 1], and columns, [1, W], that the network sees; the border repeats
-    kept: Window  # the part of its output that is used
+    used: Window  # the part of its output that is used
     place: Window  # where that part belongs
 
 
 def tiles(height: int, width: int) -> Iterator[Tile]:
     """Tiles whose `place` covers the image once, each shown with REACH pixels around it.
 
-    Beyond the image its border pixels repeat, so that the network's own padding, zeros, affects no pixel that is kept.
-    Tiles start and end at a multiple of STRIDE, as the network's grid does, so every kept pixel depends on the same
+    Beyond the image its border pixels repeat, so that the network's own padding, zeros, affects no pixel that is used.
+    Tiles start and end at a multiple of STRIDE, as the network's grid does, so every used pixel depends on the same
     pixels as if the network saw the whole image.
     """
-    for (rows, kept_rows, top), (columns, kept_columns, left) in product(spans(height), spans(width)):
-        yield Tile(np.ix_(rows, columns), (kept_rows, kept_columns), (top, left))
+    for (rows, used_rows, top), (columns, used_columns, left) in product(spans(height), spans(width)):
+        yield Tile(np.ix_(rows, columns), (used_rows, used_columns), (top, left))
 
 
 def spans(length: int) -> Iterator[tuple[NDArray[np.intp], slice, slice]]:
-    """Along one axis: the pixels shown, the part kept, and its place."""
+    """Along one axis: the pixels shown, the part used, and its place."""
     for start in range(0, length, TILE):
         stop = min(start + TILE, length)
         shown = np.arange(start - REACH, stop + -stop % STRIDE + REACH).clip(0, length - 1)
@@ -88,7 +88,7 @@ class Model(nn.Module):
         restored = torch.empty_like(values)
         for tile in tiles(values.shape[2], values.shape[3]):
             rows, columns = map(torch.from_numpy, tile.shown)
-            restored[..., *tile.place] = self.restore_part(network, values[..., rows, columns])[..., *tile.kept]
+            restored[..., *tile.place] = self.restore_part(network, values[..., rows, columns])[..., *tile.used]
         return restored
 
     def restore_part(self, network: nn.Module, part: Tensor) -> Tensor:
@@ -146,5 +146,6 @@ def read(file: Path) -> tuple[nn.Module, dict[str, Any]]:
         low, high = metadata["sigma"]
         return network, metadata | {"sigma": (float(low), float(high)), "clarity": float(metadata["clarity"])}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as failure:
-        reason = " ".join(str(failure).split())  # torch needs several lines
-        raise FolderError(f"{file} is not a restorer of bs6207 deblur: {reason}; run bs6207 deblur again") from None
+        raise FolderError(
+            f"{file} is not a restorer of bs6207 deblur: {reason_of(failure)}; run bs6207 deblur again"
+        ) from None

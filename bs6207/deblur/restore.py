@@ -150,7 +150,7 @@ def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
     for tile in tiles(pixels.shape[1], pixels.shape[2]):
         rows, columns = tile.shown
         shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)
-        output = model.restore_part(network, shown)[0].cpu().numpy()[:, *tile.kept]
+        output = model.restore_part(network, shown)[0].cpu().numpy()[:, *tile.used]
         restored[:, *tile.place] = np.round(output * np.iinfo(pixels.dtype).max)
     return Picture(restored, picture.alpha, picture.profile)
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bs6207.errors import FolderError
+from bs6207.errors import FolderError, reason_of
 from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Recipe
 from bs6207.runs.names import at_home
 from bs6207.runs.result import METADATA, Weights
@@ -86,6 +86,6 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as failure:
         raise FolderError(
-            f"{file} is not an autoencoder of bs6207 latent: {failure}; run bs6207 latent again"
+            f"{file} is not an autoencoder of bs6207 latent: {reason_of(failure)}; run bs6207 latent again"
         ) from None
     return Model(network)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from bs6207.runs.names import at_home, can_be_told
+from bs6207.runs.names import at_home, writable_name
 from bs6207.runs.settings import BaseSettings, distinct, setting
 
-RunName = Annotated[str, AfterValidator(can_be_told), AfterValidator(at_home)]
+RunName = Annotated[str, AfterValidator(writable_name), AfterValidator(at_home)]
 
 
 class ReportSettings(BaseSettings):

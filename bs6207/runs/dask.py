@@ -42,8 +42,8 @@ class DaskExecutor:
             if name.startswith("distributed"):
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # every failure is reported in one sentence
         if address.startswith("tls:") and not Security().get_connection_args("client").get("ssl_context"):
-            way_out = "name them in Dask's configuration, distributed.comm.tls (see its docs)"
-            raise UserError(f"{address} wants certificates", way_out)
+            remedy = "name them in Dask's configuration, distributed.comm.tls (see its docs)"
+            raise UserError(f"{address} wants certificates", remedy)
         self.address, self.topic = address, f"bs6207-{uuid.uuid4().hex}"
         self.listeners: dict[int, OnEvent] = {}  # by the number of the job
         self.numbers = itertools.count()

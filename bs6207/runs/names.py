@@ -57,7 +57,7 @@ def at_home(name: str) -> str:
         raise ValueError(f"{name!r} leads nowhere, as there is no home folder; set HOME, or write the path") from None
 
 
-def can_be_told(name: str) -> str:
+def writable_name(name: str) -> str:
     """Refuses a file whose name cannot be written into JSON or onto every terminal."""
     if not is_text(name):
         raise ValueError(f"{name!r} is not UTF-8; rename the file")
@@ -80,5 +80,5 @@ def usable(value: str | Path) -> str:
         raise ValueError(f"{text!r} leads nowhere ({why}); give another name") from None
     if text.startswith("-") or not place.name:
         raise ValueError(f"{text!r} is no name; give one")
-    can_be_told(text)
+    writable_name(text)
     return name

@@ -63,7 +63,7 @@ class Settings(Options):
     )
 
 
-def complaint(failure: ValidationError) -> str:
+def message_of(failure: ValidationError) -> str:
     """What is wrong with the first value at fault, in words."""
     first = failure.errors()[0]
     if first["type"] == "too_short":

@@ -22,7 +22,7 @@ from bs6207.errors import UserError, suggest, together
 from bs6207.runs.memory import Need, require_room
 from bs6207.runs.progress import Experiment, FailedTask, MapTasks, Progress, TaskProgress, map_serially
 from bs6207.runs.result import Checkpointable, Result, Row, Table
-from bs6207.runs.settings import Settings, complaint, setting
+from bs6207.runs.settings import Settings, message_of, setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ def read_axis(name: str, written: str, kind: Any) -> Axis:
     try:
         values = [TypeAdapter[Any](kind).validate_strings(part) for part in texts]
     except ValidationError as failure:
-        raise ValueError(f"{name} {complaint(failure)}") from None
+        raise ValueError(f"{name} {message_of(failure)}") from None
     are_plain = all(isinstance(value, str | int | float) for value in values)  # a range of blurs is read by its model
     return Axis(name, tuple(values if are_plain else texts), "list")
 
@@ -178,7 +178,7 @@ def expand(settings: SweptSettings) -> dict[tuple[Any, ...], Any]:
             runs[values] = type(settings).model_validate(plain | changes)
         except ValidationError as failure:
             place = next(iter(failure.errors()[0]["loc"]), "")
-            raise ValueError(f"--sweep: {place} {complaint(failure)}".replace("  ", " ")) from None
+            raise ValueError(f"--sweep: {place} {message_of(failure)}".replace("  ", " ")) from None
         runs[values].model_fields_set.intersection_update((*settings.model_fields_set, *axes))
     return runs
 

@@ -113,10 +113,18 @@ def test_the_tiles_cover_every_pixel_once_and_stay_on_the_network_s_grid(size):
     times = torch.zeros(size)
     for tile in models.tiles(*size):
         times[tile.place] += 1
-        for shown, kept, place in zip(tile.shown, tile.kept, tile.place, strict=True):
-            assert np.array_equal(shown.ravel()[kept], np.arange(place.start, place.stop))
-            assert len(shown.ravel()) % STRIDE == (place.start - kept.start) % STRIDE == 0
+        for shown, used, place in zip(tile.shown, tile.used, tile.place, strict=True):
+            assert np.array_equal(shown.ravel()[used], np.arange(place.start, place.stop))
+            assert len(shown.ravel()) % STRIDE == (place.start - used.start) % STRIDE == 0
     assert bool((times == 1).all())
+
+
+def test_weights_of_another_network_are_refused_in_a_sentence_that_can_be_read(tmp_path, monkeypatch):
+    folder = made(tmp_path / "run")
+    monkeypatch.undo()  # networks of full width, which these weights do not fit
+    with pytest.raises(FolderError, match="is not a restorer of bs6207 deblur: Error") as refused:
+        load(folder)
+    assert len(str(refused.value)) < 300 + len(str(folder))
 
 
 @torch.no_grad()
