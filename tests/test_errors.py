@@ -33,14 +33,14 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("failure", FULL, ids=repr)
-def test_an_allocation_that_is_refused_is_told_with_what_to_ask_for_less_of(failure):
+def test_an_allocation_that_is_refused_is_reported_with_what_to_ask_for_less_of(failure):
     said = "the memory was full at l1; close other programs, try fewer --jobs, or ask for less at a time: "
     assert str(memory_shortage(failure, "l1")).startswith(said)
     assert in_a_sentence(failure).startswith("the memory was full; close other programs")
 
 
 @pytest.mark.parametrize("failure", FULL_GPU, ids=repr)
-def test_one_on_a_gpu_is_told_as_one(failure):
+def test_one_on_a_gpu_is_reported_as_one(failure):
     assert in_a_sentence(failure) == "the GPU's memory was full; try fewer --jobs, or --device cpu"
 
 

@@ -110,7 +110,7 @@ def test_a_letter_gets_an_installed_font_that_has_it(fonts):
 STIX = ("STIXGeneral", "normal", 400)
 
 
-def test_letters_without_a_font_are_told_and_no_library_warns(fonts):
+def test_letters_without_a_font_are_reported_and_no_library_warns(fonts):
     fonts()
     assert drawn(lambda: written("a 語日 語"))[1] == "日語"
     assert drawn(lambda: written("a\nb, σ₁ …"))[1] == ""
@@ -129,7 +129,7 @@ def test_a_long_name_keeps_both_ends(name, most, shown):
     assert clipped(name, most) == shown
 
 
-def test_the_command_tells_once_of_letters_without_a_font(main, monkeypatch, tmp_path):
+def test_the_command_warns_once_of_letters_without_a_font(main, monkeypatch, tmp_path):
     def run(settings, progress, map_tasks):
         from bs6207.runs.result import Result
 

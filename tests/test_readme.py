@@ -307,8 +307,8 @@ def flags(settings: type) -> set[str]:
 def test_every_option_of_a_story_is_in_the_table_of_its_readme(story):
     rows = re.findall(r"^\| (`--.*?) \|", DOCS[f"bs6207/{story}/README.md"], re.MULTILINE)
     own = flags(STORIES[story]) | (flags(RestoreSettings) if story == "deblur" else set())
-    told = {flag for row in rows for flag in re.findall(r"`(--[\w-]+)`", row)}
-    assert told == own - flags(Settings) - {"--images"}  # which restore takes without a flag
+    message = {flag for row in rows for flag in re.findall(r"`(--[\w-]+)`", row)}
+    assert message == own - flags(Settings) - {"--images"}  # which restore takes without a flag
 
 
 def test_every_common_option_is_in_the_table_of_runs():
@@ -370,9 +370,9 @@ def deblur_rows() -> Iterator[str]:
         for name in (name for name in NAMES if name in restorers):
             one = restorers[name][sigma]
             spread = f" ±{one['sd']['psnr']:.2f}" if name in ("l1", "l1_disc") else ""
-            told = "—" if one["two_sample"] is None else f"{one['two_sample']:.2f}"
+            message = "—" if one["two_sample"] is None else f"{one['two_sample']:.2f}"
             scores = f"{one['psnr']:.2f}{spread} | {one['ssim']:.3f} | {one['l1']:.4f} | {one['sharpness']:.3f}"
-            yield f"| {sigma} | {NAMES[name]} | {scores} | {one['heldout_clear']:.2f} | {told} |"
+            yield f"| {sigma} | {NAMES[name]} | {scores} | {one['heldout_clear']:.2f} | {message} |"
     for name, condition in METRICS["deblur"]["conditions"].items():
         psnr = [f"{condition['psnr'][key]:.2f}" for key in ("identity", "autoencoder", "l1", "l1_disc")]
         yield f"| `{name}` | {condition['caption']} | {' | '.join(psnr)} |"
@@ -437,8 +437,8 @@ def test_the_text_about_results_holds_no_number_of_its_own(story):
     findings = part(README, "## What it finds", "## Install")
     (own,) = [text for text in findings.split("\n### ") if text.startswith(f"{story}: ")]
     results = part(DOCS[f"bs6207/{story}/README.md"], "## Results", "## Opt")
-    told = prose("\n".join(line for line in results.splitlines() if not line.startswith("|")))
-    for text in (prose(own.split("\n", 1)[1]), told):
+    message = prose("\n".join(line for line in results.splitlines() if not line.startswith("|")))
+    for text in (prose(own.split("\n", 1)[1]), message):
         assert numbers(text) <= found_numbers()[story]
         assert len(numbers(text)) >= 2
 
@@ -471,15 +471,15 @@ def test_what_the_text_says_of_the_numbers_is_so():
 
 
 def test_the_constants_that_the_text_names_are_those_of_the_code():
-    told = {name: " ".join(text.split()) for name, text in DOCS.items()}
-    assert f"From {WIDE} dimensions ({WIDE_FOR_FEW} with few images)" in told["bs6207/latent/README.md"]
-    assert f"shrinks to 0 at {SMOOTH_UNTIL:.0%}".replace("%", " %") in told["bs6207/latent/README.md"]
-    assert f"`trust.trusted`, whether that is at least {STABLE:g}" in told["bs6207/latent/README.md"]
-    assert f"less than {100 * WEAK_GAIN:g} % better" in told["bs6207/latent/README.md"]
-    assert f"downloads within {AUTO_TIMEOUT} seconds" in told["bs6207/data/README.md"]
-    assert f"far end has {STRONG:g} times the disc weight" in told["bs6207/deblur/README.md"]
-    assert f"autoencoder with {BOTTLENECK} dimensions" in told["bs6207/deblur/README.md"]
-    assert f"there {SCANNED} heights are scanned" in told["bs6207/bump/README.md"]
+    message = {name: " ".join(text.split()) for name, text in DOCS.items()}
+    assert f"From {WIDE} dimensions ({WIDE_FOR_FEW} with few images)" in message["bs6207/latent/README.md"]
+    assert f"shrinks to 0 at {SMOOTH_UNTIL:.0%}".replace("%", " %") in message["bs6207/latent/README.md"]
+    assert f"`trust.trusted`, whether that is at least {STABLE:g}" in message["bs6207/latent/README.md"]
+    assert f"less than {100 * WEAK_GAIN:g} % better" in message["bs6207/latent/README.md"]
+    assert f"downloads within {AUTO_TIMEOUT} seconds" in message["bs6207/data/README.md"]
+    assert f"far end has {STRONG:g} times the disc weight" in message["bs6207/deblur/README.md"]
+    assert f"autoencoder with {BOTTLENECK} dimensions" in message["bs6207/deblur/README.md"]
+    assert f"there {SCANNED} heights are scanned" in message["bs6207/bump/README.md"]
 
 
 def test_the_picture_of_the_three_stories_is_the_one_that_its_script_draws(trained, tmp_path):
@@ -524,9 +524,9 @@ def test_the_plan_past_one_machine_follows_from_what_the_bench_wrote():
         rates = [min(workers / (cell + cost), 1 / cost) for cell in (60, 3)]
         columns = [f"{3600 * rate:,.0f} | {size * rate / 1e6:.1f} MB/s" for rate in rates]
         assert f"| {workers:,} | {' | '.join(columns)} |" in plan
-    told = [f"{seconds[name]:.2f} s" for name in ("here", "1 worker", "2 workers")]
-    told += [f"{seconds['here'] + cost:.2f} and {(seconds['here'] + cost) / 2:.2f}", f"{1000 * cost:.0f} ms"]
-    told += [f"{size / 1e6:.1f} MB", f"{asleep['cells_a_second']:.0f} tasks a second", f"{1 / cost:.0f} at most"]
-    told += [f"t + {cost:.3f} s", f"{100 * asleep['share_used']:.0f} % of their time"]
-    for words in told:
+    message = [f"{seconds[name]:.2f} s" for name in ("here", "1 worker", "2 workers")]
+    message += [f"{seconds['here'] + cost:.2f} and {(seconds['here'] + cost) / 2:.2f}", f"{1000 * cost:.0f} ms"]
+    message += [f"{size / 1e6:.1f} MB", f"{asleep['cells_a_second']:.0f} tasks a second", f"{1 / cost:.0f} at most"]
+    message += [f"t + {cost:.3f} s", f"{100 * asleep['share_used']:.0f} % of their time"]
+    for words in message:
         assert words in " ".join(plan.split()), words

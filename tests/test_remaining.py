@@ -32,20 +32,20 @@ def run(stages, processes=1, start=0.0, before=0):
             free[free.index(begun)] = begun + took
             ends.append((begun + took, kind, took))
         now = max(free)
-    told, clock = [], 0.0
+    message, clock = [], 0.0
     for end, kind, took in sorted(ends):
         while clock + 1 < end:
             clock += 1
-            told.append((remaining.seconds(clock), now - clock))
+            message.append((remaining.seconds(clock), now - clock))
         remaining.step(kind, took, end)
-    return told
+    return message
 
 
 EVEN = [[("epoch", 2.0)] * 40]
 STAGES = [  # a deblur run, more or less
-    [("l1", 12.0)] * 5 + [("disc", 4.0)] + [("referee", 6.0)] * 2 + [("tv", 8.0)] * 4,
+    [("l1", 12.0)] * 5 + [("disc", 4.0)] + [("evaluators", 6.0)] * 2 + [("tv", 8.0)] * 4,
     [("last", 20.0)] * 2,
-    [("judged", 5.0)] * 12 + [("line", 3.0)] * 11,
+    [("evaluation", 5.0)] * 12 + [("line", 3.0)] * 11,
 ]
 UNEVEN = [[("pixels", 10.0)] + ([("epoch", 0.5)] * 30 + [("best", 75.0)]) * 4 + [("best", 70.0)] * 4]
 SLOW_START = [[("epoch", 9.0)] + [("epoch", 0.3)] * 400]
@@ -63,8 +63,8 @@ RUNS = {
 
 @pytest.mark.parametrize(("given", "how"), RUNS.values(), ids=RUNS)
 def test_an_estimate_is_never_far_off(given, how):
-    told = run(*given, **how)
-    worth = [(estimate, true) for estimate, true in told if estimate is not None]
+    message = run(*given, **how)
+    worth = [(estimate, true) for estimate, true in message if estimate is not None]
     assert worth
     assert all(true / OFF <= estimate + 2 and estimate <= OFF * true + 5 for estimate, true in worth)
 
@@ -77,12 +77,12 @@ def test_neither_is_it_where_steps_of_a_kind_differ(seed):
         for stage in range(draw.randint(1, 4))
         for kind, mean in ((kind, draw.choice([0.1, 1, 20])) for kind in range(2))
     ]
-    told = run(stages, processes=draw.randint(1, 3), before=draw.choice([0, 10]))
-    worth = [(estimate, true) for estimate, true in told if estimate is not None and true >= 1]
+    message = run(stages, processes=draw.randint(1, 3), before=draw.choice([0, 10]))
+    worth = [(estimate, true) for estimate, true in message if estimate is not None and true >= 1]
     assert all(true / 10 <= estimate <= 10 * true for estimate, true in worth)
 
 
-def test_nothing_is_told_before_every_kind_that_is_to_come_was_timed():
+def test_nothing_is_shown_before_every_kind_that_is_to_come_was_timed():
     remaining = Remaining()
     remaining.expect(10, "short")
     remaining.expect(4, "long")
@@ -136,5 +136,5 @@ def test_a_step_that_takes_longer_than_all_before_ends_the_estimate():
         (7300, "about 2 h to go"),
     ],
 )
-def test_an_estimate_is_told_no_more_exactly_than_it_is(seconds, words):
+def test_an_estimate_is_given_no_more_exactly_than_it_is(seconds, words):
     assert about(seconds) == words

@@ -87,11 +87,11 @@ def site(workers: int, threads: int = 1) -> Iterator[str]:
                 process.wait()
 
 
-def timed(workers: Any, work: Any, pieces: dict[Any, Any]) -> float:
-    """Seconds until all pieces are done and put aside."""
+def timed(workers: Any, work: Any, batch: dict[Any, Any]) -> float:
+    """Seconds until all tasks are done and saved."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        map_tasks(workers, Path(folder), work, pieces, Silent())
+        map_tasks(workers, Path(folder), work, batch, Silent())
         return time.perf_counter() - start
 
 
@@ -99,36 +99,36 @@ def speed_up(rounds: int) -> dict[str, Any]:
     """Cells per second here, and on one and two workers; and what a cell that does nothing costs."""
     import cluster as importable  # this file, under the name that workers know
 
-    pieces = tasks()
-    outcome = run_task(next(iter(pieces.values())), TaskProgress(lambda *event: None))  # now all is imported and read
+    batch = tasks()
+    outcome = run_task(next(iter(batch.values())), TaskProgress(lambda *event: None))  # now all is imported and read
     size = len(pickle.dumps(outcome))
     seconds: dict[str, list[float]] = {"here": [], "1 worker": [], "2 workers": []}
     costs: list[float] = []
     for _ in range(rounds):
-        seconds["here"].append(timed(None, run_task, pieces))
+        seconds["here"].append(timed(None, run_task, batch))
         for count in (1, 2):
             with site(count) as address:
                 engine = DaskExecutor(address)
-                warm = {("warm", place): task for place, task in enumerate(list(pieces.values())[: 2 * count])}
+                warm = {("warm", place): task for place, task in enumerate(list(batch.values())[: 2 * count])}
                 timed(engine, run_task, warm)
-                seconds[f"{count} worker" + "s" * (count > 1)].append(timed(engine, run_task, pieces))
+                seconds[f"{count} worker" + "s" * (count > 1)].append(timed(engine, run_task, batch))
                 if count == 1:
                     nothing = dict.fromkeys(range(NOTHING), size)
                     costs.append(timed(engine, importable.hand_back, nothing) / NOTHING)
                 engine.close()
-    found = {name: median(taken) / len(pieces) for name, taken in seconds.items()}
+    found = {name: median(taken) / len(batch) for name, taken in seconds.items()}
     for name, each in found.items():
         print(
             f"{name:10} {each:6.2f} s a cell, {found['here'] / each:5.2f} times as fast as one process here", flush=True
         )
-    sent = len(pickle.dumps(next(iter(pieces.values()))))
+    sent = len(pickle.dumps(next(iter(batch.values()))))
     print(f"a cell that does nothing: {1000 * median(costs):.1f} ms, with {size / 1e6:.2f} MB coming back", flush=True)
     return {
         "seconds_a_cell": found,
         "overhead": median(costs),
         "bytes": size,
         "bytes_sent": sent,
-        "cells": len(pieces),
+        "cells": len(batch),
         "rounds": rounds,
     }
 

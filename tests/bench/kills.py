@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = {  # short, but with all that the long ones do: several pieces, epochs, figures
+COMMANDS = {  # short, but with all that the long ones do: several tasks, epochs, figures
     "bump": "--optimizer adam --sweep lr=0.05:1:40 distance=0.5:1:40 --noise 0.1 --trials 20000",
     "latent": "--data mnist-5k --train-images 1000 --dims 2 5 --epochs 6 --jobs 2 --skip-probes",
     "deblur": "--data mnist-5k --train-images 300 --test-images 10 --test-sigmas 2 --epochs 4 --batch-size 8 --jobs 2",
@@ -49,8 +49,8 @@ def leave_alone(command: str, folder: Path) -> Whole:
     """Run a command to its end."""
     outputs, begun = folder / f"{command}-whole", time.monotonic()
     process = start(command, outputs)
-    _, told = process.communicate()
-    assert process.returncode == 0, told
+    _, message = process.communicate()
+    assert process.returncode == 0, message
     return Whole(command, outputs, time.monotonic() - begun)
 
 
@@ -72,9 +72,9 @@ def kill_and_resume(whole: Whole, share: float, folder: Path) -> str:
     if whole.contents(whole.outputs)[0] not in [file.read_bytes() for file in finished]:
         return "takes the finished run with it"
     again = start(whole.command, outputs)
-    _, told = again.communicate()
+    _, message = again.communicate()
     if again.returncode != 0:
-        return f"ends with {again.returncode}: {told}"
+        return f"ends with {again.returncode}: {message}"
     if whole.contents(outputs) != whole.contents(whole.outputs):
         return "ends with other bytes"
     known = {file.name for file in (whole.outputs / whole.command).iterdir()}

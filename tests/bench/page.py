@@ -2,7 +2,7 @@
 
     python tests/bench/page.py outputs/bump outputs/latent outputs/deblur
 
-builds it a few times and opens it, from its file, in new windows; medians are told. What a window does first, before
+builds it a few times and opens it, from its file, in new windows; medians are printed. What a window does first, before
 the page is even read, is in the time.
 """
 

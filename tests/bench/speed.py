@@ -7,7 +7,7 @@ The plain loops are those of a course: torchvision's MNIST through a DataLoader 
 float32 on torch's default threads, `.item()` at every step. Five epochs of an autoencoder 784-512-256-64-dim with L1,
 20,000 images of a U-Net with L1 and a discriminator. They are given a good start (He's, output near the mean pixel),
 without which L1 stays at a black image, and the training images that ours get; both are scored by the same code on the
-same test images. They and ours take turns, with another seed every round; medians are told. Nothing else should run.
+same test images. They and ours take turns, with another seed every round; medians are printed. Nothing else should run.
 
 Parts: machine, the peaks of its matrix products; fast, `latent --config fast`; same, the plain loop's network in our
 loop; command, the whole command from the shell; deblur, the restorer; neighbour, beside a busy process; bump, a phase
@@ -127,7 +127,7 @@ def twice(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def plain_disc() -> nn.Sequential:
-    """Two strided convolutions and a verdict."""
+    """Two strided convolutions and a score."""
     convolutions = nn.Conv2d(1, 32, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(32, 64, 4, 2, 1), nn.LeakyReLU(0.2)
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(64 * 7 * 7, 1))
 
@@ -176,17 +176,17 @@ def plain_restorer(seed: int) -> tuple[float, list[float]]:
     """Seconds and test L1 of the plain loop with a discriminator."""
     torch.manual_seed(seed)
     model, disc = PlainUNet(), plain_disc()
-    optimizer, opponent = (torch.optim.Adam(one.parameters(), 1e-3) for one in (model, disc))
-    verdict, blur = nn.BCEWithLogitsLoss(), GaussianBlur(13, SIGMA)
+    optimizer, disc_optimizer = (torch.optim.Adam(one.parameters(), 1e-3) for one in (model, disc))
+    adversarial, blur = nn.BCEWithLogitsLoss(), GaussianBlur(13, SIGMA)
     start = time.perf_counter()
     for sharp, _ in DataLoader(Handed(loaded("mnist").train[:PLAIN_IMAGES]), PLAIN_BATCH, shuffle=True):
         blurred = (blur(sharp) + NOISE * torch.randn_like(sharp)).clamp(0, 1)
         restored, clear = model(blurred), torch.ones(len(sharp), 1)
-        lesson = verdict(disc(sharp), clear) + verdict(disc(restored.detach()), 1 - clear)
-        opponent.zero_grad()
-        lesson.backward()
-        opponent.step()
-        loss = functional.l1_loss(restored, sharp) + DISC_WEIGHT * verdict(disc(restored), clear)
+        disc_loss = adversarial(disc(sharp), clear) + adversarial(disc(restored.detach()), 1 - clear)
+        disc_optimizer.zero_grad()
+        disc_loss.backward()
+        disc_optimizer.step()
+        loss = functional.l1_loss(restored, sharp) + DISC_WEIGHT * adversarial(disc(restored), clear)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -269,8 +269,8 @@ def autoencoders(rounds: int, parts: set[str]) -> list[dict[str, Any]]:
             four = [plain_autoencoder(dim, seed) for dim in DIMS]
             threads(1)
             loops.append((sum(seconds for seconds, _ in four), [l1 for _, l1 in four]))
-            told = ", ".join(f"{part} {runs[-1][0]:.1f} s" for part, runs in ours.items())
-            print(f"  round {seed + 1}: plain loops {loops[-1][0]:.1f} s, {told}", flush=True)
+            message = ", ".join(f"{part} {runs[-1][0]:.1f} s" for part, runs in ours.items())
+            print(f"  round {seed + 1}: plain loops {loops[-1][0]:.1f} s, {message}", flush=True)
     return [row(OURS[part], loops, runs) for part, runs in ours.items()]
 
 

@@ -180,7 +180,7 @@ def test_a_sweep_names_rows_then_columns_or_one_axis_and_a_list_rises():
         (["lr=0.1,nan"], "lr should be a finite number"),
     ],
 )
-def test_a_sweep_that_cannot_be_drawn_is_refused_with_the_way_out(texts, says):
+def test_a_sweep_that_cannot_be_drawn_is_refused_with_the_remedy(texts, says):
     with pytest.raises(ValueError, match=says):
         read_sweep(texts)
 

@@ -43,11 +43,11 @@ def test_a_noisy_path_over_a_real_bump_escapes_exactly_when_the_envelope_says():
     steps, trials, noise, height = 200, 50, 0.5, 0.4
     settings = BumpSettings(noise=noise, trials=trials, steps=steps, seed=5, optimizer=["adam"])
     escaped = climb("adam", OWN["adam"], settings, lambda: None)
-    dealt = np.random.Generator(np.random.PCG64(5)).standard_normal((steps, trials)) * noise
+    drawn = np.random.Generator(np.random.PCG64(5)).standard_normal((steps, trials)) * noise
     bump, kernel = Triangle(1.0, height), KERNELS["adam"]
     x, memory, passed = np.zeros(trials), np.zeros((kernel.memories, trials)), np.zeros(trials, bool)
     for step in range(steps):
-        slope = np.array([bump.slope(position) for position in x]) + dealt[step]
+        slope = np.array([bump.slope(position) for position in x]) + drawn[step]
         kernel.rule(x, slope, memory, step + 1, Hyperparameters(**OWN["adam"]))
         passed |= x - 1.0 >= height
     assert 0 < passed.sum() < trials

@@ -79,7 +79,7 @@ def test_where_all_works_nothing_is_broken_and_nothing_is_left_behind(tmp_path):
     assert cached <= {"matplotlib"}  # which keeps a list of fonts for itself
 
 
-def test_a_table_tells_all_that_is_broken_with_its_remedy_and_no_traceback(tmp_path):
+def test_a_table_lists_all_that_is_broken_with_its_remedy_and_no_traceback(tmp_path):
     (tmp_path / "data").mkdir()
     for stem in IDX_FILES:
         (tmp_path / "data" / stem).write_bytes(b"rubbish")
@@ -87,19 +87,19 @@ def test_a_table_tells_all_that_is_broken_with_its_remedy_and_no_traceback(tmp_p
     broken = {"PYTHONPATH": fake(tmp_path / "fake", "torchvision", f"print('loud')\n{NMS}"), "MPLBACKEND": "nosuch"}
     narrow = {"COLUMNS": "60", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "BS6207_DATA": "data"}
     done = call("doctor", "--out", "a[b]", "--device", "mps", cwd=tmp_path, **broken, **narrow)
-    told = " ".join(done.stdout.replace("|", " ").split())
+    message = " ".join(done.stdout.replace("|", " ").split())
     assert done.returncode == 1
     assert not done.stderr
     assert "loud" not in done.stdout
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 60
-    *_, verdict = done.stdout.splitlines()
+    *_, conclusion = done.stdout.splitlines()
     broken = ["import torchvision", "device", "data mnist", "data fashion-mnist", "outputs", "figures"]
-    assert verdict == f"broken: {', '.join(broken)}"
+    assert conclusion == f"broken: {', '.join(broken)}"
     for words in ("operator torchvision::nms does not exist", "install both together", "is not an idx file"):
-        assert words in told
+        assert words in message
     for words in ("delete it and run again", "choose another --out", "unset MPLBACKEND", "set PYTHONIOENCODING=utf-8"):
-        assert words in told
-    assert "a[b]" in told
+        assert words in message
+    assert "a[b]" in message
 
 
 def test_a_torch_that_cannot_be_imported_costs_the_other_checks_nothing(tmp_path):
@@ -136,7 +136,7 @@ def test_a_package_that_is_missing_or_too_old_is_a_row_and_the_others_are_listed
 
 
 @pytest.mark.parametrize("look", [doctor.python, doctor.packages, doctor.extras])
-def test_a_package_that_runs_from_its_folder_is_told_how_to_be_installed(monkeypatch, look):
+def test_a_package_that_runs_from_its_folder_says_how_to_be_installed(monkeypatch, look):
     def missing(name):
         raise PackageNotFoundError(name)
 
@@ -146,7 +146,7 @@ def test_a_package_that_runs_from_its_folder_is_told_how_to_be_installed(monkeyp
     assert (row.state, row.remedy) == ("warn", "there, pip install .")
 
 
-def test_every_extra_is_told_with_what_it_brings_and_a_missing_one_breaks_nothing(monkeypatch):
+def test_every_extra_is_reported_with_what_it_brings_and_a_missing_one_breaks_nothing(monkeypatch):
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(EXTRAS) == set(offered) - {"test"}
     monkeypatch.setattr(doctor, "requires", lambda name: ["rich; extra == 'umap'", "nosuch; extra == 'dask'"])
@@ -167,7 +167,7 @@ def test_a_torchvision_built_for_another_torch_is_seen_in_its_metadata(monkeypat
 
 
 @pytest.mark.parametrize(("granted", "state"), [(None, "ok"), (4.0, "ok"), (1.5, "warn")])
-def test_a_container_that_grants_less_than_its_cores_is_told(monkeypatch, granted, state):
+def test_a_container_that_grants_less_than_its_cores_is_reported(monkeypatch, granted, state):
     monkeypatch.setattr(doctor, "cores_granted", lambda: granted)
     monkeypatch.setattr(doctor, "cores", lambda: 4)
     row = rows(doctor.processor)["cores"]
@@ -177,7 +177,7 @@ def test_a_container_that_grants_less_than_its_cores_is_told(monkeypatch, grante
 @pytest.mark.parametrize(
     ("native", "words"), [(True, "takes bfloat16, which is"), (False, "takes float32, as bfloat16")]
 )
-def test_the_precision_of_the_processor_is_told_with_its_reason(monkeypatch, native, words):
+def test_the_precision_of_the_processor_is_reported_with_its_reason(monkeypatch, native, words):
     monkeypatch.setattr("bs6207.training.devices.multiplies_in_bfloat16", lambda device: native)
     assert words in rows(doctor.devices)["cpu"].found
 
@@ -190,7 +190,7 @@ def test_a_device_that_is_not_here_is_broken_only_if_asked_for(monkeypatch):
     assert rows(doctor.devices)["device"].state == "ok"
 
 
-def test_a_card_whose_driver_is_too_old_is_told_in_the_words_of_torch(monkeypatch):
+def test_a_card_whose_driver_is_too_old_is_reported_in_the_words_of_torch(monkeypatch):
     def unavailable() -> bool:
         warnings.warn("CUDA initialization: the driver\nis too old", stacklevel=1)
         return False
@@ -282,21 +282,21 @@ def test_a_file_in_the_place_of_the_outputs_folder_is_broken(tmp_path):
 
 
 @pytest.mark.parametrize(("mebibytes", "state"), [(49, "broken"), (51, "warn"), (1023, "warn"), (1025, "ok")])
-def test_a_disk_that_is_nearly_full_is_told(monkeypatch, tmp_path, mebibytes, state):
+def test_a_disk_that_is_nearly_full_is_reported(monkeypatch, tmp_path, mebibytes, state):
     usage = namedtuple("usage", "free")(mebibytes * 2**20)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: usage)
     assert rows(doctor.outputs, tmp_path)["disk"].state == state
 
 
 @pytest.mark.parametrize(("mebibytes", "state"), [(1000, "warn"), (1100, "ok")])
-def test_little_memory_is_told(monkeypatch, mebibytes, state):
+def test_little_memory_is_reported(monkeypatch, mebibytes, state):
     monkeypatch.setattr(doctor, "memory_here", lambda: 3 * 2**30)
     monkeypatch.setattr(doctor, "available", lambda: mebibytes * 2**20)
     row = rows(doctor.memory)["memory"]
     assert (row.state, row.found) == (state, f"{in_words(mebibytes * 2**20)} of 3.0 GiB can be had")
 
 
-def test_without_a_folder_for_temporary_files_the_way_out_is_tmpdir_whatever_fails_for_it(monkeypatch):
+def test_without_a_folder_for_temporary_files_the_remedy_is_tmpdir_whatever_fails_for_it(monkeypatch):
     assert rows(doctor.temporary)["temporary"].state == "ok"
 
     def none(*_):
@@ -311,12 +311,12 @@ def test_without_a_folder_for_temporary_files_the_way_out_is_tmpdir_whatever_fai
         assert (row.state, row.remedy) == ("broken", "set TMPDIR to a folder that can be written")
 
 
-def test_a_user_without_a_home_has_no_cache_and_is_told(mnist, monkeypatch):
+def test_a_user_without_a_home_has_no_cache_and_is_reported(mnist, monkeypatch):
     monkeypatch.setattr(sources, "cache_folder", lambda: None)
     assert rows(doctor.data)["data folders"].found.endswith("then no cache, as there is no home folder")
 
 
-def test_a_run_under_way_is_told_by_its_process_and_a_killed_one_by_its_command(tmp_path):
+def test_a_run_under_way_is_named_by_its_process_and_a_killed_one_by_its_command(tmp_path):
     assert not rows(doctor.runs, tmp_path / "outputs")
     command = [sys.executable, "-c", RUNNING, "--optimizer", "adam gd"]
     with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
@@ -339,7 +339,7 @@ def test_a_run_under_way_is_told_by_its_process_and_a_killed_one_by_its_command(
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
 
 
-def test_a_partial_run_without_a_record_is_told_all_the_same(tmp_path):
+def test_a_partial_run_without_a_record_is_reported_all_the_same(tmp_path):
     (tmp_path / "latent.partial").mkdir()
     (tmp_path / "latent.partial/env.json").write_text('{"argv')
     assert "not recorded" in rows(doctor.runs, tmp_path)["latent.partial"].found

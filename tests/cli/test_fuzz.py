@@ -70,7 +70,7 @@ def flags_of(command: str) -> list[str]:
     ]
 
 
-def pieces(command: str) -> st.SearchStrategy[list[str]]:
+def options_of(command: str) -> st.SearchStrategy[list[str]]:
     """A flag with what may stand beside it, or any word."""
     flags = st.sampled_from(flags_of(command))
     return st.one_of(
@@ -84,7 +84,7 @@ def pieces(command: str) -> st.SearchStrategy[list[str]]:
 
 
 LINES = st.sampled_from([*SETTINGS, *SETTINGS, ""]).flatmap(
-    lambda command: st.lists(pieces(command or "bump"), max_size=4).map(lambda parts: [command, *chain(*parts)])
+    lambda command: st.lists(options_of(command or "bump"), max_size=4).map(lambda parts: [command, *chain(*parts)])
 ) | st.lists(WORDS, min_size=1, max_size=4)
 
 LITERALS = [

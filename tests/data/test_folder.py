@@ -63,8 +63,8 @@ def test_classes_are_sub_folders_in_sorted_order_and_the_split_is_random_but_fix
     parts = (data.train, data.validation, data.test)
     assert [len(part) for part in parts] == [70, 10, 20]
     by_name = np.array([*range(40, 100), *range(40)])
-    dealt = colours(data.validation) + colours(data.test) + colours(data.train)
-    assert dealt == by_name[np.random.RandomState(SPLIT_SEED).permutation(100)].tolist()
+    order = colours(data.validation) + colours(data.test) + colours(data.train)
+    assert order == by_name[np.random.RandomState(SPLIT_SEED).permutation(100)].tolist()
     for part in parts:
         assert part.labels.dtype == np.int64
         assert part.labels.tolist() == [0 if value >= 40 else 1 for value in colours(part)]
@@ -136,8 +136,8 @@ def test_held_out_images_are_the_test_where_there_is_no_other_and_never_learned_
 def test_a_class_may_be_called_like_a_part_where_no_other_part_lies_beside_it(tmp_path, names):
     for place, name in enumerate(names):
         fill(tmp_path / name, range(10 * place, 10 * place + 10))
-    told = [f"{name} is taken for a class" for name in sorted(names) if name not in ("bus", "car", "invalid", "prod")]
-    assert read(tmp_path, *told).classes == tuple(sorted(names))
+    notes = [f"{name} is taken for a class" for name in sorted(names) if name not in ("bus", "car", "invalid", "prod")]
+    assert read(tmp_path, *notes).classes == tuple(sorted(names))
 
 
 def test_classes_are_in_the_order_of_their_numbers_and_the_split_in_that_of_their_names(tmp_path):
@@ -146,19 +146,19 @@ def test_classes_are_in_the_order_of_their_numbers_and_the_split_in_that_of_thei
         fill(tmp_path / name, range(10 * value, 10 * value + 10))
     data = read(tmp_path)
     assert data.classes == ("001", *map(str, range(1, 13)), "-1", "a", "a0", "x2y9", "x2y10", "x10")
-    dealt = colours(data.validation) + colours(data.test) + colours(data.train)
-    assert dealt == np.random.RandomState(SPLIT_SEED).permutation(190).tolist()
+    order = colours(data.validation) + colours(data.test) + colours(data.train)
+    assert order == np.random.RandomState(SPLIT_SEED).permutation(190).tolist()
     assert [sorted(names)[value // 10] for value in colours(data.test)] == [data.classes[n] for n in data.test.labels]
 
 
-def test_classes_that_one_side_lacks_are_told_of(tmp_path):
+def test_classes_that_one_side_lacks_are_reported(tmp_path):
     for name in ("train/a", "train/b", "train/c", "test/b", "test/d"):
         fill(tmp_path / name, range(10))
-    told = (
+    notes = (
         "only test images show class d, which no cluster can be named after",
         "only training images show classes a, c",
     )
-    assert read(tmp_path, *told).classes == ("a", "b", "c", "d")
+    assert read(tmp_path, *notes).classes == ("a", "b", "c", "d")
 
 
 DEEPER = {  # where a class of two, or pictures without one, lie; what is read, and whether it is for training
@@ -310,7 +310,7 @@ def test_one_size_is_one_to_the_eye(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_are_read_with_eight_and_told_of(tmp_path, suffix):
+def test_sixteen_bits_are_read_with_eight_and_reported(tmp_path, suffix):
     for value in range(9):
         save(tmp_path / f"{value}.png", value)
     stored = np.array([[0, 128, 129, 65535], [257, 385, 386, 32896]], np.uint16).repeat(2, 0)

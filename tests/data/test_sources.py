@@ -48,7 +48,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("content", "words"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_idx_file_is_named_with_the_way_out(tmp_path, content, words):
+def test_a_broken_idx_file_is_named_with_the_remedy(tmp_path, content, words):
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"{path}.*{words}.*delete it and run again"):

@@ -98,10 +98,10 @@ def test_test_images_are_the_same_for_the_same_seed_and_stay_in_range():
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (10, 5), (10, 10), (4, 9)])
-def test_an_epoch_deals_every_image_once_but_for_an_incomplete_last_batch(count, size):
+def test_an_epoch_uses_every_image_once_but_for_an_incomplete_last_batch(count, size):
     pixels = torch.arange(count, dtype=torch.uint8).reshape(count, 1, 1, 1)
-    dealt = list(batches(pixels, size, torch.Generator().manual_seed(0)))
-    seen = torch.cat(dealt).flatten() * 255
-    assert len(dealt) == steps_per_epoch(count, size)
-    assert len(seen) == len(seen.round().unique()) == len(dealt) * min(size, count)
+    drawn = list(batches(pixels, size, torch.Generator().manual_seed(0)))
+    seen = torch.cat(drawn).flatten() * 255
+    assert len(drawn) == steps_per_epoch(count, size)
+    assert len(seen) == len(seen.round().unique()) == len(drawn) * min(size, count)
     assert not torch.equal(seen, seen.sort().values)

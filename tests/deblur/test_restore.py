@@ -662,7 +662,7 @@ def test_where_nothing_was_restored_no_folder_is_named(bs6207, tmp_path):
     assert not (tmp_path / "mine").exists()
 
 
-def test_a_missing_model_exits_1_with_the_way_out_and_writes_nothing(bs6207, tmp_path):
+def test_a_missing_model_exits_1_with_the_remedy_and_writes_nothing(bs6207, tmp_path):
     done = bs6207("restore", "my.png")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

@@ -64,7 +64,7 @@ class Visits:
     """Pages opened without a network, and whatever they have asked for or complained of."""
 
     def __init__(self, browser):
-        self.browser, self.contexts, self.allowed, self.heard = browser, [], set(), []
+        self.browser, self.contexts, self.allowed, self.messages = browser, [], set(), []
 
     def __call__(self, file, width=1280, **options):
         """Open a page and wait until it answers; it scrolls at once, so that nothing is sought where it was."""
@@ -74,8 +74,8 @@ class Visits:
         self.contexts.append(context)
         page = context.new_page()
         page.route("**/*", self.inspect)
-        page.on("console", lambda message: self.heard.append(message.text))
-        page.on("pageerror", lambda error: self.heard.append(str(error)))
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
         page.on("dialog", self.refuse)
         address = Path(file).resolve().as_uri()
         self.allowed.add(address)
@@ -86,24 +86,24 @@ class Visits:
 
     def inspect(self, route):
         if not route.request.url.startswith(("data:", "blob:")) and route.request.url not in self.allowed:
-            self.heard.append(f"asked for {route.request.url}")
+            self.messages.append(f"asked for {route.request.url}")
             route.abort()
         else:
             route.continue_()
 
     def refuse(self, dialog):
-        self.heard.append(dialog.message)
+        self.messages.append(dialog.message)
         dialog.dismiss()
 
-    def judge(self):
-        """Fail if a page has asked for anything or complained of anything since it was last judged."""
-        heard, self.heard = self.heard, []
-        assert not heard, heard
+    def check(self):
+        """Fail if a page has asked for anything or complained of anything since it was last checked."""
+        messages, self.messages = self.messages, []
+        assert not messages, messages
 
     def end(self):
         for context in self.contexts:
             context.close()
-        self.judge()
+        self.check()
 
 
 def wait_until_ready(page):

@@ -65,7 +65,7 @@ def shown(opened):
     visits, page = opened
     yield page
     wait_for_frame(page)
-    visits.judge()
+    visits.check()
 
 
 @pytest.fixture

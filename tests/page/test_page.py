@@ -304,7 +304,7 @@ def test_the_plane_of_a_run_is_what_its_decoder_makes_of_an_even_grid(tmp_path):
     assert read_decoder(tmp_path / "a.safetensors").agrees(expected, drawn)
 
 
-def test_a_folder_that_vanishes_is_told(runs, tmp_path):
+def test_a_folder_that_vanishes_is_reported(runs, tmp_path):
     shutil.copytree(runs / "bump", tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(FolderError, match="there is no folder"):

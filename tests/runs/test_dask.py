@@ -125,7 +125,7 @@ def command(folder, *words):
 
 
 def finished(folder):
-    """The cells that have been put aside."""
+    """Tasks whose outcomes have been saved."""
     return len([*(folder / "outputs/latent.partial/cells").glob("*.done")])
 
 
@@ -182,7 +182,7 @@ def test_diagrams_of_all_kernels_are_one_sweep_and_no_number_is_rounded_as_the_t
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_goes_away_is_told_and_what_is_done_is_kept(sites, alone, tmp_path):
+def test_a_scheduler_that_goes_away_is_reported_and_what_is_done_is_kept(sites, alone, tmp_path):
     site = sites()
     site.worker()
     run = command(tmp_path, *SWEPT, "--scheduler", site.address)
@@ -216,13 +216,13 @@ def test_a_worker_with_other_code_is_refused_before_anything_is_written(sites, t
 def test_a_worker_of_other_code_other_versions_or_without_the_package_is_refused_by_its_address():
     here = cluster.HERE
     cluster.require_same_code(here, "tcp://x")
-    for found, told in (
+    for found, message in (
         ({**here, "code": "other"}, "has other code of bs6207"),
         ({**here, "python": "2.7"}, "has python 2.7 instead of "),
         ({**here, "versions": {**here["versions"], "numpy": "0.1"}}, "has numpy 0.1 instead of "),
         (ImportError("no bs6207"), "cannot import bs6207"),
     ):
-        with pytest.raises(UserError, match=f"the worker tcp://x {told}.*; install the same version"):
+        with pytest.raises(UserError, match=f"the worker tcp://x {message}.*; install the same version"):
             cluster.require_same_code(found, "tcp://x")
 
 
@@ -238,13 +238,13 @@ def fail(on_event):
     raise ValueError("no")
 
 
-def test_a_worker_tells_at_once_what_is_live_and_with_the_outcome_what_is_kept(monkeypatch):
-    told = []
-    worker = SimpleNamespace(address="tcp://x", log_event=lambda topic, news: told.append(news))
+def test_a_worker_reports_at_once_what_is_live_and_with_the_outcome_what_is_kept(monkeypatch):
+    message = []
+    worker = SimpleNamespace(address="tcp://x", log_event=lambda topic, news: message.append(news))
     monkeypatch.setattr(distributed, "get_worker", lambda: worker)
     outcome, news = pickle.loads(cluster.run(pickle.dumps(talk), cluster.HERE, "topic", 3))
     assert (outcome, news) == (7, [("step", "one"), ("record", {"epoch": 1})])
-    assert told == [(3, "start", "tcp://x"), (3, "step", "one"), (3, "status", "half-way")]
+    assert message == [(3, "start", "tcp://x"), (3, "step", "one"), (3, "status", "half-way")]
     with pytest.raises(ValueError, match="no"):
         cluster.run(pickle.dumps(fail), cluster.HERE, "topic", 4)
 
@@ -267,8 +267,8 @@ class Connection:
     def submit(self, *job):
         return self.future
 
-    def subscribe_topic(self, topic, hear):
-        self.status = hear
+    def subscribe_topic(self, topic, handler):
+        self.status = handler
 
     def close(self, timeout):
         self.is_open = False
@@ -282,25 +282,25 @@ ENDS = [  # what a job ends with, and what is made of it
 ]
 
 
-@pytest.mark.parametrize(("ending", "kind", "told"), ENDS)
-def test_however_a_job_fails_it_is_told_in_a_sentence(monkeypatch, ending, kind, told):
+@pytest.mark.parametrize(("ending", "kind", "message"), ENDS)
+def test_however_a_job_fails_it_is_reported_in_a_sentence(monkeypatch, ending, kind, message):
     monkeypatch.setattr(distributed, "Client", Connection)
     ended = cluster.DaskExecutor("tcp://x").submit(talk, lambda *event: None)
     Connection.last.future.set_exception(ending)
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         ended.result()
 
 
 def test_news_of_a_job_are_passed_on_while_it_lasts_and_all_that_is_kept_with_its_outcome(monkeypatch):
     monkeypatch.setattr(distributed, "Client", Connection)
-    site, heard = cluster.DaskExecutor("tcp://x"), []
+    site, events = cluster.DaskExecutor("tcp://x"), []
     assert site.remark.startswith("waits for workers; start some with: dask worker tcp://x")
-    ended = site.submit(talk, lambda *event: heard.append(event))
+    ended = site.submit(talk, lambda *event: events.append(event))
     Connection.last.status((0.0, (0, "step", "one")))
     Connection.last.future.set_result(pickle.dumps((7, [("step", "one"), ("record", {"epoch": 1})])))
     Connection.last.status((0.0, (0, "step", "too late")))
     assert ended.result() == 7
-    assert heard == [("step", "one"), ("replay",), ("step", "one"), ("record", {"epoch": 1})]
+    assert events == [("step", "one"), ("replay",), ("step", "one"), ("record", {"epoch": 1})]
 
 
 def test_a_cluster_of_other_code_is_left_at_once(monkeypatch):
@@ -316,7 +316,7 @@ def test_a_scheduler_that_wants_certificates_is_told_where_they_are_named():
         cluster.DaskExecutor("tls://x")
 
 
-def test_no_scheduler_is_told_in_one_sentence_before_anything_is_written(main, monkeypatch, tmp_path):
+def test_no_scheduler_is_reported_in_one_sentence_before_anything_is_written(main, monkeypatch, tmp_path):
     monkeypatch.setattr(cluster, "TIMEOUT", 1)
     done = main("bump", "--scheduler", "tcp://127.0.0.1:9")
     assert done.returncode == 1
@@ -343,7 +343,7 @@ def work(task, progress):
     progress.record({"task": task})
     progress.step(task)
     if task == "deadly":
-        time.sleep(0.5)  # so that what it told has left
+        time.sleep(0.5)  # so that its events have left
         os._exit(1)
     return task.upper()
 
@@ -365,7 +365,7 @@ def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_not(sites
     site.worker("--nanny")
     line = [sys.executable, "deadly.py", site.address]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
-    outcomes, told = done.stdout.splitlines()
+    outcomes, message = done.stdout.splitlines()
     lost = "deadly: 1 workers died in turn, 2 times; perhaps for want of memory, so give each worker more"
     assert outcomes == f"['ONE', FailedTask(reason={lost!r}), 'TWO']"
-    assert told == "['one', 'two'] 3"  # a step of the deadly one was told while it lived
+    assert message == "['one', 'two'] 3"  # a step of the deadly one was told while it lived

@@ -96,17 +96,17 @@ def test_an_interrupted_run_whose_data_have_changed_moves_to_the_history_as_it_w
         raise ZeroDivisionError
     with open_run("bump", tmp_path / "bump", SETTINGS) as run:
         assert run.archived == ""
-        told = run.resume("another" if changed else "sha256")
+        message = run.resume("another" if changed else "sha256")
         assert (run.cells / "x.done").exists() == (not changed)
         assert (run.partial / "history.jsonl").read_bytes() == b""
         assert (run.partial / "env.json").is_file()
     if changed:
         (place,) = (tmp_path / "history").iterdir()
-        assert told == f"begins anew, as its data or the device have changed; the interrupted run is in {place}"
+        assert message == f"begins anew, as its data or the device have changed; the interrupted run is in {place}"
         assert (place / "cells/x.done").read_bytes() == b"found"
         assert (place / "history.jsonl").read_text() == '{"epoch": 1}\n'
     else:
-        assert told == "goes on where it was interrupted"
+        assert message == "goes on where it was interrupted"
         assert not (tmp_path / "history").exists()
 
 
@@ -269,7 +269,7 @@ def test_a_remark_is_one_line_whatever_letters_the_names_in_it_have(tmp_path):
     assert folder.remarks == ["class a b c is large", "and d"]
 
 
-def test_a_lock_without_a_record_is_told_of_all_the_same(tmp_path):
+def test_a_lock_without_a_record_is_reported_all_the_same(tmp_path):
     with FileLock(tmp_path / ".bump.lock"), pytest.raises(FolderError, match="is being filled by another process"):
         finish(tmp_path / "bump", {})
     assert is_held(tmp_path / ".bump.lock") is False

@@ -31,8 +31,8 @@ def whole(tmp_path_factory):
     return cache(lambda command: leave_alone(command, folder))
 
 
-def put_aside(outputs, process):
-    """The first training that a run has put aside; its process waits for nobody."""
+def saved_training(outputs, process):
+    """The first training that a run has saved; its process does not wait."""
     deadline = time.monotonic() + SECONDS
     while not (found := list(outputs.glob("latent.partial/cells/autoencoder-*.part"))):
         assert process.poll() is None
@@ -58,7 +58,7 @@ def test_a_signal_that_asks_to_stop_has_its_exit_code_and_a_sentence(main, monke
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where a process forks to be killed")
-def test_a_killed_run_goes_on_from_what_was_put_aside_and_ends_with_the_same_files(trained, tmp_path):
+def test_a_killed_run_resumes_from_its_checkpoints_and_ends_with_the_same_files(trained, tmp_path):
     """Kill -9, and a damaged checkpoint. One process does what two did in the other run."""
     record, part = trained("latent") / "config.toml", "again.partial/cells/autoencoder-*.part"
     run = partial(call, "latent", "--config", str(record), "--out", "again", "--jobs", "1", cwd=tmp_path)
@@ -110,12 +110,12 @@ def test_what_becomes_of_an_interrupted_run_is_one_sentence_that_is_so(main, mon
     monkeypatch.setattr(experiment, "run", reading("other data" if changed else "data"))
     done = main("bump", "--optimizer", "gd")
     assert done.returncode == 0
-    (told,) = done.stderr.splitlines()
+    (note,) = done.stderr.splitlines()
     if changed:
-        assert told.startswith("bump: begins anew, as its data or the device have changed; the interrupted run is in ")
-        assert (Path(told.split(" is in ")[1]) / "cells/one.done").is_file()
+        assert note.startswith("bump: begins anew, as its data or the device have changed; the interrupted run is in ")
+        assert (Path(note.split(" is in ")[1]) / "cells/one.done").is_file()
     else:
-        assert told == "bump: goes on where it was interrupted"
+        assert note == "bump: goes on where it was interrupted"
 
 
 @pytest.mark.slow
@@ -127,20 +127,20 @@ def test_a_run_that_is_stopped_in_every_way_ends_with_the_bytes_of_one_that_was_
     (earlier / "config.toml").write_text("[latent]\n")
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         process = start("latent", tmp_path)
-        aside = put_aside(tmp_path, process)
+        saved = saved_training(tmp_path, process)
         process.send_signal(number)
-        _, told = process.communicate()
+        _, message = process.communicate()
         assert process.returncode == code
         assert (earlier / "metrics.json").read_text() == "{}"
         if number == signal.SIGINT:
-            assert told.splitlines()[-1] == STOPPED
+            assert message.splitlines()[-1] == STOPPED
             shutil.rmtree(tmp_path / "latent.partial")
-    aside.write_bytes(aside.read_bytes()[:-1])
+    saved.write_bytes(saved.read_bytes()[:-1])
     again = start("latent", tmp_path)
-    _, told = again.communicate()
-    assert again.returncode == 0, told
-    assert "goes on where it was interrupted" in told
-    assert f"{aside} is damaged" in told
+    _, message = again.communicate()
+    assert again.returncode == 0, message
+    assert "goes on where it was interrupted" in message
+    assert f"{saved} is damaged" in message
     assert left_alone.contents(tmp_path) == left_alone.contents(left_alone.outputs)
 
 
@@ -155,12 +155,12 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_left_alone(whole, tmp_
 def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(whole, tmp_path):
     left_alone = whole("latent")
     process = start("latent", tmp_path)
-    put_aside(tmp_path, process)
+    saved_training(tmp_path, process)
     (server,) = [
         child for child in children(process.pid) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
     os.kill(int(children(server)[0]), signal.SIGKILL)
-    _, told = process.communicate()
-    assert process.returncode == 0, told
-    assert "it is run again when no other task runs" in told
+    _, message = process.communicate()
+    assert process.returncode == 0, message
+    assert "it is run again when no other task runs" in message
     assert left_alone.contents(tmp_path) == left_alone.contents(left_alone.outputs)

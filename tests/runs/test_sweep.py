@@ -18,7 +18,7 @@ from bs6207.runs.progress import map_serially
 from bs6207.runs.result import Result, Table
 from bs6207.runs.sweep import MAX_RUNS, Measure, expand, run, swept_values
 
-MEASURE = Measure("score", "test score", "size", ("kind", "ours"), "theirs", "rival", "max")
+MEASURE = Measure("score", "test score", "size", ("kind", "ours"), "theirs", "baseline", "max")
 
 
 def experiment(settings, progress, map_tasks):
@@ -59,7 +59,7 @@ def test_a_sweep_whose_runs_do_not_fit_into_memory_together_is_refused_before_an
         swept("seeds=1,2,3", lr=0.1, jobs=2)
 
 
-def test_every_combination_runs_once_and_is_told_by_its_settings():
+def test_every_combination_runs_once_and_is_named_by_its_settings():
     result, seen = swept("lr=0.1,0.2", "seeds=1,2,3,4", epochs=7)
     assert (seen.expected, seen.steps) == (8, 8)
     assert seen.rows[1] == {"lr": 0.1, "seeds": 2, "epoch": 1}
@@ -69,7 +69,7 @@ def test_every_combination_runs_once_and_is_told_by_its_settings():
     ]
     assert len(result.tables["scores"].rows) == 2 * (3 + 3 + 2)
     assert result.tables["sweep"].rows[0] == {"lr": 0.1, "seeds": 1, "size": 8, "score": 0.1, "score_of_theirs": 99.0}
-    headings = ("lr", "seeds", "test score, size 2", "rival, size 2", "test score, size 8", "rival, size 8")
+    headings = ("lr", "seeds", "test score, size 2", "baseline, size 2", "test score, size 8", "baseline, size 8")
     assert tuple(result.headline.columns) == headings
     assert [tuple(row[heading] for heading in headings) for row in result.headline.rows][:4] == [
         ("0.1", "1", "-0.1", "", "0.1", "99"),
@@ -113,7 +113,7 @@ def test_columns_are_those_of_all_runs_and_a_name_that_is_taken_gets_another():
     assert render(result.figures["sweep"](), "png")
 
 
-def test_the_best_is_told_by_line_and_called_flattered():
+def test_the_best_is_named_by_line_and_called_flattered():
     remarks = swept("lr=0.1,0.2", "seeds=1,2")[0].remarks
     assert "-0.1 at size 2 with lr 0.1, seeds 1; 0.4 at size 8 with lr 0.2, seeds 2" in remarks[0]
     assert "flattered" in remarks[1]
@@ -174,7 +174,7 @@ def test_without_a_sweep_there_are_no_runs():
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "message"),
     [
         (["lr=0"], "lr should be greater than 0, not 0.0"),
         (["lr=a"], "lr should be a valid number"),
@@ -203,11 +203,11 @@ def test_without_a_sweep_there_are_no_runs():
         ([f"seed={','.join(map(str, range(101)))}", f"epochs={','.join(map(str, range(1, 101)))}"], "10,100 comb"),
     ],
 )
-def test_a_sweep_that_leads_nowhere_is_refused_in_one_sentence(main, tmp_path, texts, told):
+def test_a_sweep_that_leads_nowhere_is_refused_in_one_sentence(main, tmp_path, texts, message):
     done = main("latent", "--dims", "200", "--sweep", *texts)
     assert done.returncode == 2
     assert done.stderr.startswith("bs6207: --sweep: ")
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "outputs").exists()
     assert MAX_RUNS < 101 * 100

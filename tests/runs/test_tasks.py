@@ -93,7 +93,7 @@ def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_not_used_for_
     assert tempfile.tempdir == str(long)  # for all else
 
 
-def test_without_any_place_for_sockets_the_way_out_is_named(monkeypatch):
+def test_without_any_place_for_sockets_the_remedy_is_named(monkeypatch):
     def refuse():
         raise OSError(errno.EROFS, "Read-only file system")
 
@@ -172,7 +172,7 @@ def test_a_task_that_kills_every_process_is_given_up_and_the_others_are_not(mapp
     assert outcomes[1].reason.endswith(f"was killed, 2 times; perhaps for want of memory, so {LESS}")
 
 
-def test_a_task_that_another_worker_of_a_cluster_begins_anew_is_told_and_counted_once(tmp_path):
+def test_a_task_that_another_worker_of_a_cluster_begins_anew_is_reported_and_counted_once(tmp_path):
     seen = Seen()
     tracker = TaskTracker(["one"], tmp_path, seen, "")
     for address in ("tcp://a", "tcp://b"):
@@ -215,7 +215,7 @@ def outgrow_the_system(number, progress):
         (outgrow_the_system, r"the memory was full at \w+; close other programs"),
     ],
 )
-def test_an_allocation_that_is_refused_is_told_in_one_sentence(mapped, jobs, work, full):
+def test_an_allocation_that_is_refused_is_reported_in_one_sentence(mapped, jobs, work, full):
     with pytest.raises(MemoryShortage, match=full):
         mapped(jobs, work, {"one": 1, "two": 2})
 
@@ -236,10 +236,10 @@ def find_what_cannot_travel(number, progress):
 
 
 @pytest.mark.parametrize(
-    ("work", "told"), [(fail_awkwardly, "Awkward: this and that"), (find_what_cannot_travel, "pickle")]
+    ("work", "message"), [(fail_awkwardly, "Awkward: this and that"), (find_what_cannot_travel, "pickle")]
 )
-def test_what_cannot_travel_is_told_and_not_taken_for_a_death(mapped, work, told):
-    with pytest.raises(Exception, match=told):
+def test_what_cannot_travel_is_reported_and_not_taken_for_a_death(mapped, work, message):
+    with pytest.raises(Exception, match=message):
         mapped(2, work, [1, 2])
 
 
