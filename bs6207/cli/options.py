@@ -46,17 +46,17 @@ Command: TypeAlias = Callable[[Any, Invocation], None]  # takes its settings
 
 
 class Group(TyperGroup):
-    """Commands whose help shows no type beside a flag that takes no value."""
+    """Commands whose help shows no type beside a flag that takes no value, nor beside a positional argument."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return without_flag_types(super().get_params(ctx))
+        return without_needless_types(super().get_params(ctx))
 
 
 class ListCommand(TyperCommand):
     """A command whose list options take several values: `--dims 2 4`, `--dims 2,4`, `--dims=2,4`, or repeated."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return without_flag_types(super().get_params(ctx))
+        return without_needless_types(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:  # while completing, a half-typed line must stay as it is
@@ -70,10 +70,12 @@ def panel_of(info: FieldInfo) -> str:
     return look["panel"]
 
 
-def without_flag_types(params: list[Any]) -> list[Any]:
+def without_needless_types(params: list[Any]) -> list[Any]:
     for param in params:
         if getattr(param, "is_flag", False):
             param.metavar = " "
+        elif param.param_type_name == "argument":
+            param.display_type_rich = lambda ctx: None  # instead of <list[str]>
     return params
 
 

@@ -36,9 +36,9 @@ def draw_bump(axes: Axes, paths: dict[str, list[tuple[float, float]]]) -> None:
     x, loss = zip(*BUMP, strict=True)
     axes.fill_between(x, loss, -0.5, color=GROUND, linewidth=0)
     axes.plot(x, loss, color=INK, linewidth=1)
-    for name, colour in (("adam", ADAM), ("gd", GD)):
+    for name, colour, size in (("adam", ADAM, 7), ("gd", GD, 4)):  # where both stand, Adam's dot frames the other's
         points = [(x, loss) for x, loss in paths[name] if x < BUMP[-1][0]]
-        axes.plot(*zip(*points, strict=True), "o-", color=colour, markersize=4.5, linewidth=0.8)
+        axes.plot(*zip(*points, strict=True), "o-", color=colour, markersize=size, linewidth=0.8)
     line = {"arrowstyle": "-", "color": GD, "linewidth": 0.8}
     axes.annotate("gradient descent\nis caught", (1, 0.05), (0.75, -0.32), color=GD, ha="center", arrowprops=line)
     axes.text(1.6, 0.42, "Adam passes", color=ADAM, va="center")
@@ -82,7 +82,7 @@ def draw_deblur(axes: Axes, metrics: dict[str, Any]) -> None:
     for place, (row, label) in enumerate(labels.items()):
         middle = (place + 0.5) * height
         axes.text(-4, middle, label, ha="right", va="center", color=INK)
-        if row in ("l1", "l1_disc"):
+        if row in ("l1", "l1_disc"):  # the test is of restorers that train
             share = metrics["restorers"][row][SIGMA]["two_sample"]
             axes.text(width + 4, middle, f"{share:.0%}", va="center", color=PALETTE[1], size=12, weight="bold")
     axes.text(width + 4, 1.5 * height, "told from\nclear by a\nnew network", va="center", color=PALETTE[1], size=8)
