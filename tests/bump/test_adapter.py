@@ -376,6 +376,15 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(difficult, name, extra, 
     assert caught.value.exit_code == 2
 
 
+def test_a_file_that_fails_is_read_anew_once_it_is_mended(tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text("raise OSError('broken')")
+    with pytest.raises(SettingsError, match="broken"):
+        make_adapter(f"{file}:Mine", BumpSettings())
+    file.write_text("from torch.optim import SGD as Mine")
+    assert descend(make_adapter(f"{file}:Mine", BumpSettings(lr=0.3)), Triangle(1.0, 0.4), 2, "cpu") == [0.0, 0.3, 0.6]
+
+
 def test_a_name_with_a_colon_is_foreign():
     assert is_foreign("torch.optim:Adam")
     assert not any(is_foreign(name) for name in OPTIMIZERS)

@@ -63,6 +63,15 @@ def test_clusters_have_the_colour_of_the_class_they_are_named_after():
         assert tuple(colour[:3]) == class_styles(DIGITS)[named[row["cluster"]]][0]
 
 
+def test_projections_of_many_sizes_stand_in_bands_each_by_class_above_by_cluster():
+    dims = (3, 4, 5, 6, 7)
+    panels = summarize(*made(dims)).figures["projection"]().axes
+    rows = {axes.get_title(loc="left"): axes.get_subplotspec().rowspan.start for axes in panels}
+    for place, dim in enumerate(dims):
+        assert rows[f"dim {dim}, by digit"] == 2 * (place // 3)
+        assert rows[f"dim {dim}, by cluster"] == 2 * (place // 3) + 1
+
+
 def points_colours(axes):
     return np.vstack([collection.get_facecolors() for collection in axes.collections])
 

@@ -178,6 +178,17 @@ def test_several_runs_are_compared_by_settings_and_results(runs, tmp_path):
     assert sum("PCA" in line.name for line in found["results"]) > 5
 
 
+def test_two_restorers_are_compared_at_every_blur(tmp_path):
+    runs = [made_run(tmp_path / name, "deblur") for name in ("one", "other")]
+    metrics = json.loads((runs[1] / "metrics.json").read_text())
+    metrics["restorers"]["l1_disc"]["1.5"]["psnr"] = 12.5
+    (runs[1] / "metrics.json").write_text(json.dumps(metrics))
+    found = compare([read_run(str(run)) for run in runs])["results"]
+    (differing,) = (line for line in found if line.differs)
+    assert (differing.name, differing.values[1]) == ("l1_disc, sigma 1.5: PSNR dB", "12.5")
+    assert {"identity, sigma 1.5: sharpness", "clarity chosen"} <= {line.name for line in found}
+
+
 def test_a_file_that_is_too_large_to_hand_out_is_named_all_the_same(tmp_path):
     run = made_run(tmp_path / "run", "bump")
     noise = np.random.RandomState(0).randint(0, 10**9, 30_000)

@@ -20,8 +20,9 @@ from bs6207.cli.options import read_settings
 from bs6207.errors import DataError, FolderError
 from bs6207.latent.settings import LatentSettings
 from bs6207.page.runs import RunFolder
+from bs6207.runs import folder as folder_module
 from bs6207.runs.files import strict_json, to_csv, write_new
-from bs6207.runs.folder import Run, is_held, is_run, open_run
+from bs6207.runs.folder import Run, is_held, is_run, matplotlib_folder, open_run
 from bs6207.runs.result import Result, Table
 from bs6207.runs.settings import Settings, setting
 
@@ -302,3 +303,18 @@ def test_what_an_interrupted_run_was_made_for_must_be_readable_to_go_on(tmp_path
         raise ZeroDivisionError
     finish(tmp_path / "bump", {})
     assert len(list((tmp_path / "history").iterdir())) == 1
+
+
+def test_matplotlib_keeps_its_fonts_with_the_run_only_where_the_users_folders_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+
+    def homeless(*_, **__):
+        raise RuntimeError("no home")
+
+    with open_run("bump", tmp_path / "bump", SETTINGS) as run:
+        monkeypatch.setattr(folder_module, "user_config_path", lambda *_, **__: tmp_path)
+        for path_of, kept in ((lambda *_, **__: tmp_path, None), (homeless, str(run.cells / "matplotlib"))):
+            monkeypatch.setattr(folder_module, "user_cache_path", path_of)
+            with matplotlib_folder(run):
+                assert os.environ.get("MPLCONFIGDIR") == kept
+            assert "MPLCONFIGDIR" not in os.environ

@@ -153,6 +153,15 @@ def test_where_the_system_does_not_say_nothing_is_refused(monkeypatch):
     require_room("deblur", Need(0, [[2**60]]), 1, ())
 
 
+def test_without_a_list_of_memory_the_system_is_asked_for_all_there_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": GIB // 4096}
+    monkeypatch.setattr(module.os, "sysconf", pages.__getitem__)
+    assert memory() == available() == GIB
+    monkeypatch.delattr(module.os, "sysconf")  # as on Windows
+    assert memory() is available() is None
+
+
 HAS_GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt")
 
 STEPS = """
