@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from bs6207.bump.landscape import START, Slope
 from bs6207.errors import SettingsError, suggest
@@ -45,10 +46,14 @@ TYPE_NAMES = {
     NoneType: "none",
 }
 HUGE = 2**1000  # no float holds larger ones
+WANTED: dict[str, tuple[Callable[[Any], bool], str, str]] = {  # of an import: what to suggest, what it has, its name
+    "class": (lambda value: hasattr(value, "step"), "a step method", "Class"),
+    "function": (inspect.isfunction, "two arguments, x and h", "function"),
+}
 
 
 class KeywordError(SettingsError):
-    """A --set that cannot be used; the sentence names it."""
+    """A --set or --schedule that cannot be used; the sentence names it."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,15 @@ class Adapter:
     looks_elsewhere: bool = False
     given: dict[str, Any] = field(default_factory=dict)  # as plain data, those of flags by their names too
     has: dict[str, Any] = field(default_factory=dict)  # what it then has, but for what is off (0, False or None)
+    schedule: Callable[[Optimizer], LRScheduler] | None = None  # of its lr; a constant lr has none
 
 
-def descend(adapter: Adapter, landscape: Slope, steps: int, device: str) -> list[float]:
+def descend(
+    adapter: Adapter, landscape: Slope, steps: int, device: str, until: Callable[[float], bool] | None = None
+) -> list[float]:
     """Positions after 0, 1, ... `steps` steps, [steps + 1]; ends before the first that is not finite.
+
+    It ends with the first position for which `until` is true, if that is given.
 
     Every descent starts from the adapter's seed. So a stochastic optimizer repeats itself, and on two bumps of
     different height it draws the same numbers until it passes the lower crest, because until then it sees the same
@@ -115,14 +125,19 @@ def descend(adapter: Adapter, landscape: Slope, steps: int, device: str) -> list
         optimizer = adapter.make(convention.present(x))
         if callable(train := getattr(optimizer, "train", None)):
             train()  # schedule-free: x is then where the slope is wanted, not the average of the path
+        scheduler = adapter.schedule(optimizer) if adapter.schedule else None
         step = partial(optimizer.step, closure) if convention.closure else optimizer.step
         for _ in range(steps):
             set_grad()  # before a closure too: sharpness-aware ones start from the gradient that is there
             step()
+            if scheduler:
+                scheduler.step()
             position = x.item()
             if not math.isfinite(position):
                 break
             path.append(position)
+            if until and until(position):
+                break
     return path
 
 
@@ -164,12 +179,16 @@ def isolated(name: str) -> Iterator[None]:
         sys.path[:] = path
 
 
-def load(name: str) -> Callable[..., Any]:
-    """Import the class that `package.module:Class` or `file.py:Class` names, from the current folder first."""
+def load(name: str, noun: str = "class") -> Callable[..., Any]:
+    """Import the class that `package.module:Class` or `file.py:Class` names, from the current folder first.
+
+    With the noun "function" it is a function of x and h.
+    """
+    is_wanted, has, example = WANTED[noun]
     place, _, dotted = name.rpartition(":")
     is_file = place.endswith(".py")
     if not all(part.isidentifier() for part in (*(() if is_file else place.split(".")), *dotted.split("."))):
-        raise SettingsError(f"{name!r} names no class; write package.module:Class")
+        raise SettingsError(f"{name!r} names no {noun}; write package.module:{example}")
     try:
         with isolated(name):
             target: Any = import_file(Path(place)) if is_file else importlib.import_module(place)
@@ -181,14 +200,14 @@ def load(name: str) -> Callable[..., Any]:
         raise SettingsError(f"{name}: importing {place} failed: {last_line(failure)}") from failure
     for attribute in dotted.split("."):
         if not hasattr(target, attribute):
-            optimizers = [known for known in dir(target) if hasattr(getattr(target, known, None), "step")]
-            hint = suggest(attribute, optimizers) if optimizers else "name a class that has a step method"
+            others = [known for known in dir(target) if is_wanted(getattr(target, known, None))]
+            hint = suggest(attribute, others) if others else f"name a {noun} that has {has}"
             raise SettingsError(f"no {attribute!r} in {getattr(target, '__name__', target)}; {hint}")
         target = getattr(target, attribute)
     try:
         inspect.signature(target)
     except (TypeError, ValueError):  # no callable, or one without a signature
-        raise SettingsError(f"{name} is of type {type(target).__name__}; name a class with a step method") from None
+        raise SettingsError(f"{name} is of type {type(target).__name__}; name a {noun} with {has}") from None
     return target
 
 

@@ -16,13 +16,16 @@ from matplotlib.text import Annotation
 from PIL import Image
 
 from bs6207.bump.diagram import PhaseDiagram
-from bs6207.bump.landscape import START, Landscape
+from bs6207.bump.landscape import START, Landscape, Own
 from bs6207.bump.noise import CONFIDENCE, Survival
 from bs6207.bump.settings import BumpSettings, file_name
 from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, legend_of, panels, render
 from bs6207.runs.result import Drawing, Table
 from bs6207.runs.sweep import Axis
+from bs6207.training.optimizers import CONSTANT
 
+MOST_OF_FORMULA = 60  # letters of it in a title
+SMOOTH = 801  # points at which a loss of the user's own is drawn
 MOST_LETTERS = 36  # of an optimizer's name beside what else stands there
 SHOWN_STEPS = 40  # by then every path has passed or is caught
 FRAME_MILLISECONDS = 200
@@ -55,9 +58,10 @@ def draw_figures(
     settings: BumpSettings,
 ) -> dict[str, Drawing]:
     landscape = settings.landscape_of(settings.height)
+    heading, height = title(settings), settings.height
     drawings: dict[str, Drawing] = {
-        "trajectory": partial(trajectory, trajectories, optimizers, landscape, passed, settings.height),
-        "thresholds": partial(thresholds, optimizers),
+        "trajectory": partial(trajectory, trajectories, optimizers, landscape, passed, height, heading),
+        "thresholds": partial(thresholds, optimizers, heading),
     }
     if len(settings.axes) == 1:
         drawings["sweep"] = partial(sweep, diagrams)
@@ -68,8 +72,20 @@ def draw_figures(
     return drawings
 
 
+def title(settings: BumpSettings) -> str:
+    """What the landscape and the schedule are, unless they are the defaults or named ones."""
+    parts = [f"loss: {clipped(settings.landscape, MOST_OF_FORMULA)}"] * settings.has_own_landscape
+    parts += [f"{settings.schedule} schedule of lr"] * (settings.schedule != CONSTANT)
+    return "; ".join(parts)
+
+
 def trajectory(
-    trajectories: Table, optimizers: Mapping[str, Any], landscape: Landscape, passed: Mapping[str, bool], height: float
+    trajectories: Table,
+    optimizers: Mapping[str, Any],
+    landscape: Landscape,
+    passed: Mapping[str, bool],
+    height: float,
+    title: str = "",
 ) -> Figure:
     """One row per optimizer: its path on the loss, and x over the first steps."""
     figure, axes = panels(len(optimizers), 2, (4.6, 2.3), width_ratios=(1.25, 1))
@@ -93,15 +109,18 @@ def trajectory(
         over_steps.set_title(f"{'passes' if passed[name] else 'stays before'} the crest at h = {height:g}")
     axes[-1][0].set_xlabel("x")
     axes[-1][1].set_xlabel("step")
+    if title:
+        figure.suptitle(title, color=MUTED, parse_math=False)
     return figure
 
 
 def draw_ground(axes: Axes, landscape: Landscape, height: float, above: float = 0.1) -> tuple[float, ...]:
     """Draw the loss; return the limits of the picture: left, right, bottom, top."""
     left, right = START - 0.1, landscape.kinks[-1] + max(0.8, height)
-    ground = np.array([left, *landscape.kinks, right])
-    losses = [landscape.loss(x) for x in ground]
-    bottom, top = min(losses) - 0.15, max(losses) + above
+    is_own = isinstance(landscape, Own)
+    ground = np.linspace(left, right, SMOOTH) if is_own else np.array([left, *landscape.kinks, right])
+    losses = [landscape.loss(x) for x in ground.tolist()]
+    bottom, top = np.nanmin(losses) - 0.15, np.nanmax(losses) + above
     axes.fill_between(ground, losses, bottom, color=GROUND, linewidth=0)
     axes.plot(ground, losses, color=INK, linewidth=1)
     axes.set(xlim=(left, right), ylim=(bottom, top), ylabel="loss")
@@ -171,7 +190,7 @@ def together(places: Mapping[str, tuple[float, float]], size: tuple[float, float
     return groups
 
 
-def thresholds(optimizers: Mapping[str, Any]) -> Figure:
+def thresholds(optimizers: Mapping[str, Any], title: str = "") -> Figure:
     figure, ((axes,),) = panels(1, 1, (6.0, 0.8 + 0.4 * len(optimizers)))
     places, found = range(len(optimizers)), [entry["h_max"] for entry in optimizers.values()]
     heights = [height or 0.0 for height in found]
@@ -180,6 +199,8 @@ def thresholds(optimizers: Mapping[str, Any]) -> Figure:
     axes.bar_label(bars, ["none" if height is None else f"{height:.6g}" for height in found], padding=4)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.2 * max(heights) or 1), xlabel=H_MAX)
+    if title:
+        axes.set_title(title, color=MUTED, parse_math=False)
     return figure
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
@@ -36,10 +36,11 @@ from bs6207.bump.adapter import (
     load,
     read_value,
 )
+from bs6207.bump.formula import require_bumps
 from bs6207.bump.landscape import START, Valley
 from bs6207.bump.settings import BETAS, FIELDS, BumpSettings, imported, is_foreign, require_allowed
 from bs6207.errors import SettingsError, suggest
-from bs6207.training.optimizers import LR, OPTIMIZERS
+from bs6207.training.optimizers import CONSTANT, LR, OPTIMIZERS, SCHEDULES
 
 SPELLINGS = {  # of a hyperparameter, the first that a constructor takes; `betas` holds both
     "lr": ("lr", "learning_rate", "step_size", "stepsize"),
@@ -65,6 +66,7 @@ REASONS = {  # part of an error of torch's, which has no type of its own, and wh
     "does not require grad and does not have a grad_fn": "it differentiates the gradient (a Hessian), and here each "
     "slope is a plain number",
     "process group": "it needs several processes",
+    "is not an Optimizer": "it is no torch.optim.Optimizer",
     "leaf Variable that requires grad": "its steps are to be differentiable, and here nothing differentiates them",
 }
 
@@ -121,6 +123,9 @@ def make_adapter(name: str, settings: BumpSettings) -> Adapter:
     An entry of `OPTIMIZERS`, or `package.module:Class` for anything that Python can import, which gets a step size, and
     those hyperparameters that are not None, where it takes them. A SettingsError says why it cannot be used.
     """
+    of_schedule = schedule_arguments(settings)
+    rest = [text for text in settings.set if text.partition("=")[0] not in of_schedule]
+    settings = settings.model_copy(update={"set": rest})
     constructed = (construct_foreign if is_foreign(name) else construct_known)(name, settings)
     adapter: Adapter | None = None
     failures: list[tuple[int, bool, BaseException]] = []
@@ -146,7 +151,53 @@ def make_adapter(name: str, settings: BumpSettings) -> Adapter:
             require_constructible(name, constructed.hyperparameters)
         *_, clearest = max(failures, key=lambda entry: entry[:2])  # it came farthest, or as far and is understood
         raise SettingsError(f"{name} cannot be used: {explain(clearest)}") from clearest
-    return adapter
+    return adapter if settings.schedule == CONSTANT else with_schedule(adapter, settings.schedule, of_schedule)
+
+
+def schedule_arguments(settings: BumpSettings) -> dict[str, Any]:
+    """The arguments of the schedule, those of --set that it takes among them; none for a constant lr."""
+    if settings.schedule == CONSTANT:
+        return {}
+    recipe = SCHEDULES[settings.schedule]
+    if recipe.peak in settings.keywords:
+        raise KeywordError(f"--set {recipe.peak} is the highest lr of {settings.schedule}; give it as --lr")
+    takes, texts = recipe.takes(), settings.keywords
+    given = {key: read_value(key, texts[key], takes[key]) for key in texts if key in takes}
+    return recipe.own(settings.steps) | given
+
+
+def describe_schedule(settings: BumpSettings) -> dict[str, Any]:
+    recipe = SCHEDULES[settings.schedule]
+    arguments = {name: one.default for name, one in recipe.takes().items()} | schedule_arguments(settings)
+    return {"name": settings.schedule, "class": recipe.kind, "arguments": plain(arguments)}
+
+
+def with_schedule(adapter: Adapter, name: str, arguments: Mapping[str, Any]) -> Adapter:
+    """The adapter with a schedule of its lr; a SettingsError if they do not go together."""
+    if both := arguments.keys() & adapter.takes.keys():
+        raise KeywordError(f"--set {min(both)} is taken by {name} and by {adapter.name}; leave it out, or --schedule")
+    schedule = partial(SCHEDULES[name], arguments=arguments)
+    x = torch.zeros(adapter.convention.shape, dtype=adapter.convention.dtype, requires_grad=True)
+    try:
+        with isolated(adapter.name):
+            schedule(adapter.make(adapter.convention.present(x)))
+    except (Exception, SystemExit) as failure:
+        raise KeywordError(f"--schedule {name} cannot be used with {adapter.name}: {explain(failure)}") from failure
+    return replace(adapter, schedule=schedule)
+
+
+def learning_rates(settings: BumpSettings, lr: float) -> list[float]:
+    """lr in each step under the schedule, [steps]; a SettingsError if some are no learning rates."""
+    arguments = schedule_arguments(settings)
+    shown = " and ".join(f"{key} {value}" for key, value in arguments.items())
+    try:
+        with isolated(settings.schedule):
+            rates = SCHEDULES[settings.schedule].rates(lr, settings.steps, arguments)
+    except Exception as failure:
+        raise SettingsError(f"--schedule {settings.schedule} with {shown}: {last_line(failure)}") from failure
+    if bad := next((step for step, rate in enumerate(rates, 1) if not 0 <= rate < math.inf), None):
+        raise SettingsError(f"--schedule {settings.schedule} with {shown}: lr is {rates[bad - 1]:g} in step {bad}")
+    return rates
 
 
 def explain(failure: BaseException) -> str:
@@ -229,11 +280,18 @@ def plain(value: Any) -> Any:
 
 
 def require_optimizers(settings: BumpSettings) -> None:
-    """Raises a SettingsError, flag first, unless all optimizers work and all that is given or swept reaches one."""
+    """Raises a SettingsError, flag first, unless all optimizers work and all that is given or swept reaches one.
+
+    And unless the landscape has a bump that can be escaped.
+    """
+    if settings.has_own_landscape:
+        require_bumps(settings.landscape, settings.height, settings.tallest)
     adapters = [make_for("--optimizer", name, settings) for name in settings.names]
     for name in settings.given:
         if not any(name in adapter.given for adapter in adapters):
             raise SettingsError(f"--{name.replace('_', '-')}: none of {', '.join(settings.names)} has it")
+    for adapter in adapters if settings.schedule != CONSTANT else ():
+        learning_rates(settings, adapter.has.get("lr", LR))
     for axis, end, name in product(settings.axes, (0, -1), settings.names):
         adapter = make_for("--sweep", name, settings.model_copy(update={axis.name: axis.values[end]}))
         if axis.name in FIELDS and axis.name not in adapter.given:
@@ -252,7 +310,7 @@ def make_for(flag: str, name: str, settings: BumpSettings) -> Adapter:
 def source_checksum(settings: BumpSettings) -> str:
     """A checksum of the Python files beside every optimizer of the user's own: results are of that code only."""
     digest = hashlib.sha256()
-    for name in filter(is_foreign, settings.names):
+    for name in filter(is_foreign, [*settings.names, settings.landscape]):
         file = inspect.getsourcefile(load(name))
         for source in sorted(Path(file).parent.glob("*.py")) if file else ():
             digest.update(source.read_bytes())

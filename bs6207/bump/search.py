@@ -20,13 +20,13 @@ import torch
 from bs6207.bump.adapter import Adapter, descend, last_line
 from bs6207.bump.diagram import OnCells, find_thresholds
 from bs6207.bump.kernels import Array, Maxima
-from bs6207.bump.landscape import TIE, Landscape, Slope, Triangle, Valley, rounding_error
-from bs6207.bump.optimizers import make_adapter
+from bs6207.bump.landscape import TIE, Landscape, Own, Slope, Triangle, Valley, bisect, rounding_error
+from bs6207.bump.optimizers import describe_schedule, learning_rates, make_adapter
 from bs6207.bump.proof import certify, exact_maximum
 from bs6207.bump.settings import BumpSettings
 from bs6207.errors import UserError
 from bs6207.runs.result import Checkpointable
-from bs6207.training.optimizers import LR, OPTIMIZERS
+from bs6207.training.optimizers import CONSTANT, LR, OPTIMIZERS
 
 Descend = Callable[[Landscape], Sequence[float]]
 OnStatus = Callable[[str], None]  # called with the state of a long search, in a few words
@@ -74,12 +74,15 @@ def study(adapter: Adapter, settings: BumpSettings, on_status: OnStatus = lambda
         "left_for_good": left_for_good(descend_on, threshold, settings),
         "kink": "right",
         "precision": adapter.precision,
-        "settings": {"distance": settings.distance, "steps": settings.steps, **adapter.has},
+        "settings": {**common_settings(settings), **adapter.has},
         "given": adapter.given,
         "certificate": certificate(adapter, threshold, settings),
     }
+    if adapter.schedule:
+        metrics["schedule"] = compare_with_constant(adapter, threshold, settings)
     exact = partial(exact_maximum, adapter.name, adapter.hyperparameters, settings.distance)
-    is_exact_possible = settings.landscape == "triangle" and settings.up_slope == 1 and not settings.set
+    is_plain = not (settings.set or adapter.schedule)
+    is_exact_possible = settings.landscape == "triangle" and settings.up_slope == 1 and is_plain
     if settings.exact:
         metrics["exact"] = exact(settings.steps)
     elif threshold.margin < TIE and is_exact_possible:
@@ -90,6 +93,25 @@ def study(adapter: Adapter, settings: BumpSettings, on_status: OnStatus = lambda
         metrics["band"] = find_band(adapter, settings, on_status)
     in_valley = descend_on(valley(settings), min(settings.steps, VALLEY_STEPS))
     return Study(metrics, descend_on(settings.landscape_of(settings.height)), in_valley)
+
+
+def compare_with_constant(adapter: Adapter, threshold: Threshold, settings: BumpSettings) -> dict[str, Any]:
+    """The schedule of an optimizer, its lr over the steps, and what a constant lr does."""
+    constant = replace(adapter, schedule=None)
+    rates = learning_rates(settings, adapter.has.get("lr", LR))
+    bump = settings.landscape_of(settings.height)
+    report = describe_schedule(settings) | {"first_lr": rates[0], "highest_lr": max(rates), "last_lr": rates[-1]}
+    report["changes_path"] = path_over(adapter, settings, bump) != path_over(constant, settings, bump)
+    if threshold.method == "envelope":
+        report["h_max_of_constant_lr"] = find_threshold(constant, settings, lambda doing: None).h_max
+    return report
+
+
+def common_settings(settings: BumpSettings) -> dict[str, Any]:
+    """What all optimizers share, as metrics.json has it beside the hyperparameters of each."""
+    ground = {"landscape": settings.landscape} if settings.has_own_landscape else {"distance": settings.distance}
+    schedule = {} if settings.schedule == CONSTANT else {"schedule": settings.schedule}
+    return {**ground, "steps": settings.steps, **schedule}
 
 
 def valley(settings: BumpSettings) -> Valley:
@@ -103,21 +125,33 @@ def valley(settings: BumpSettings) -> Valley:
 
 def path_over(adapter: Adapter, settings: BumpSettings, landscape: Slope, steps: int | None = None) -> list[float]:
     """The path of an optimizer; one that fails on its way raises a UserError."""
+    return walk(adapter, settings, landscape, steps or settings.steps)
+
+
+def path_to_escape(adapter: Adapter, settings: BumpSettings, landscape: Landscape) -> list[float]:
+    """The path up to the first point past the crest; the whole path if there is none."""
+    return walk(adapter, settings, landscape, settings.steps, landscape.is_past_crest)
+
+
+def walk(
+    adapter: Adapter, settings: BumpSettings, landscape: Slope, steps: int, until: Callable[[float], bool] | None = None
+) -> list[float]:
     device = "cpu" if settings.device == "auto" else settings.device  # there is one number to move
     try:
-        return descend(adapter, landscape, steps or settings.steps, device)
+        return descend(adapter, landscape, steps, device, until)
+    except UserError:  # of a landscape
+        raise
     except (Exception, SystemExit) as failure:
         raise UserError(f"{adapter.name} fails on its way: {last_line(failure)}") from failure
 
 
 def find_threshold(adapter: Adapter, settings: BumpSettings, on_status: OnStatus) -> Threshold:
     """The threshold by the envelope where it is valid, otherwise by a scan."""
-    descend_on = partial(path_over, adapter, settings)
     if settings.landscape != "triangle" or adapter.looks_elsewhere:
-        return find_by_scan(descend_on, settings, on_status)
+        return find_by_scan(partial(path_to_escape, adapter, settings), settings, on_status)
     endless = Triangle(settings.distance, math.inf, settings.up_slope, settings.tail_slope)
     eps = torch.finfo(adapter.convention.dtype).eps
-    return find_by_envelope(descend_on, endless, settings.steps, eps, adapter.name)
+    return find_by_envelope(partial(path_over, adapter, settings), endless, settings.steps, eps, adapter.name)
 
 
 def find_all(
@@ -131,6 +165,8 @@ def find_all(
         return 0.0 if threshold.touches_foot else threshold.h_max, threshold.step, threshold.margin
 
     common = adapter.hyperparameters | {"distance": settings.distance, "up_slope": settings.up_slope}
+    if adapter.schedule:  # for which there is no kernel
+        common["schedule"] = settings.schedule
     return find_thresholds(adapter.name, common, varied, settings.steps, find, on_cells)
 
 
@@ -196,7 +232,7 @@ def find_by_scan(descend: Descend, settings: BumpSettings, on_status: OnStatus =
     path = descend(landscape)
     highest = max(range(len(path)), key=path.__getitem__)
     step = next((step for step, x in enumerate(path) if landscape.is_past_crest(x)), highest)
-    margin = min(abs(x - settings.distance) for x in path[: step + 1])
+    margin = margin_to_foot(path[: step + 1], landscape)
     if first is None:
         reason = f"the lowest bump scanned, {tallest / SCANNED:g}, is not escaped"
     elif first >= tallest:
@@ -204,6 +240,14 @@ def find_by_scan(descend: Descend, settings: BumpSettings, on_status: OnStatus =
     else:
         return Threshold((first, math.nextafter(first, math.inf)), step, margin, "scan", intervals)
     return Threshold(None, step, margin, "scan", intervals, reason)
+
+
+def margin_to_foot(path: Sequence[float], landscape: Landscape) -> float:
+    """Least distance from the foot; infinite if it is smooth, because there rounding decides nothing."""
+    if isinstance(landscape, Own) and not landscape.is_kinked:
+        return math.inf
+    foot = landscape.kinks[0]
+    return min(abs(x - foot) for x in path)
 
 
 def find_intervals(predicate: Callable[[float], bool], highest: float) -> list[tuple[float, float]]:
@@ -221,13 +265,6 @@ def find_intervals(predicate: Callable[[float], bool], highest: float) -> list[t
         elif after and not before:
             begin = bisect(lambda value: not predicate(value), low, high)[1]
     return [*intervals, (begin, highest)] if results[-1] else intervals
-
-
-def bisect(predicate: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
-    """Neighbouring floats between which `predicate` turns false; it must be true at `low` and false at `high`."""
-    while (middle := low + (high - low) / 2) not in (low, high):
-        low, high = (middle, high) if predicate(middle) else (low, middle)
-    return low, high
 
 
 def passes(path: Sequence[float], landscape: Landscape) -> bool:
@@ -266,6 +303,8 @@ def certificate(adapter: Adapter, threshold: Threshold, settings: BumpSettings) 
     covered = OPTIMIZERS[adapter.name].defaults if adapter.name in OPTIMIZERS else adapter.hyperparameters
     if threshold.method == "scan":
         reason = "heights were scanned: escaping need not be monotone here"
+    elif adapter.schedule:
+        reason = "proofs are for a constant lr"
     elif settings.up_slope != 1:
         reason = "proofs are for slopes of -1 and +1 only"
     elif unknown := adapter.hyperparameters.keys() - covered:

@@ -9,17 +9,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, FiniteFloat, TypeAdapter, ValidationError, model_validator
 
+from bs6207.bump.formula import EXAMPLE, is_function, own_landscape, parse
 from bs6207.bump.landscape import Gaussian, Landscape, Triangle
 from bs6207.errors import suggest
 from bs6207.runs.memory import memory
 from bs6207.runs.names import Completions
 from bs6207.runs.settings import Settings, distinct, message_of, setting
 from bs6207.runs.sweep import Axis, Sweep, read_axes
-from bs6207.training.optimizers import LR, OPTIMIZERS
+from bs6207.training.optimizers import CONSTANT, LR, OPTIMIZERS
 
 BETAS = ("beta1", "beta2")
 FIELDS = ("lr", "momentum", "dampening", *BETAS, "alpha", "rho", "eps", "weight_decay")  # the hyperparameters
 ALL = "all"
+LANDSCAPES = ("triangle", "gaussian", "staircase")
 MOST_AXES = 2
 SWEEPABLE = (*FIELDS, "distance", "up_slope")
 NOISY = ("gd", "momentum", "nesterov", "adam", "adamw", "rmsprop")  # those with a kernel (kernels.py)
@@ -89,6 +91,19 @@ def check_optimizer(name: str) -> str:
     raise ValueError(f"no optimizer {name!r}; write package.module:Class or file.py:Class, or {hint}")
 
 
+def check_landscape(text: str) -> str:
+    """Accepts the names in `LANDSCAPES`, in any case, formulas, and functions that can be imported."""
+    if (plain := text.lower()) in LANDSCAPES:
+        return plain
+    if text.endswith(".py"):
+        raise ValueError(f"{text} is a file; name the function in it, as in {text}:function")
+    if text.isidentifier() and text not in ("x", "h", "pi"):
+        raise ValueError(f"no landscape {text!r}; write a formula, file.py:function, or {suggest(text, LANDSCAPES)}")
+    if not is_function(text):
+        parse(text)
+    return text
+
+
 OptimizerName = Annotated[str, AfterValidator(check_optimizer), Completions((*OPTIMIZERS, ALL))]
 
 
@@ -128,12 +143,18 @@ class BumpSettings(Settings):
         ge=0,
     )
     weight_decay: float | None = hyperparameter(None, "Pull towards x = 0; own: 0.01 for adamw, otherwise 0.", ge=0)
+    schedule: Literal["constant", "linear", "cosine", "step", "exponential", "one-cycle"] = hyperparameter(
+        CONSTANT, "How lr changes over the steps, by torch.optim.lr_scheduler; --set takes its arguments too."
+    )
     set: Annotated[list[str], AfterValidator(accepted_by(parse_set))] = hyperparameter(
-        [], "Further keywords for the optimizer's constructor, as in nesterov=True.", metavar="KEY=VALUE..."
+        [], "Further keywords of the optimizer, as in nesterov=True, or of the schedule.", metavar="KEY=VALUE..."
     )
 
-    landscape: Literal["triangle", "gaussian", "staircase"] = landscape_setting(
-        "triangle", "The loss: one triangular bump, one smooth one, or several triangular ones."
+    landscape: Annotated[str, AfterValidator(check_landscape), Completions(LANDSCAPES)] = landscape_setting(
+        "triangle",
+        "The loss: triangle (one bump), gaussian (a smooth one) or staircase (several triangles); or a formula in x "
+        f'and h, as in "{EXAMPLE}"; or a torch function of x and h, package.module:function or file.py:function.',
+        metavar="NAME|FORMULA|MODULE:FUNCTION",
     )
     distance: float = landscape_setting(1.0, "L: from the start to the foot of the bump, in units of x.", gt=0, le=1e6)
     height: float = landscape_setting(
@@ -182,8 +203,14 @@ class BumpSettings(Settings):
         """Rows and columns of the phase diagram, or the one axis of a curve; none without a sweep."""
         return read_sweep(self.sweep)
 
+    @property
+    def has_own_landscape(self) -> bool:
+        return self.landscape not in LANDSCAPES
+
     def landscape_of(self, height: float) -> Landscape:
-        """The landscape of these settings with a bump of some height."""
+        """The landscape of these settings with a bump of some height; a SettingsError if one's own has none there."""
+        if self.has_own_landscape:
+            return own_landscape(self.landscape, height)
         if self.landscape == "gaussian":
             return Gaussian(self.distance, height, self.bump_width or BUMP_WIDTH, self.tail_slope)
         bumps = self.bumps or BUMPS if self.landscape == "staircase" else 1
@@ -195,10 +222,16 @@ class BumpSettings(Settings):
         for field, owner in {"bump_width": "gaussian", "bumps": "staircase"}.items():
             if getattr(self, field) is not None and self.landscape != owner:
                 raise ValueError(f"--{field.replace('_', '-')} goes with --landscape {owner}")
+        for field in ("distance", "up_slope", "tail_slope") if self.has_own_landscape else ():
+            if getattr(self, field) != BumpSettings.model_fields[field].default:
+                flag = f"--{field.replace('_', '-')}"
+                raise ValueError(f"{flag} has no meaning with a landscape of your own; write it into that")
         if self.landscape == "gaussian" and self.up_slope != 1:
             raise ValueError("--up-slope goes with triangles; a gaussian bump has --bump-width")
         if self.landscape != "triangle" and (self.band or self.sweep or self.noise or self.exact or self.scan):
             raise ValueError("--band, --sweep, --noise, --exact and --scan go with --landscape triangle")
+        if self.schedule != CONSTANT and (self.exact or self.sweep or self.noise):
+            raise ValueError("--exact, --sweep and --noise are for a constant lr; leave out --schedule")
         if self.exact and self.up_slope != 1:
             raise ValueError("--exact is for slopes of -1 and +1; leave --up-slope at 1")
         if self.set and (self.exact or self.noise):

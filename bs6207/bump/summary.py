@@ -6,15 +6,17 @@ from itertools import combinations
 from typing import Any
 
 from bs6207.bump.diagram import PhaseDiagram
-from bs6207.bump.landscape import TIE
+from bs6207.bump.formula import is_function
+from bs6207.bump.landscape import SEARCHED, SPACING, START, TIE
 from bs6207.bump.noise import Survival
-from bs6207.bump.search import SAME, Study, valley
+from bs6207.bump.search import SAME, SCANNED, Study, valley
 from bs6207.bump.settings import BumpSettings, file_name
 from bs6207.runs.result import Table
 
 FIRST_STEPS = 10  # of a path that is shown
 MOST_PATHS = 3  # optimizers whose first steps are shown
 MOST_ROWS = 2**20  # of a diagram written as CSV too; a larger one is in its npz file only
+COMMON = ("distance", "landscape", "steps")  # of an entry's settings: those of all optimizers
 ROUNDED = 1e-30  # of an exact height that is known in decimals only
 
 CERTAINTY = {"interval": "all steps (proved)", "recurrence": "all steps (float64)", "steps": "{steps} steps"}
@@ -27,11 +29,57 @@ def collect_metrics(
         "optimizers": {name: study.metrics for name, study in studies.items()},
         "parity": [divergence(pair, studies, settings) for pair in combinations(studies, 2)],
     }
+    if settings.has_own_landscape:
+        metrics["landscape"] = own_metrics(settings)
     if diagrams:
         metrics["phase_diagrams"] = {diagram.optimizer: diagram.metrics() for diagram in diagrams}
     if curves:
         metrics["noise"] = {curve.optimizer: curve.metrics() for curve in curves}
     return metrics
+
+
+def own_metrics(settings: BumpSettings) -> dict[str, Any]:
+    """Where the bumps of a landscape of the user's own were found, at the common height."""
+    own: Any = settings.landscape_of(settings.height)
+    lowest: Any = settings.landscape_of(settings.tallest / SCANNED)
+    return {
+        "given": settings.landscape,
+        "slopes": "autograd" if is_function(settings.landscape) else "exact",
+        "height": settings.height,
+        **{key: getattr(own, key) for key in ("foot", "crest", "end", "bumps")},
+        "low_heights_have_bumps": lowest.bumps > 0,
+        "searched_up_to": SEARCHED,
+    }
+
+
+def own_sentences(own: dict[str, Any]) -> list[str]:
+    """How a landscape of the user's own was read."""
+    kind = "The loss is a function, with slopes by autograd" if own["slopes"] == "autograd" else "Slopes are exact"
+    place = f"At h = {own['height']:g} its foot is at x = {own['foot']:.6g}, its crest at {own['crest']:.6g}"
+    several = "" if own["bumps"] < 2 else f", that of the last of {own['bumps']} bumps"
+    if not own["bumps"]:
+        place = (
+            f"At h = {own['height']:g} the loss only falls; its crest is what h raises most, at x = {own['crest']:.6g}"
+        )
+    elif own["end"] < math.inf:
+        several += f", and from {own['end']:.6g} on the loss is below the foot"
+    search = f"found between x = {START:g} and {own['searched_up_to']:g}, in steps of {100 * (SPACING - 1):.0f} % of x"
+    sentences = [f"{kind}. {place}{several}; {search}."]
+    if not own["low_heights_have_bumps"]:
+        sentences.append("At low heights the loss only falls; there the crest is the point that h raises most.")
+    return sentences
+
+
+def schedule_sentence(schedule: dict[str, Any]) -> str:
+    arguments = ", ".join(f"{key} {format_value(value)}" for key, value in schedule["arguments"].items())
+    first, highest, last = (f"{schedule[key]:.6g}" for key in ("first_lr", "highest_lr", "last_lr"))
+    sentence = f"its lr goes from {first} to {last}, at most {highest} ({schedule['class']}: {arguments})"
+    if not schedule["changes_path"]:
+        return f"{sentence}, but its path is the same as with a constant lr"
+    if "h_max_of_constant_lr" in schedule:
+        height = schedule["h_max_of_constant_lr"]
+        sentence += f"; with a constant lr h_max is {'none' if height is None else format(height, '.6g')}"
+    return sentence
 
 
 def divergence(pair: tuple[str, str], studies: Mapping[str, Study], settings: BumpSettings) -> dict[str, Any]:
@@ -110,6 +158,8 @@ def remarks(metrics: dict[str, Any], studies: Mapping[str, Study], settings: Bum
     optimizers = metrics["optimizers"]
     meaning = "h_max is the tallest bump escaped, and `at step` where x is largest"
     sentences = [f"{meaning}; the next float above h_max is not escaped within {settings.steps} steps."]
+    if settings.has_own_landscape:
+        sentences += own_sentences(metrics["landscape"])
     for field, value in settings.given.items():
         if without := [name for name, entry in optimizers.items() if field not in entry["given"]]:
             flag = f"--{field.replace('_', '-')} {value:g}"
@@ -149,7 +199,7 @@ def divergence_sentence(pair: dict[str, Any]) -> str:
 
 
 def hyperparameters(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry["settings"].items() if key not in ("distance", "steps")}
+    return {key: value for key, value in entry["settings"].items() if key not in COMMON}
 
 
 def format_value(value: Any) -> str:
@@ -201,6 +251,8 @@ def caveats(entry: dict[str, Any], settings: BumpSettings) -> list[str]:
         for key, value in entry["given"].items()
         if entry["settings"][key] != value
     ]
+    if schedule := entry.get("schedule"):
+        sentences.append(f"{schedule_sentence(schedule)}.")
     if entry["reason"]:
         sentences.append(f"{entry['reason']}.")
     if margin < TIE:

@@ -1,12 +1,14 @@
-"""Optimizers by their usual names; to add one, write a line of `OPTIMIZERS`."""
+"""Optimizers and schedules by their usual names; to add one, write a line of `OPTIMIZERS` or `SCHEDULES`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 LR = 0.3  # of the classical exercise
 NEWTON_SCHULZ_STEPS, MOMENTUM = 3, 0.95  # of Muon; five steps, as in torch, take longer and train no better
@@ -59,6 +61,55 @@ OPTIMIZERS: dict[str, Recipe] = {
     "muon": Recipe("Muon", {"momentum": 0.95, **DECAY}),  # Jordan et al. 2024; orthogonalizes in bfloat16
     "sparse-adam": Recipe("SparseAdam", {**BETAS, "eps": 1e-8}),  # here nothing is absent, so it is Adam, but eps > 0
     "lbfgs": Recipe("LBFGS", {}),  # Liu and Nocedal 1989; looks at up to 20 points a step
+}
+
+CONSTANT = "constant"  # a schedule that leaves lr as it is
+NOT_GIVEN = ("optimizer", "last_epoch", "verbose", "max_lr", "epochs", "steps_per_epoch")  # arguments of schedulers
+
+
+@dataclass(frozen=True)
+class ScheduleRecipe:
+    """A class of torch.optim.lr_scheduler with default arguments; those not named are torch's own."""
+
+    kind: str  # name of the class
+    own: Callable[[int], dict[str, Any]]  # by the number of steps that it lasts
+    peak: str | None = None  # the argument for the highest lr, which is here the optimizer's
+
+    def __call__(self, optimizer: "Optimizer", arguments: Mapping[str, Any]) -> "LRScheduler":
+        import torch.optim.lr_scheduler
+
+        peak = {self.peak: [group["lr"] for group in optimizer.param_groups]} if self.peak else {}
+        return getattr(torch.optim.lr_scheduler, self.kind)(optimizer, **arguments, **peak)
+
+    def takes(self) -> dict[str, inspect.Parameter]:
+        """The arguments that can be given."""
+        import torch.optim.lr_scheduler
+
+        parameters = inspect.signature(getattr(torch.optim.lr_scheduler, self.kind)).parameters
+        return {name: parameter for name, parameter in parameters.items() if name not in NOT_GIVEN}
+
+    def rates(self, lr: float, steps: int, arguments: Mapping[str, Any]) -> list[float]:
+        """lr in each of some steps."""
+        import torch
+
+        optimizer = torch.optim.SGD([torch.zeros((), requires_grad=True)], lr)
+        scheduler, rates = self(optimizer, arguments), list[float]()
+        for _ in range(steps):
+            rates.append(float(optimizer.param_groups[0]["lr"]))
+            optimizer.step()  # without which torch warns
+            scheduler.step()
+        return rates
+
+
+SCHEDULES = {
+    "linear": ScheduleRecipe("LinearLR", lambda steps: {"total_iters": steps}),  # a warm-up, from a third of lr
+    "cosine": ScheduleRecipe("CosineAnnealingLR", lambda steps: {"T_max": steps}),  # Loshchilov and Hutter 2017
+    "step": ScheduleRecipe("StepLR", lambda steps: {"step_size": max(1, steps // 3)}),  # a tenth, twice
+    "exponential": ScheduleRecipe("ExponentialLR", lambda steps: {"gamma": 0.01 ** (1 / steps)}),  # to a hundredth
+    # Smith and Topin 2018, arXiv:1708.07120; momentum stays as it is
+    "one-cycle": ScheduleRecipe(
+        "OneCycleLR", lambda steps: {"total_steps": steps, "cycle_momentum": False}, peak="max_lr"
+    ),
 }
 
 

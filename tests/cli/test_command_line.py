@@ -88,7 +88,11 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("bump --optimizer momentum --noise 1 --set nesterov=True", "leave one of them out"),
     ("bump --bumps 3", "goes with --landscape staircase"),
     ("bump --landscape gaussian --band", "go with --landscape triangle"),
-    ("bump --landscape gausian", "--landscape: should be"),
+    (
+        "bump --landscape gausian",
+        "--landscape: no landscape 'gausian'; write a formula, file.py:function, or did you mean",
+    ),
+    ("bump --schedule linnear", "--schedule: should be"),
     ("deblur --seeds 1000000000", "--seeds: should be less than or equal to 100, not"),
     ("deblur --epochs 1000000000", "--epochs: should be less than or equal to 10000, not"),
     ("deblur --batch-size 1000000000", "--batch-size: should be less than or equal to 65536, not"),
