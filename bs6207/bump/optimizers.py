@@ -127,6 +127,21 @@ def make_adapter(name: str, settings: BumpSettings) -> Adapter:
     rest = [text for text in settings.set if text.partition("=")[0] not in of_schedule]
     settings = settings.model_copy(update={"set": rest})
     constructed = (construct_foreign if is_foreign(name) else construct_known)(name, settings)
+    adapter, failure = find_convention(constructed, lambda tried: read_back(tried, settings))
+    if adapter is None:
+        if is_foreign(name):
+            require_constructible(name, constructed.hyperparameters)
+        raise SettingsError(f"{name} cannot be used: {explain(failure)}") from failure
+    return adapter if settings.schedule == CONSTANT else with_schedule(adapter, settings.schedule, of_schedule)
+
+
+def find_convention(
+    constructed: Adapter, check: Callable[[Adapter], Adapter] = lambda adapter: adapter
+) -> tuple[Adapter | None, BaseException]:
+    """The adapter with the first calling convention under which it moves, or else stands still without an error.
+
+    `check` may refuse it by a SettingsError, or add to it. Under none, None and the clearest of the errors.
+    """
     adapter: Adapter | None = None
     failures: list[tuple[int, bool, BaseException]] = []
     for convention in CONVENTIONS:
@@ -134,7 +149,7 @@ def make_adapter(name: str, settings: BumpSettings) -> Adapter:
         try:
             with Coarsest() as coarsest:
                 path = descend(tried, probe, PROBE_STEPS, "cpu")
-            tried = read_back(tried, settings)
+            tried = check(tried)
         except SettingsError:
             raise
         except (Exception, SystemExit) as failure:
@@ -146,12 +161,9 @@ def make_adapter(name: str, settings: BumpSettings) -> Adapter:
             adapter = replace(tried, precision=precision, looks_elsewhere=not set(probe.seen) <= set(path))
         if is_moved:
             break
-    if adapter is None:
-        if is_foreign(name):
-            require_constructible(name, constructed.hyperparameters)
-        *_, clearest = max(failures, key=lambda entry: entry[:2])  # it came farthest, or as far and is understood
-        raise SettingsError(f"{name} cannot be used: {explain(clearest)}") from clearest
-    return adapter if settings.schedule == CONSTANT else with_schedule(adapter, settings.schedule, of_schedule)
+    # it came farthest, or as far and is understood
+    *_, clearest = max(failures, key=lambda entry: entry[:2], default=(0, False, RuntimeError("it takes no step")))
+    return adapter, clearest
 
 
 def schedule_arguments(settings: BumpSettings) -> dict[str, Any]:
