@@ -16,6 +16,7 @@ from gallery import stories
 from matplotlib.image import imread
 from PIL import Image
 
+from bs6207.bump.conformance.settings import AuditSettings
 from bs6207.bump.landscape import START
 from bs6207.bump.optimizers import OPTIMIZERS
 from bs6207.bump.search import SCANNED
@@ -198,6 +199,15 @@ def test_every_example_of_a_story_is_accepted_by_its_command(line, place, main, 
     assert [type(settings) for settings in accepted] == [STORIES[line.split()[1]]]
 
 
+@pytest.mark.parametrize("line", [line for line in LINES if line.split()[1] == "audit"])
+def test_every_example_of_audit_is_accepted(line, place, main, monkeypatch):
+    accepted = []
+    monkeypatch.setattr(commands, "run_experiment", lambda name, settings, invocation: accepted.append(settings))
+    done = main(*shlex.split(line)[1:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [type(settings) for settings in accepted] == [AuditSettings]
+
+
 def test_the_sweep_in_the_toml_block_is_accepted(main, tmp_path, monkeypatch):
     accepted = []
     monkeypatch.setattr(commands, "run_experiment", lambda name, settings, invocation: accepted.append(settings))
@@ -277,7 +287,7 @@ def test_every_other_line_in_a_block_needs_a_network_or_a_second_machine():
 
 
 def test_the_optimizer_of_the_readme_runs_with_its_command(place):
-    (line,) = [line for line in LINES if "mine.py" in line]
+    (line,) = [line for line in LINES if line.startswith("bs6207 bump") and "mine.py" in line]
     done = call(*shlex.split(line)[1:], "--json", cwd=place)
     assert done.returncode == 0, done.stderr
     first, own = json.loads(done.stdout)["optimizers"].values()
@@ -310,9 +320,10 @@ def flags(settings: type) -> set[str]:
 @pytest.mark.parametrize("story", STORIES)
 def test_every_option_of_a_story_is_in_the_table_of_its_readme(story):
     rows = re.findall(r"^\| (`--.*?) \|", DOCS[f"bs6207/{story}/README.md"], re.MULTILINE)
-    own = flags(STORIES[story]) | (flags(RestoreSettings) if story == "deblur" else set())
+    helpers = {"deblur": RestoreSettings, "bump": AuditSettings}  # which the same page describes
+    own = flags(STORIES[story]) | (flags(helpers[story]) if story in helpers else set())
     message = {flag for row in rows for flag in re.findall(r"`(--[\w-]+)`", row)}
-    assert message == own - flags(Settings) - {"--images"}  # which restore takes without a flag
+    assert message == own - flags(Settings) - {"--images", "--optimizers"}  # which are taken without a flag
 
 
 def test_every_common_option_is_in_the_table_of_runs():

@@ -1,6 +1,10 @@
 """How tall a bump can this optimizer escape?"""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bs6207.bump.conformance.experiment import AuditReport
 
 
 def threshold(optimizer: str, **settings: Any) -> dict[str, Any]:
@@ -19,3 +23,24 @@ def threshold(optimizer: str, **settings: Any) -> dict[str, Any]:
 
     chosen = BumpSettings(optimizer=[optimizer], **settings)
     return study(make_adapter(optimizer, chosen), chosen).metrics
+
+
+def audit(
+    optimizer: str | Callable[..., Any], *, rule: str | None = None, expect_failed: Sequence[str] = (), **keywords: Any
+) -> "AuditReport":
+    """Whether an optimizer does what its name says: a report of checks, with `raise_if_failed()` for tests.
+
+    Args:
+        optimizer: a class, a name from `OPTIMIZERS`, or package.module:Class.
+        rule: the published rule that it should equal, as in "adamw"; "other" if none; what its name says if not given.
+        expect_failed: checks that may fail; those of the class attribute `expected_failed_checks` are added.
+        keywords: for its constructor, such as lr=0.01; hyperparameters that are left out are varied.
+
+    Raises:
+        SettingsError: the optimizer cannot be used.
+        ValueError: there is no such rule or check.
+    """
+    from bs6207.bump.conformance.experiment import audit_class
+    from bs6207.bump.conformance.subject import find_subject
+
+    return audit_class(find_subject(optimizer, keywords, {}), rule, expect_failed)

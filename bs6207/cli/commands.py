@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from bs6207 import __version__
+from bs6207.bump.conformance.settings import AuditSettings
 from bs6207.bump.settings import BumpSettings
 from bs6207.cli.console import echo, open_streams, reader_may_leave, show, show_json
 from bs6207.cli.options import Group, Invocation, command
@@ -27,6 +28,7 @@ from bs6207.page.settings import ReportSettings
 from bs6207.runs.executor import cores, local_executor, map_in_processes, require_temporary_folder
 from bs6207.runs.files import failing_writes, strict_json, write_again, write_new
 from bs6207.runs.folder import matplotlib_folder, open_run
+from bs6207.runs.manifest import room_of
 from bs6207.runs.memory import keep_memory
 from bs6207.runs.progress import Experiment, Progress
 from bs6207.runs.result import Table
@@ -110,6 +112,21 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
         raise typer.Exit(1)
 
 
+@command(app, "audit", AuditSettings)
+def audit(settings: AuditSettings, invocation: Invocation) -> None:
+    """Does this optimizer do what its name says? Exit code 1 if a check fails.
+
+    \b
+    bs6207 audit adam mine.py:MyAdam
+    bs6207 audit torch.optim:SGD --set momentum=0.9 nesterov=True
+    """
+    from bs6207.bump.conformance.experiment import require_subjects
+
+    require_temporary_folder()
+    require_subjects(settings)
+    run_experiment("audit", settings, invocation)
+
+
 @command(app, "doctor", Options, out=RUNS, print_json=CHECKS, config=None, quiet=None)
 def doctor(options: Options, invocation: Invocation) -> None:
     """What works here, and what to do where it does not.
@@ -166,7 +183,9 @@ def run_experiment(command: str, settings: Settings, invocation: Invocation) -> 
         run = stack.enter_context(open_run(command, folder, settings))
         stack.enter_context(matplotlib_folder(run))
         progress = stack.enter_context(ProgressReport(command, run.record, end_if_stopped, invocation.quiet))
-        processes = stack.enter_context(local_executor(settings.jobs, [f"bs6207.{command}.experiment"]))
+        processes = stack.enter_context(
+            local_executor(settings.jobs, [f"bs6207.{room_of(command).replace('/', '.')}.experiment"])
+        )
         for remark in filter(None, (run.archived, cluster.remark if cluster else "")):
             progress.warn(remark)
 
@@ -202,6 +221,10 @@ def import_experiment(command: str) -> Experiment:
         from bs6207.bump.experiment import run as run_bump
 
         return run_bump
+    if command == "audit":
+        from bs6207.bump.conformance.experiment import run as run_audit
+
+        return run_audit
     if command == "latent":
         from bs6207.latent.experiment import run as run_latent
 

@@ -29,6 +29,7 @@ QUESTIONS = {
     "bump": "How tall a bump can this optimizer escape?",
     "latent": "How many dimensions does a digit need before the ten classes separate?",
     "deblur": "What does a discriminator add to L1 when restoring a blurred image?",
+    "audit": "Does this optimizer do what its name says?",
 }
 LARGEST = 3 * 2**20  # bytes of a page, as far as less detail helps
 DETAIL = ((1000, True), (760, True), (1000, False))  # pixels of its figures, and whether with a decoder's weights

@@ -66,7 +66,13 @@ def deblur_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "clarity chosen", metrics.get("clarity", {}).get("chosen")
 
 
-RESULTS = {"bump": bump_results, "latent": latent_results, "deblur": deblur_results}
+def audit_results(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, result in metrics.get("optimizers", {}).items():
+        yield f"{name}: rule", result.get("rule")
+        yield from ((f"{name}: {check['name']}", check["state"]) for check in result.get("checks", []))
+
+
+RESULTS = {"bump": bump_results, "latent": latent_results, "deblur": deblur_results, "audit": audit_results}
 
 
 def circumstances(run: RunFolder) -> Iterator[tuple[str, Any]]:

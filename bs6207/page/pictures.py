@@ -74,12 +74,19 @@ def listed(scores: Iterable[tuple[str, float | None]], digits: int, unit: str = 
     return ", ".join(f"{name} {decimals(score, digits, 'unknown')}{unit}" for name, score in scores) + "."
 
 
-SUMMARIES = {"bump": heights, "latent": errors, "deblur": restored}
+def rules(metrics: Metrics) -> str:
+    """The rule that each optimizer equals."""
+    found = metrics.get("optimizers", {})
+    return ". ".join(f"{name}: {one.get('rule') or 'no known rule'}" for name, one in found.items()) + "."
+
+
+SUMMARIES = {"bump": heights, "latent": errors, "deblur": restored, "audit": rules}
 CAPTIONS: dict[tuple[str, str], tuple[str, Callable[[Metrics], str]]] = {
     ("bump", "trajectory"): ("Paths over one and the same bump", heights),
     ("bump", "thresholds"): ("The tallest bump that each optimizer escapes", heights),
     ("bump", "survival"): ("How often a bump is escaped with noise on every slope", heights),
     ("bump", "sweep"): ("The tallest bump that each optimizer escapes, along the setting swept", heights),
+    ("audit", "differences"): ("The difference from the nearest rule after each step", rules),
     ("latent", "scatter"): ("Test images by their two latent dimensions, coloured by class", accuracies),
     ("latent", "thumbnails"): ("Test images drawn at their two latent dimensions", errors),
     ("latent", "projection"): ("Larger latents in a plane, and how clusters and classes meet", accuracies),

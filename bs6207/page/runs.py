@@ -19,7 +19,8 @@ from bs6207.errors import FolderError
 from bs6207.runs.folder import HEADLINE, RECORD, REMARKS, is_run
 from bs6207.runs.result import Table
 
-COMMANDS = ("bump", "latent", "deblur")  # in the order of the page
+COMMANDS = ("bump", "latent", "deblur", "audit")  # in the order of the page
+GIVE = "give one that bs6207 bump, latent, deblur or audit has filled"
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,12 @@ def read_run(name: str) -> RunFolder:
     """The run in a folder; FolderError if there is none, or it cannot be read."""
     place = Path(name)
     if not place.is_dir():
-        raise FolderError(f"there is no folder {name}; give one that bs6207 bump, latent or deblur has filled")
+        raise FolderError(f"there is no folder {name}; {GIVE}")
     command = next((command for command in COMMANDS if is_run(place, command)), None)
     if command is None or not (place / "metrics.json").is_file():
-        raise FolderError(f"{name} holds no finished run; give a folder that bs6207 bump, latent or deblur has filled")
+        raise FolderError(
+            f"{name} holds no finished run; give a folder that bs6207 bump, latent, deblur or audit has filled"
+        )
     try:
         settings = tomllib.loads((place / RECORD).read_text(encoding="utf-8"))[command]
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from bs6207 import __version__
 
 PACKAGE = Path(__file__).parents[1]
 STORIES = ("bump", "latent", "deblur")
+ROOMS = {"audit": "bump/conformance"}  # of experiments whose folder has another name
 NOT_RESULTS = ("cli", "page", "figures.py")  # of the package: code that cannot change the outcome of a task
 
 # Packages whose versions can change the outcome of a task.
@@ -47,12 +48,17 @@ def version_of(package: str) -> str | None:
         return None
 
 
+def room_of(command: str) -> str:
+    """The folder of the package that holds the experiment of a command."""
+    return ROOMS.get(command, command)
+
+
 def code_hash(*commands: str) -> str:
     """Hash of the code that the experiments of these commands can reach, without comments and docstrings."""
     unseen = {file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py")}
     unseen -= {file for file in unseen if {*file.parts} & {*NOT_RESULTS}}
     seen: dict[Path, str] = {}
-    todo = [Path(command, "experiment.py") for command in commands]
+    todo = [Path(room_of(command), "experiment.py") for command in commands]
     while todo:
         if (file := todo.pop()) in unseen:
             unseen.remove(file)

@@ -1,0 +1,143 @@
+"""Known ways in which implementations depart from a rule, each as a change of hyperparameters or of a rule's form."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+from bs6207.bump.conformance import rules
+from bs6207.bump.conformance.rules import Hyperparameters, Rule
+
+Change: TypeAlias = Callable[[Hyperparameters], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A departure by its name; `change` gives what differs in the hyperparameters, of which nothing is no departure."""
+
+    name: str
+    change: Change
+    steps: frozenset[Any] = field(default_factory=frozenset)  # the rules that can depart so; all if empty
+
+    def applied(self, h: Hyperparameters) -> Hyperparameters:
+        return SimpleNamespace(**{**vars(h), **self.change(h)})
+
+
+def form(name: str, *steps: Any, **changes: Any) -> Deviation:
+    """A departure that sets forms."""
+    return Deviation(name, lambda h: changes, frozenset(steps))
+
+
+def ignored(name: str, key: str, value: Any, *steps: Any) -> Deviation:
+    """A hyperparameter without effect, which has `value` instead."""
+    return Deviation(name, lambda h: {key: value} if hasattr(h, key) else {}, frozenset(steps))
+
+
+def swapped(h: Hyperparameters) -> Mapping[str, Any]:
+    return {"beta1": h.beta2, "beta2": h.beta1}
+
+
+def inverted(key: str) -> Deviation:
+    """A decay that is taken for its complement."""
+    change: Change = lambda h: {key: 1 - getattr(h, key)} if hasattr(h, key) else {}  # noqa: E731
+    return Deviation(f"{key} and 1 - {key} are swapped", change)
+
+
+ADAPTIVE = (rules.adam, rules.nadam, rules.radam, rules.lamb, rules.yogi, rules.adabelief, rules.adamax)
+ROOTED = (*ADAPTIVE, rules.rmsprop, rules.adagrad, rules.sparse_adam, rules.adadelta, rules.adan)
+OF_ADAM = (rules.adam, rules.sparse_adam)
+WITH_VELOCITY = (rules.sgd, rules.rmsprop)
+
+DEVIATIONS: list[Deviation] = [  # the usual ones first: of several that explain a path, the first is named
+    form("no bias correction", *ADAPTIVE, rules.sparse_adam, corrects_first=False, corrects_second=False),
+    form("no bias correction of the first moment", *ADAPTIVE, rules.sparse_adam, corrects_first=False),
+    form("no bias correction of the second moment", *ADAPTIVE, rules.sparse_adam, corrects_second=False),
+    form("bias correction, which the rule lacks", rules.rmsprop, rules.yogi, corrects_first=True, corrects_second=True),
+    form("eps inside the root", *ROOTED, eps_place="inside"),
+    form("eps inside the root, before the bias correction", *ROOTED, eps_place="inside, before"),
+    form("eps before the bias correction", *ROOTED, eps_place="before"),
+    form("eps outside of the root, after the bias correction", *ROOTED, eps_place="outside"),
+    form("eps as a lower bound of the root", *ROOTED, eps_place="maximum"),
+    Deviation("eps inside the root, squared", lambda h: {"eps_place": "inside", "eps": h.eps**2}, frozenset(ROOTED)),
+    ignored("no eps", "eps", 0.0, *ROOTED),
+    form("decay is coupled (L2)", decay="l2"),
+    form("decay is decoupled", decay="decoupled"),
+    form("decay is decoupled and not scaled by lr", decay="unscaled"),
+    form("decay is decoupled and applied after the step", decay="after"),
+    form("decay is decoupled and scaled by lr twice", decay="squared"),
+    form("decay is applied twice, coupled (L2) and decoupled", decay="both"),
+    form("decay has the wrong sign: parameters grow", decay="grows"),
+    Deviation("decay has the wrong sign: parameters grow", lambda h: {"weight_decay": -h.weight_decay}),
+    ignored("weight decay has no effect", "weight_decay", 0.0),
+    form("decay of matrices only", matrices_only=True),
+    Deviation("maximize has no effect", lambda h: {"maximize": False}),
+    Deviation("the sign of the step is wrong: it ascends", lambda h: {"maximize": not h.maximize}),
+    form("maximize turns the sign of the decay, too", flips_decay=True),
+    Deviation("Nesterov's form is missing: plain momentum", lambda h: {"nesterov": False}),
+    Deviation("Nesterov's form, without being asked for", lambda h: {"nesterov": True}),
+    form("Nesterov's form lacks the gradient of this step", rules.sgd, nesterov_form="bare"),
+    form("Nesterov's form applies momentum twice", rules.sgd, nesterov_form="twice"),
+    ignored("dampening has no effect", "dampening", 0.0, *WITH_VELOCITY),
+    Deviation(
+        "momentum with dampening: the velocity is a mean, each gradient adds 1 - momentum of itself, the first too",
+        lambda h: {"dampening": h.momentum, "first_dampened": True},
+        frozenset(WITH_VELOCITY),
+    ),
+    Deviation(
+        "momentum with dampening: the velocity is a mean, each gradient but the first adds 1 - momentum of itself",
+        lambda h: {"dampening": h.momentum},
+        frozenset(WITH_VELOCITY),
+    ),
+    form("dampening of the first gradient, too", rules.sgd, first_dampened=True),
+    ignored("no momentum", "momentum", 0.0),
+    Deviation("amsgrad has no effect", lambda h: {"amsgrad": False}, frozenset(OF_ADAM)),
+    Deviation("amsgrad, without being asked for", lambda h: {"amsgrad": True}, frozenset(OF_ADAM)),
+    form("amsgrad takes the maximum of the corrected second moment", *OF_ADAM, amsgrad_form="corrected"),
+    Deviation("centered has no effect", lambda h: {"centered": False}, frozenset({rules.rmsprop})),
+    Deviation("centered, without being asked for", lambda h: {"centered": True}, frozenset({rules.rmsprop})),
+    Deviation("beta1 and beta2 are swapped", swapped, frozenset(ADAPTIVE)),
+    Deviation("beta1 serves as beta2, too", lambda h: {"beta2": h.beta1}, frozenset(ADAPTIVE)),
+    Deviation("beta2 serves as beta1, too", lambda h: {"beta1": h.beta2}, frozenset(ADAPTIVE)),
+    *(inverted(key) for key in ("beta1", "beta2", "alpha", "rho")),
+    form("no root: divided by the second moment itself", *ROOTED, has_root=False),
+    form("second moment of |g|, not of its square, without a root", *OF_ADAM, squares=False, has_root=False),
+    form("second moment of |g|, not of its square", *OF_ADAM, squares=False),
+    form("second moment of the first moment, not of the gradient", *OF_ADAM, square_of_mean=True),
+    form("the first moment lacks the factor 1 - beta1", *OF_ADAM, first_whole=True),
+    form("the second moment lacks the factor 1 - beta2", *OF_ADAM, second_whole=True),
+    form("the moments start with the first gradient, not with 0", *OF_ADAM, starts_with_first=True),
+    form(
+        "the moments start with the first gradient, not with 0, and no bias correction",
+        *OF_ADAM,
+        starts_with_first=True,
+        corrects_first=False,
+        corrects_second=False,
+    ),
+    form("the first moment is that of the step before", *OF_ADAM, stale="m"),
+    form("the second moment is that of the step before", *OF_ADAM, stale="v"),
+    form("Nesterov's look-ahead on the first moment", rules.adam, nesterov=True),
+    form("the step counter is shared: every parameter advances it", clock="shared"),
+    form("the step counter is one ahead", clock="ahead"),
+    form("the step counter is one behind", clock="behind"),
+    ignored("lr_decay has no effect", "lr_decay", 0.0, rules.adagrad),
+    form("gradients are clipped to [-1, 1]", gradient="clipped"),
+    form("gradients are clipped to norm 1", gradient="clipped norm"),
+    form("gradients are normalized", gradient="normalized"),
+    form("only the sign of the gradient is used", gradient="sign"),
+    *(form(f"only every {period}th step changes the parameters", period=period) for period in (2, 3, 4, 5, 10)),
+]
+
+
+def deviations(rule: Rule, defaults: Mapping[str, Any]) -> list[Deviation]:
+    """The departures that a rule can have; `defaults` of the constructor, which a value may be fixed at."""
+    known = [one for one in DEVIATIONS if not one.steps or rule.step in one.steps]
+    return known + [fixed(key, value) for key, value in {**rule.own, **defaults}.items() if is_number(value)]
+
+
+def fixed(key: str, value: float) -> Deviation:
+    name = f"{key} has no effect: it is always {value:g}"
+    return Deviation(name, lambda h: {key: value} if hasattr(h, key) else {})
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,224 @@
+"""Which published rule an optimizer equals, or by which known departure it misses it, and where they part."""
+
+import inspect
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+from typing import Any
+
+from bs6207.bump.conformance.deviations import Deviation, deviations, form, is_number
+from bs6207.bump.conformance.rules import RULES, Hyperparameters
+from bs6207.bump.conformance.subject import Subject
+from bs6207.bump.conformance.traces import SAME, SAME_IN, Departure, Trace, departure, reference_path
+from bs6207.training.optimizers import OPTIMIZERS
+
+NAMES: dict[str, tuple[str, Mapping[str, Any]]] = {  # beside the rules' own: the rule, and what the name adds to it
+    **{name: (name, {}) for name in RULES},
+    **dict.fromkeys(("gd", "gradientdescent", "momentum", "heavyball"), ("sgd", {})),
+    **dict.fromkeys(("nesterov", "nag", "nesterovsgd", "sgdnesterov"), ("sgd", {"nesterov": True})),
+    "sgdw": ("sgd", {"decay": "decoupled"}),
+    "amsgrad": ("adam", {"amsgrad": True}),
+    "rmspropcentered": ("rmsprop", {"centered": True}),
+    "centeredrmsprop": ("rmsprop", {"centered": True}),
+    "signum": ("signsgd", {}),
+}
+NEUTRAL = re.compile(r"(?i)(my|our|own|the|a|mutant|simple|custom|naive|plain|toy|basic|torch|pure|fast|test|_|\d)*$")
+HYPERPARAMETERS = (
+    *("lr", "weight_decay", "maximize", "beta1", "beta2", "beta3", "eps", "momentum", "dampening", "nesterov"),
+    *("amsgrad", "centered", "alpha", "rho", "lr_decay", "initial_accumulator_value", "momentum_decay", "etas"),
+    *("step_sizes", "lambd", "d", "beta2_decay", "ns_steps", "ns_coefficients", "adjust_lr_fn", "nu", "nus"),
+    *("trust_coefficient", "max_iter", "max_eval", "history_size", "tolerance_grad", "tolerance_change"),
+)
+DECOUPLED = ("decoupled_weight_decay", "weight_decouple", "decoupled_decay", "decoupled", "decouple")
+UNSCALED = ("fixed_decay",)
+CORRECTS = ("bias_correction", "correct_bias", "debias", "use_bias_correction")
+AMSGRAD = ("amsgrad", "ams_bound", "use_amsgrad")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The rule that a name stands for; a firm one is the whole name, but for words that say nothing."""
+
+    rule: str
+    adds: Mapping[str, Any]
+    is_firm: bool
+
+
+@dataclass(frozen=True)
+class Match:
+    """A rule with departures, and how it fares on the traces: None where they agree."""
+
+    rule: str
+    departures: tuple[Deviation, ...]
+    adds: Mapping[str, Any]
+    parts: list[Departure | None]
+
+    @property
+    def is_whole(self) -> bool:
+        return not any(self.parts)
+
+    @property
+    def names(self) -> list[str]:
+        return [one.name for one in self.departures]
+
+    def hyperparameters(self, has: Mapping[str, Any]) -> Hyperparameters:
+        return changed(expected(self.rule, has, self.adds), self.departures)
+
+
+def claim_of(subject: Subject) -> Claim | None:
+    """What the name of a built-in optimizer, of a class or of its bases stands for."""
+    if isinstance(subject.target, type(OPTIMIZERS["adam"])):
+        return Claim(subject.target.kind.lower(), {}, True)
+    own = subject.name.rpartition(":")[2].rpartition(".")[2]
+    bases = subject.target.__mro__[1:-1] if inspect.isclass(subject.target) else ()
+    return next(filter(None, (claimed(name) for name in (own, *(base.__name__ for base in bases)))), None)
+
+
+def claimed(name: str) -> Claim | None:
+    """The longest known name within a name, at its words' ends; AdamP and its like are names of their own."""
+    best: tuple[int, Claim] | None = None
+    for known, (rule, adds) in NAMES.items():
+        for found in re.finditer(re.escape(known), name, re.IGNORECASE):
+            before, after = name[: found.start()], name[found.end() :]
+            begins = not before or found[0][0].isupper() or not before[-1].isalpha()
+            ends = not after or not after[0].islower() or found[0][-1].isupper()
+            if begins and ends and not re.fullmatch(r"[A-Z]", after) and (best is None or len(known) > best[0]):
+                best = len(known), Claim(rule, adds, bool(NEUTRAL.match(before)))
+    return best[1] if best else None
+
+
+def expected(name: str, has: Mapping[str, Any], adds: Mapping[str, Any]) -> Hyperparameters:
+    """A rule with the hyperparameters that an optimizer has, and the forms that its switches name."""
+    rule = RULES[name]
+    given: dict[str, Any] = {key: has[key] for key in HYPERPARAMETERS if has.get(key) is not None}
+    for keys, is_on, is_off in (
+        (DECOUPLED, {"decay": "decoupled"}, {"decay": "l2"}),
+        (UNSCALED, {"decay": "unscaled"}, {}),
+        (
+            CORRECTS,
+            {"corrects_first": True, "corrects_second": True},
+            {"corrects_first": False, "corrects_second": False},
+        ),
+        (AMSGRAD, {"amsgrad": True}, {}),
+    ):
+        switch = next((has[key] for key in keys if isinstance(has.get(key), bool)), None)
+        given |= is_on if switch else is_off if switch is False else {}
+    if name == "adafactor" and is_number(given.get("eps")):
+        given["eps"] = (None, given["eps"])
+    h = rule.hyperparameters({**adds, **given})
+    if "nesterov" not in rule.own and rule.step is not RULES["sgd"].step and rule.step is not RULES["rmsprop"].step:
+        h.nesterov = False  # of another rule
+    return h
+
+
+def changed(h: Hyperparameters, departures: Sequence[Deviation]) -> Hyperparameters:
+    for one in departures:
+        h = one.applied(h)
+    return h
+
+
+def identify(subject: Subject, traces: Sequence[Trace], claim: Claim | None) -> list[Match]:
+    """The rules that come nearest, the best first: whole ones, if any, then by how much of the traces they explain.
+
+    The claimed rule is tried first, alone, with one departure, with two; then every other rule with one.
+    """
+    same = SAME_IN.get(subject.precision, SAME)
+    names = [name for name, rule in RULES.items() if rule.needs_closure <= subject.convention.closure]
+    found: list[Match] = []
+    if claim:
+        for some in stages(claim.rule, subject, traces, claim, same):
+            found += some
+            if any(one.is_whole for one in some):
+                return ranked(found)
+        names = [name for name in names if name != claim.rule]
+    found += (plain := [match(name, (), claim, traces, same) for name in names])
+    if not any(one.is_whole for one in plain):
+        for name in names:
+            found += next(islice(stages(name, subject, traces, claim, same), 1, None), [])
+    return ranked(found)
+
+
+def stages(
+    name: str, subject: Subject, traces: Sequence[Trace], claim: Claim | None, same: float
+) -> Iterator[list[Match]]:
+    """Matches of one rule: without a departure, with one, with two."""
+    yield [plain := match(name, (), claim, traces, same)]
+    singles = list(visible(name, claim, traces, subject))
+    scale = scale_of(name, plain, claim, traces)
+    yield [match(name, (one,), claim, traces, same) for one in [*singles, *([scale] if scale else [])]]
+    pairs = (first_match(name, pair, claim, traces, same) for pair in combinations(singles, 2))
+    yield [one for one in pairs if one is not None]
+
+
+def ranked(matches: Sequence[Match]) -> list[Match]:
+    """The best first: by traces that depart, by how late; what explains as much keeps the order of its table."""
+
+    def worth(one: Match) -> tuple[float, ...]:
+        parts = [part for part in one.parts if part is not None]
+        first = (-parts[0].step, parts[0].difference) if parts else (0, 0.0)
+        return len(parts), len(one.departures) if not parts else 0, *first, len(one.departures)
+
+    return sorted(matches, key=worth)
+
+
+def match(
+    name: str, departures: tuple[Deviation, ...], claim: Claim | None, traces: Sequence[Trace], same: float
+) -> Match:
+    """How a rule fares; one that departs on the first trace, the most telling one, is taken to depart on all."""
+    adds, rule, parts = claim.adds if claim and claim.rule == name else {}, RULES[name], list[Departure | None]()
+    for one in traces:
+        parts.append(departure(rule, changed(expected(name, one.has, adds), departures), one, same))
+        if parts[0] is not None:
+            return Match(name, departures, adds, parts * len(traces))
+    return Match(name, departures, adds, parts)
+
+
+def first_match(
+    name: str, departures: tuple[Deviation, ...], claim: Claim | None, traces: Sequence[Trace], same: float
+) -> Match | None:
+    """A match that is whole; None at the first trace that is not explained."""
+    adds, rule = claim.adds if claim and claim.rule == name else {}, RULES[name]
+    for one in traces:
+        if departure(rule, changed(expected(name, one.has, adds), departures), one, same) is not None:
+            return None
+    return Match(name, departures, adds, [None] * len(traces))
+
+
+def visible(name: str, claim: Claim | None, traces: Sequence[Trace], subject: Subject) -> Iterator[Deviation]:
+    """The departures of a rule that change anything on these traces, each once."""
+    if RULES[name].needs_closure:
+        return
+    adds = claim.adds if claim and claim.rule == name else {}
+    plain = [expected(name, one.has, adds) for one in traces]
+    seen = [plain]
+    defaults = {key: one.default for key, one in subject.takes.items()}
+    for one in deviations(RULES[name], {key: defaults[key] for key in HYPERPARAMETERS if is_number(defaults.get(key))}):
+        changes = [one.applied(h) for h in plain]
+        if changes not in seen:
+            seen.append(changes)
+            yield one
+
+
+def scale_of(name: str, plain: Match, claim: Claim | None, traces: Sequence[Trace]) -> Deviation | None:
+    """The one factor between the first step of an optimizer and of a rule, if there is one."""
+    one = traces[0]
+    if RULES[name].needs_closure:
+        return None
+    try:
+        (ours, *_), theirs = reference_path(RULES[name], plain.hyperparameters(one.has), one), one.positions[1]
+    except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError):
+        return None
+    moves = [
+        (a - start, b - start)
+        for a, b, start in zip(ours, theirs, one.positions[0], strict=True)
+        if abs(a - start).min() > 0
+    ]
+    factors = [float(factor) for a, b in moves for factor in (b / a).ravel()]
+    if not factors or not all(math.isfinite(factor) for factor in factors) or factors[0] in (0.0, 1.0):
+        return None
+    if max(factors) - min(factors) > 1e-9 * abs(factors[0]):
+        return None
+    factor = sum(factors) / len(factors)
+    return form(f"steps are {factor:.10g} times as long", scale=float(f"{factor:.12g}"))

@@ -1,0 +1,122 @@
+"""The audit names what is wrong with copies of optimizers, and finds nothing wrong with right ones."""
+
+import json
+
+import pytest
+import torch
+from bump.conformance import mutants
+
+import bs6207 as package
+from bs6207.bump.conformance.contract import CHECKS
+from bs6207.bump.conformance.deviations import DEVIATIONS
+from bs6207.bump.conformance.experiment import OTHER_CHECKS
+from bs6207.bump.conformance.identify import claimed
+from bs6207.bump.conformance.rules import RULES
+from bs6207.errors import SettingsError
+
+audit = package.bump.audit
+OF_TORCH = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD",
+            "Adafactor", "Muon", "SparseAdam", "LBFGS"]  # fmt: skip
+QUICK = ("SGD", "M04", "M30", "M31", "M33")  # each of another part of the audit
+NAMED, CAUGHT = 0.85, 0.95  # shares of the mutants
+
+slow = pytest.mark.slow
+
+
+def some(names):
+    return [name if name in QUICK else pytest.param(name, marks=slow) for name in names]
+
+
+@pytest.mark.parametrize("name", some(OF_TORCH))
+def test_every_optimizer_of_torch_passes_and_equals_the_rule_of_its_name(name):
+    report = audit(f"torch.optim:{name}")
+    assert report.ok, report
+    assert (report.rule, report.departures) == (name.lower(), [])
+    states = {check["name"]: check["state"] for check in report.checks}
+    assert not {kind for kind in ("foreach", "fused", "differentiable") if states[kind] == "failed"}
+    report.raise_if_failed()
+
+
+@slow
+@pytest.mark.parametrize("kind", mutants.RIGHT, ids=lambda kind: kind.__name__)
+def test_right_copies_pass(kind):
+    report = audit(kind)
+    assert report.ok, report
+    assert (report.rule, report.departures) == (kind.__name__.lower(), [])
+
+
+@pytest.mark.parametrize("name", some(mutants.MUTANTS))
+def test_a_mutant_is_caught_and_named(name):
+    kind, words = mutants.MUTANTS[name]
+    report = audit(kind)
+    assert not report.ok
+    assert any(words in finding for finding in report.findings), report
+    with pytest.raises(AssertionError, match=name):
+        report.raise_if_failed()
+
+
+def test_forty_mutants_are_tried():
+    assert len(mutants.MUTANTS) >= 40
+
+
+def test_a_departure_that_is_expected_does_not_fail():
+    report = audit(mutants.M04, expect_failed=["rule"])
+    assert report.ok
+    assert next(check["state"] for check in report.checks if check["name"] == "rule") == "expected"
+
+
+def test_every_rule_has_a_source_and_every_name_of_a_check_or_departure_is_told_once():
+    assert all(any(digit in rule.source for digit in ("19", "20", "torch.optim")) for rule in RULES.values())
+    assert len({one.name for one in DEVIATIONS}) >= len(DEVIATIONS) - 1  # two ways to grow have one name
+    assert len({*CHECKS, *OTHER_CHECKS}) == len(CHECKS) + len(OTHER_CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "is_firm"),
+    [("Adam", "adam", True), ("AdamW", "adamw", True), ("MyAdam", "adam", True), ("AdamNoBias", "adam", True),
+     ("ScheduleFreeAdamW", "adamw", False), ("NesterovSGD", "sgd", True), ("sparse_adam", "adam", False)],
+)  # fmt: skip
+def test_a_name_claims_the_longest_known_one_within_it(name, rule, is_firm):
+    claim = claimed(name)
+    assert (claim.rule, claim.is_firm) == (rule, is_firm)
+
+
+@pytest.mark.parametrize("name", ["AdamP", "Prodigy", "Amos", "SGDP"])
+def test_names_of_their_own_claim_nothing(name):
+    assert claimed(name) is None
+
+
+def test_unknown_rules_checks_and_keywords_are_refused_in_a_sentence():
+    with pytest.raises(ValueError, match="no rule 'adamx'; did you mean adam"):
+        audit(torch.optim.SGD, rule="adamx")
+    with pytest.raises(ValueError, match="no check 'pickles'; did you mean pickle"):
+        audit(torch.optim.SGD, expect_failed=["pickles"])
+    with pytest.raises(SettingsError, match="takes no 'lrr'; did you mean lr"):
+        audit(torch.optim.SGD, lrr=1)
+
+
+MINE = """
+import torch
+
+class Adagrad(torch.optim.Adagrad):
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"] *= 0.5
+        return super().step(closure)
+"""
+
+
+def test_the_command_writes_what_it_found_and_ends_with_exit_code_1(bs6207, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    done = bs6207("audit", "mine.py:Adagrad", "--json")
+    assert done.returncode == 1, done.stderr
+    metrics = json.loads(done.stdout)
+    assert metrics == json.loads((tmp_path / "outputs/audit/metrics.json").read_text())
+    assert metrics["failed"][0] in done.stderr.replace("\n", "")
+    entry = metrics["optimizers"]["mine.py:Adagrad"]
+    assert (entry["claim"], entry["ok"], metrics["ok"]) == ("adagrad", False, False)
+    names = {file.name for file in (tmp_path / "outputs/audit").iterdir()}
+    assert names >= {"checks.csv", "differences.csv", "differences.png", "config.toml"}
+    page = bs6207("report")
+    assert page.returncode == 0, page.stderr
+    assert "Does this optimizer do what its name says?" in (tmp_path / "outputs/report.html").read_text()
