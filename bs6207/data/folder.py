@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bs6207.data import pictures
 from bs6207.data.idx import IDX_FILES, parse_idx_name, read_idx
-from bs6207.data.images import DataSet, ImageSet, on_one_side, sha256_of, shuffled
+from bs6207.data.images import DataSet, ImageSet, Photographs, on_one_side, sha256_of, shuffled
 from bs6207.errors import DataError
 from bs6207.runs.memory import require_memory
 from bs6207.runs.names import is_text, listed
@@ -21,6 +21,7 @@ PICTURES = SUFFIXES | {".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl"}  # tho
 SUFFIX_LIST = ", ".join(sorted(SUFFIXES))
 CLUTTER = {"__macosx", "@eadir"}  # folders that macOS and Synology add, with copies of the pictures' names or previews
 
+WHOLE = 128  # pixels: pictures with a shorter side beyond it are photographs, where those may be of any size
 HELD_OUT = {"validation": 10, "test": 5}  # one in so many, where the folder does not say which
 FEWEST = max(HELD_OUT.values())
 PARTS = ("train", *HELD_OUT)
@@ -40,8 +41,10 @@ IdxFiles = dict[str, dict[str, Path]]  # by data set, "" for MNIST, and by stem 
 Contents = tuple[list[Path], list[Path], list[Path]]  # of a folder: sub-folders, pictures and other files, by name
 
 
-def read_folder(folder: Path, warn: Warn) -> DataSet:
+def read_folder(folder: Path, warn: Warn, any_size: bool = False) -> DataSet:
     """Read a folder of images and split it; `warn` is called with what decides how the images are read.
+
+    With `any_size`, pictures of several sizes or of more than `WHOLE` pixels a side are `Photographs`, without labels.
 
     Sub-folders train, validation and test, by these or other usual names, are the split; without a test, the
     validation images are the test images; without validation, a tenth of train is for it. Without any such sub-folder
@@ -54,9 +57,11 @@ def read_folder(folder: Path, warn: Warn) -> DataSet:
     left_out, reading = list[Path](), dict[str, Any]()
     root = unwrap(folder, None, left_out, warn)
     sets = find_idx_files(root)
-    parts, classes = read_idx_files(root, sets, reading, warn) if sets else read_pictures(root, left_out, reading, warn)
-    arrays = [array for name in PARTS if name in parts for array in (parts[name].pixels, parts[name].labels)]
-    sha256 = sha256_of(*(array for array in arrays if array is not None))
+    if sets:
+        parts, classes = read_idx_files(root, sets, reading, warn)
+    else:
+        parts, classes = read_pictures(root, left_out, reading, warn, any_size)
+    sha256 = sha256_of(*(array for name in PARTS if name in parts for array in parts[name].arrays))
     if "test" in parts:
         sides = on_one_side(parts["train"], parts["test"], classes)
         for part, names, consequence in (
@@ -152,7 +157,7 @@ def find_idx_files(folder: Path) -> IdxFiles:
 
 
 def read_pictures(
-    folder: Path, left_out: list[Path], reading: dict[str, Any], warn: Warn
+    folder: Path, left_out: list[Path], reading: dict[str, Any], warn: Warn, any_size: bool
 ) -> tuple[Parts, tuple[str, ...]]:
     """The pictures of a folder, in the order of their names, and its classes, by number and name."""
     folders = part_folders(folder, left_out, warn)
@@ -173,9 +178,15 @@ def read_pictures(
     for why, paths in ((f"no {SUFFIX_LIST}", files), ("folders without an image", empty)):
         if paths:
             warn(f"left out, as {why}: {first_and_count(paths)}")
-    pixels = read_files(folder, [file for file, _ in every], reading, warn)
-    label_of: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
-    images = ImageSet(pixels, np.array([label_of[name] for _, name in every], np.int64) if classes else None)
+    pictures = read_files(folder, [file for file, _ in every], reading, warn, any_size)
+    sizes = {picture.shape[1:] for picture in pictures}
+    images: ImageSet
+    if len(sizes) > 1 or (any_size and min(*sizes.pop()) > WHOLE):
+        classes, images = (), Photographs.of(pictures)
+    else:
+        label_of: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
+        labels = np.array([label_of[name] for _, name in every], np.int64) if classes else None
+        images = ImageSet(np.stack(pictures), labels)
     parts, start = {}, 0
     for name, part in by_part.items():
         parts[name] = images[start : start + len(part)]
@@ -285,8 +296,10 @@ def first_and_count(paths: Sequence[Path]) -> str:
     return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
 
 
-def read_files(folder: Path, files: Sequence[Path], reading: dict[str, Any], warn: Warn) -> NDArray[np.uint8]:
-    """The pixels of the pictures of a folder, all of one size, [N, C, H, W]; grey, or RGB if any has colour."""
+def read_files(
+    folder: Path, files: Sequence[Path], reading: dict[str, Any], warn: Warn, any_size: bool
+) -> list[NDArray[np.uint8]]:
+    """The pictures of a folder, each [C, H, W], of one size unless any will do; grey, or RGB if any has colour."""
     every, deep, channels = list[NDArray[np.uint8]](), list[Path](), 0
     for file in files:
         pixels, bits = read_picture(file)
@@ -296,14 +309,12 @@ def read_files(folder: Path, files: Sequence[Path], reading: dict[str, Any], war
             channels = len(pixels)
             require_memory(len(files) * pixels.size, folder)
         every.append(pixels)
-        require_one_size(files[0], every[0].shape[1:], file, pixels.shape[1:])
+        if not any_size:
+            require_one_size(files[0], every[0].shape[1:], file, pixels.shape[1:])
     if deep:
         reading["sixteen_bit"] = len(deep)
         warn(f"stored with 16 bits and read with 8, 65535 being white: {first_and_count(deep)}")
-    images = np.empty((len(files), channels, *every[0].shape[1:]), np.uint8)
-    for image, pixels in zip(images, every, strict=True):
-        image[:] = pixels
-    return images
+    return [np.ascontiguousarray(np.broadcast_to(pixels, (channels, *pixels.shape[1:]))) for pixels in every]
 
 
 def read_picture(file: Path) -> tuple[NDArray[np.uint8], int]:

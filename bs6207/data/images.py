@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, chosen: "slice | NDArray[np.int64]") -> "ImageSet":
-        return ImageSet(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
+    def __getitem__(self, chosen: "slice | NDArray[np.int64]") -> Self:
+        return type(self)(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
 
     @property
     def unit_pixels(self) -> NDArray[np.float32]:
@@ -41,6 +41,44 @@ class ImageSet:
     def image_shape(self) -> tuple[int, int, int]:
         channels, height, width = self.pixels.shape[1:]
         return channels, height, width
+
+    @property
+    def batches(self) -> list[NDArray[np.uint8]]:
+        """The pixels as arrays [N, C, H, W] of images of one size: all of them."""
+        return [self.pixels]
+
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """What a checksum is of: pixels and labels."""
+        return [self.pixels] if self.labels is None else [self.pixels, self.labels]
+
+
+@dataclass(frozen=True)
+class Photographs(ImageSet):
+    """Pictures of any sizes: `pixels` is an array of objects, [N], each [C, H, W] with the same C."""
+
+    @classmethod
+    def of(cls, pictures: Sequence[NDArray[np.uint8]]) -> Self:
+        pixels = np.empty(len(pictures), object)
+        for place, picture in enumerate(pictures):
+            pixels[place] = picture
+        return cls(pixels, None)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, and the least height and width."""
+        channels = self.pixels[0].shape[0] if len(self) else 1
+        height, width = (min((picture.shape[axis] for picture in self.pixels), default=0) for axis in (1, 2))
+        return channels, height, width
+
+    @property
+    def batches(self) -> list[NDArray[np.uint8]]:
+        """Each picture as an array of its own, [1, C, H, W]."""
+        return [picture[None] for picture in self.pixels]
+
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        return [array for picture in self.pixels for array in (np.array(picture.shape), picture)]
 
 
 @dataclass(frozen=True)
@@ -79,6 +117,7 @@ class DataSet:
             "class_names": list(self.classes),
             "image_shape": list(self.train.image_shape),
             "sha256": self.sha256,
+            **({"photographs": True} if isinstance(self.train, Photographs) else {}),
             **self.reading,
         }
 

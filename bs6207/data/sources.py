@@ -88,17 +88,22 @@ PUBLISHED = {
 Warn = Callable[[str], None]
 
 
-def load(name: str, warn: Warn) -> "DataSet":
+def load(name: str, warn: Warn, any_size: bool = False) -> "DataSet":
     """Read and split a data set: one of `DATASETS`, a folder, or `auto`, which is mnist where it can be had at once.
 
-    `warn` is called with what decides which images these are. Raises DataError if it is not found, or a file is broken.
+    `warn` is called with what decides which images these are. With `any_size` it may hold `Photographs`.
+
+    Raises:
+        DataError: it is not found, a file is broken, or its pictures are of several sizes and may not be.
     """
+    if name == "photos" and not any_size:
+        raise DataError("photos are pictures of several sizes", "use them with bs6207 deblur, or choose other --data")
     if name in DATASETS:
         return DATASETS[name]()
     if name != "auto":
         from bs6207.data.folder import read_folder
 
-        return read_folder(Path(name), warn)
+        return read_folder(Path(name), warn, any_size)
     try:
         return published("mnist", AUTO_TIMEOUT)
     except Unavailable:
@@ -118,14 +123,14 @@ def settings_for(data: "DataSet", settings: Any, warn: Warn) -> Any:
 
 
 @lru_cache(maxsize=1)
-def loaded(name: str) -> "DataSet":
+def loaded(name: str, any_size: bool = False) -> "DataSet":
     """A data set of which the user has seen the warnings, read once in a process."""
-    return load(name, warn=lambda sentence: None)
+    return load(name, lambda sentence: None, any_size)
 
 
-def require_data(name: str, sha256: str) -> None:
+def require_data(name: str, sha256: str, any_size: bool = False) -> None:
     """Raise DataError unless the data set of that name, on whatever computer this is, is the one a run began with."""
-    if (data := loaded(name)).sha256 != sha256:
+    if (data := loaded(name, any_size)).sha256 != sha256:
         problem = f"{platform.node()} has other images as {data.source} than this run began with"
         raise DataError(problem, f"set {DATA_FOLDER} to the same files everywhere")
 
@@ -167,9 +172,16 @@ def published(name: str, timeout: float = NAMED_TIMEOUT) -> "DataSet":
     return DataSet(name, train[VALIDATION:], train[:VALIDATION], test, sha256_of(*arrays), known.classes)
 
 
+def photos() -> "DataSet":
+    from bs6207.data.photos import photos
+
+    return photos()
+
+
 DATASETS: dict[str, Callable[[], "DataSet"]] = {
     **{name: partial(published, name) for name in PUBLISHED},
     "mnist-5k": embedded_digits,
+    "photos": photos,
 }
 NAMES = ("auto", *DATASETS)
 DATA_HELP = (

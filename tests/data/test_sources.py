@@ -133,7 +133,7 @@ def nowhere(monkeypatch, tmp_path):
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "mnist-5k"])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_data_set_that_is_nowhere_says_where_it_was_looked_for(nowhere, name):
     with pytest.raises(DataError, match=f"{nowhere}.*--data mnist-5k"):
         load(name, pytest.fail)
