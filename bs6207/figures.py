@@ -20,6 +20,7 @@ from matplotlib.transforms import Bbox
 from bs6207.runs.names import legible
 
 # Okabe and Ito's palette, for colour-blind readers too (jfly.uni-koeln.de/color).
+DPI = 160  # pixels an inch
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PLACES = 9  # digits of where axes stand, as shares of the figure
 INK, MUTED, GROUND = "#222222", "#8a8a8a", "#e8e4da"
@@ -28,7 +29,7 @@ STYLE: Any = {
     **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
     **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
     **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False),
-    **{"axes.titlelocation": "left", "axes.titlesize": 10, "figure.dpi": 160, "font.size": 9},
+    **{"axes.titlelocation": "left", "axes.titlesize": 10, "figure.dpi": DPI, "font.size": 9},
     "svg.hashsalt": "bs6207",  # the same figure, the same bytes
     "text.parse_math": False,  # names may hold dollars; what is ours is written in Unicode
 }

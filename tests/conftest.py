@@ -39,7 +39,8 @@ EVERY_STEP = {"bs6207.cli.progress": {"PLAIN_INTERVAL": 0}}  # a line for every 
 HURRY = {  # evaluators that train for a few steps, and few images to tune on: their scores are tested elsewhere
     "bs6207.deblur.evaluators": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 5, "CLASSIFIER_STEPS": [30, 30]},
     "bs6207.deblur.blur": {"FOLLOWED_IMAGES": 30},
-    "bs6207.deblur.classical": {"TUNING_IMAGES": 10},
+    "bs6207.deblur.classical": {"TUNING_IMAGES": 10, "TUNING_CROPS": 1},
+    "bs6207.deblur.training": {"CROPS": 48},
 }
 
 # Tests that share what is slow to start or to train; a group goes to one worker, the longest first.

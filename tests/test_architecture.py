@@ -37,14 +37,14 @@ OF_RUNS = {  # a room: the files of runs/ that it may import; cli and page may i
 HOME = {  # a library: the files that may import it
     "typer": {"cli/commands.py", "cli/options.py"},
     "rich": {"cli/console.py", "cli/progress.py"},
-    "matplotlib": {"figures.py", *(f"{story}/figures.py" for story in STORIES), "deblur/evaluation.py"},  # its fonts
+    "matplotlib": {"figures.py", *(f"{story}/figures.py" for story in STORIES), "deblur/conditions.py"},  # its fonts
     "filelock": {"runs/folder.py"},
     "distributed": {"runs/dask.py"},
     "jinja2": {"page/build.py"},
     "torchvision": {"data/sources.py"},
     "PIL": {
         *("data/pictures.py", "page/pictures.py", "bump/figures.py", "latent/projector.py"),
-        "deblur/evaluation.py",  # letters, and Pillow's blur
+        "deblur/conditions.py",  # letters, and Pillow's blur
     },
     "click": set(),
 }

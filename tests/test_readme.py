@@ -236,7 +236,7 @@ def tiny(line: str, place: Path) -> list[str]:
         "deblur": f"--epochs {60 if 'autoencoder' in words else 3} --train-images 100 --test-images 10 --batch-size 8 "
         "--jobs 1",  # an autoencoder that ends below the black image is refused
     }
-    if "--data" in words and str(place) in words[words.index("--data") + 1]:
+    if "--data" in words and (str(place) in words[words.index("--data") + 1] or "photos" in words):
         own = {key: re.sub(r"--train-images \d+", "", value) for key, value in own.items()}
     words += own.get(words[0], "").split()
     return [*words, "--trials", "100"] if "--trials" in words else words

@@ -19,6 +19,9 @@ READ_AS = {  # Pillow's modes
     **dict.fromkeys(("P", "PA", "RGB", "RGBA", "CMYK"), "RGB"),
 }
 PHOTOMETRIC, BLACK_ON_WHITE = 262, 0  # a TIFF file's tag, and its value where zero is white
+# EXIF tags that a TIFF file shares: width, height, bits, compression, photometric interpretation, orientation, samples,
+# where the pixels lie, and how they are coded; TIFF revision 6.0
+OF_THE_FILE = (256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 34675)
 SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
 SIXTEEN_BITS_AS_32 = {("I", "PNG"), ("I", "PPM")}  # mode and format: of PNG in Pillow before 11
 SAFE_PIXELS = 89_478_485  # Pillow's bound, a quarter of a gigabyte of RGB: a small file may unpack to far more
@@ -51,11 +54,12 @@ BRANDS = {  # of the ISO base media format, ISO/IEC 14496-12: pictures coded as 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, upright: pixels [C, H, W], grey or RGB; alpha [H, W], if any; and the ICC colour profile, if any."""
+    """A picture, upright: pixels [C, H, W], grey or RGB, and what else a file holds of it, if it does."""
 
     pixels: NDArray[np.uint8] | NDArray[np.uint16]
-    alpha: NDArray[np.uint8] | None = None
-    profile: bytes | None = None
+    alpha: NDArray[np.uint8] | None = None  # [H, W]
+    profile: bytes | None = None  # ICC colour profile
+    exif: bytes | None = None  # but for the orientation
 
 
 def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Picture:
@@ -69,7 +73,7 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
     except OSError as failure:  # a name that is too long, a folder that may not be entered
         raise DataError(f"cannot read {file}: {failure.strerror}; give a picture") from None
     if is_folder:
-        raise DataError(f"{file} is a folder; give the pictures in it, as in {file / '*.png'}")
+        raise DataError(f"{file} is a folder without a picture; give one that holds some")
     if not is_file:
         raise DataError(f"there is no file {file}; give a picture")
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # Pillow's, which is global; it refuses at twice that
@@ -102,6 +106,7 @@ def decode(image: Image.Image, file: Path) -> Picture:
     if image.mode not in READ_AS and not is_deep:
         raise DataError(f"{file} is stored as {image.mode}; save it with 8 bits per channel, or as grey with 16")
     profile = None if image.mode == "CMYK" else image.info.get("icc_profile")
+    exif = exif_of(image)
     upright = ImageOps.exif_transpose(image)
     if is_deep:
         if image.has_transparency_data:
@@ -110,12 +115,21 @@ def decode(image: Image.Image, file: Path) -> Picture:
         tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
         if tags.get(PHOTOMETRIC) == BLACK_ON_WHITE:  # with 8 bits Pillow turns it round itself
             pixels = np.iinfo(np.uint16).max - pixels
-        return Picture(pixels, profile=profile)
+        return Picture(pixels, profile=profile, exif=exif)
     kind = READ_AS[image.mode] + ("A" if upright.has_transparency_data else "")
     channels = np.atleast_3d(np.asarray(upright.convert(kind))).transpose(2, 0, 1)
     if kind in ("LA", "RGBA"):
-        return Picture(without_hidden(channels[:-1], channels[-1]), channels[-1], profile)
-    return Picture(channels, profile=profile)
+        return Picture(without_hidden(channels[:-1], channels[-1]), channels[-1], profile, exif)
+    return Picture(channels, profile=profile, exif=exif)
+
+
+def exif_of(image: Image.Image) -> bytes | None:
+    """When, where and how a picture was taken, without what describes the pixels of its file."""
+    exif = Image.Exif()
+    exif.load(image.getexif().tobytes())  # a copy: the picture's own says how to turn it
+    for tag in OF_THE_FILE:
+        exif.pop(tag, None)
+    return exif.tobytes() if exif else None
 
 
 def without_hidden(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -139,8 +153,16 @@ def png(picture: Picture) -> bytes:
     layers = picture.pixels if picture.alpha is None else np.concatenate((picture.pixels, picture.alpha[None]))
     pixels = np.ascontiguousarray(layers[0] if len(layers) == 1 else layers.transpose(1, 2, 0))
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", icc_profile=picture.profile)
+    exif = {"exif": picture.exif} if picture.exif else {}
+    Image.fromarray(pixels).save(stream, "PNG", icc_profile=picture.profile, **exif)
     return stream.getvalue()
+
+
+def as_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Pixels, [C, H, W], as they come back from a JPEG file of that quality, 1 to 100."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(stream, "JPEG", quality=quality)
+    return np.atleast_3d(np.asarray(Image.open(stream))).transpose(2, 0, 1)
 
 
 def loses_bits(image: Image.Image) -> bool:

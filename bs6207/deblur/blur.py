@@ -1,4 +1,4 @@
-"""The split of the data set, and degradation by blur, noise and rounding to 8 bits.
+"""The split of the data set, and degradation by Gaussian blur, noise and rounding to 8 bits; other blur in kernels.py.
 
 "A Gaussian of sigma 2" is no specification: libraries cut and approximate the kernel and pad the image differently, and
 a network trained on one of them learns that one. So training draws all of that anew for every image, in torch, while
@@ -6,9 +6,10 @@ the test images are blurred by scipy in double precision.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from bs6207.data.images import DataSet, ImageSet, shuffled, to_float, to_uint8
+from bs6207.data.images import DataSet, ImageSet, Photographs, shuffled, to_float, to_uint8
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError
 from bs6207.runs.progress import TaskProgress
@@ -40,7 +41,15 @@ PADDINGS = ("constant", "edge", "symmetric", "reflect")  # numpy's names; zeros 
 ZEROS_SHARE = 0.55
 CACHED_SIDE = 128  # pixels along an axis up to which `folds` are cached for the next batch: 9 MB for each radius
 
+# Of photographs:
+FEWEST_PHOTOGRAPHS = 2  # for training, one of them for the held-out discriminator
+LONGEST_SIDE = 1024  # pixels: of larger ones the middle is scored, or the classical baselines would take hours
+MOST_SCORED, MOST_FOLLOWED = 4_000_000, 1_000_000  # pixels of all test and of all validation photographs
+GREY = (19595, 38470, 7471)  # 65536ths of red, green and blue: Pillow's weights (ITU-R BT.601)
+BORDERS = {False: "constant", True: "reflect"}  # scipy's names: digits are black beyond the border, photographs are not
+
 Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
+Batches: TypeAlias = list[Images]  # images of one size each: a batch of digits, or a photograph
 
 
 @dataclass(frozen=True)
@@ -50,10 +59,20 @@ class Split:
     train_full: ImageSet  # both, for the classifier, which does not evaluate sharpness
     validation: ImageSet
     test: ImageSet
+    crop: int | None = None  # pixels a side, of photographs; other images are trained on and scored as they are
 
     @property
-    def followed(self) -> Images:
-        return self.validation[:FOLLOWED_IMAGES].unit_pixels
+    def followed(self) -> ImageSet:
+        return self.validation[:FOLLOWED_IMAGES]
+
+    @property
+    def border(self) -> str:
+        """What lies beyond the border of a test image, by scipy's name."""
+        return BORDERS[self.crop is not None]
+
+    def crops(self, batches: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """What the discriminators see, [N, C, H, W]: all crops of photographs side by side, or the images."""
+        return batches[0] if self.crop is None else crops_of(batches, self.crop)
 
 
 @dataclass(frozen=True)
@@ -69,21 +88,34 @@ class Context:
     def device(self) -> torch.device:
         return choose_device(self.settings.device)
 
-    def validation_pair(self) -> tuple[Images, Images]:
+    def validation_pair(self) -> tuple[Batches, Batches]:
         """The followed images, sharp and under the blur in the middle of the range."""
-        sharp = self.split.followed
+        sharp = unit_batches(self.split.followed)
         return sharp, self.blurred_validation(sharp, sum(self.settings.sigma) / 2)
 
-    def blurred_validation(self, sharp: Images, sigma: float) -> Images:
-        return blur_for_test(sharp, sigma, self.settings.noise, VALIDATION_NOISE)
+    def blurred_validation(self, sharp: Batches, sigma: float) -> Batches:
+        return self.blurred(sharp, sigma, VALIDATION_NOISE)
 
-    def blurred_test(self, sigma: float) -> Images:
-        return blur_for_test(self.split.test.unit_pixels, sigma, self.settings.noise, TEST_NOISE)
+    def blurred_test(self, sigma: float) -> Batches:
+        return self.blurred(unit_batches(self.split.test), sigma, TEST_NOISE)
+
+    def blurred(self, sharp: Batches, sigma: float, seed: int) -> Batches:
+        noise, border = self.settings.noise, self.split.border
+        return [blur_for_test(batch, sigma, noise, seed + place, border) for place, batch in enumerate(sharp)]
+
+
+def settings_of(data: DataSet, settings: DeblurSettings) -> DeblurSettings:
+    """The settings with the defaults for photographs, if the data are some, or are to be cropped like them."""
+    if isinstance(data.train, Photographs) or settings.crop is not None:
+        return settings.for_photographs()
+    return settings
 
 
 def split_data(data: DataSet, settings: DeblurSettings) -> Split:
     """Split a data set; test images are a fixed random choice, as the first of MNIST's are the easier ones."""
-    images = data.train_subset(settings.train_images)
+    if settings.crop is not None:
+        return split_photographs(data, settings, settings.crop)
+    images = in_colour(data.train_subset(settings.train_images), settings.colour)
     if min(images.image_shape[1:]) < SMALLEST_SIDE:
         raise DataError(f"{data.name} has images of less than {SMALLEST_SIDE} pixels a side; give larger ones")
     if len(images) < FEWEST_IMAGES:
@@ -95,7 +127,75 @@ def split_data(data: DataSet, settings: DeblurSettings) -> Split:
         )
     heldout = len(images) // HELDOUT_SHARE
     tested = min(settings.test_images, max(FEWEST_TESTED, MOST_PIXELS // math.prod(images.image_shape)))
-    return Split(images[heldout:], images[:heldout], images, data.validation, shuffled(data.test)[:tested])
+    validation, test = (in_colour(part, settings.colour) for part in (data.validation, shuffled(data.test)[:tested]))
+    return Split(images[heldout:], images[:heldout], images, validation, test)
+
+
+def split_photographs(data: DataSet, settings: DeblurSettings, crop: int) -> Split:
+    """Split photographs, by picture; of those to score, what makes the classical baselines end in time."""
+    if settings.arch != "unet":
+        raise DataError(f"{data.name} has photographs, which --arch {settings.arch} cannot restore; use --arch unet")
+    colour = "grey" if settings.colour == "auto" else settings.colour
+    parts = data.train_subset(settings.train_images), data.validation, data.test[: settings.test_images]
+    train, validation, test = (in_colour(Photographs.of([*part.pixels]), colour) for part in parts)
+    if len(train) < FEWEST_PHOTOGRAPHS or not len(validation) or not len(test):
+        counts = f"{len(train)} photographs to train on, {len(validation)} to validate and {len(test)} to test on"
+        raise DataError(f"{data.name} has {counts}; deblur needs {FEWEST_PHOTOGRAPHS}, 1 and 1, so give more")
+    if min(side for part in (train, validation, test) for side in part.image_shape[1:]) < SMALLEST_SIDE:
+        raise DataError(f"{data.name} has pictures of less than {SMALLEST_SIDE} pixels a side; leave them out")
+    heldout = max(1, len(train) // HELDOUT_SHARE)
+    validation, test = middles(validation, MOST_FOLLOWED), middles(test, MOST_SCORED)
+    return Split(train[heldout:], train[:heldout], train, validation, test, crop)
+
+
+def middles(images: ImageSet, most: int) -> ImageSet:
+    """The middles of the first photographs, together of at most so many pixels, but of one at least."""
+    pictures: list[Pixels] = []
+    for picture in images.pixels:
+        tops = [max(0, side - LONGEST_SIDE) // 2 for side in picture.shape[1:]]
+        pictures.append(picture[:, *(slice(top, top + LONGEST_SIDE) for top in tops)])
+        if sum(one[0].size for one in pictures) > most and len(pictures) > 1:
+            pictures.pop()
+            break
+    return Photographs.of(pictures)
+
+
+def in_colour(images: ImageSet, colour: str) -> ImageSet:
+    """Images as they are (`auto`), in grey, or in three colours."""
+    channels = images.image_shape[0]
+    if colour == "auto" or channels == (3 if colour == "rgb" else 1):
+        return images
+
+    def convert(batch: Pixels) -> Pixels:
+        if colour == "rgb":
+            return batch.repeat(3, axis=-3)
+        weighted = np.tensordot(np.array(GREY, np.uint32), batch.astype(np.uint32), (0, batch.ndim - 3))
+        return np.expand_dims((weighted + 2**15 >> 16).astype(np.uint8), -3)
+
+    if isinstance(images, Photographs):
+        return Photographs.of([convert(picture) for picture in images.pixels])
+    return ImageSet(convert(images.pixels), images.labels)
+
+
+def unit_batches(images: ImageSet) -> Batches:
+    """Images in [0, 1], in batches of one size."""
+    return [to_float(batch) for batch in images.batches]
+
+
+def crops_of(batches: Sequence[NDArray[Any]], side: int) -> NDArray[Any]:
+    """Crops side by side, [N, C, side, side], of all images; what is left of their middle is left out."""
+    crops = []
+    for batch in batches:
+        batch = mirrored(batch, side)
+        tops, lefts = (range(size % side // 2, size - side + 1, side) for size in batch.shape[-2:])
+        crops += [batch[..., top : top + side, left : left + side] for top in tops for left in lefts]
+    return np.concatenate(crops)
+
+
+def mirrored(images: NDArray[Any], side: int) -> NDArray[Any]:
+    """Images of less than `side` pixels with their mirror image beside and below them."""
+    missing = [(0, max(0, side - size)) for size in images.shape[-2:]]
+    return np.pad(images, [(0, 0)] * (images.ndim - 2) + missing, "symmetric") if any(map(any, missing)) else images
 
 
 def draw_blur(sharp: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
@@ -172,11 +272,11 @@ def degrade_for_test(exact: NDArray[np.float64], noise: float, seed: int) -> Ima
     return to_float(to_uint8(exact + noise * np.random.RandomState(seed).standard_normal(exact.shape)))
 
 
-def gaussian_blur(images: NDArray, sigma: float) -> NDArray:
-    """scipy's Gaussian blur of images [N, C, H, W] in double precision, zeros beyond the border."""
-    return gaussian_filter(images.astype(np.float64), (0, 0, sigma, sigma), mode="constant", truncate=CUT)
+def gaussian_blur(images: NDArray, sigma: float, border: str = "constant") -> NDArray:
+    """scipy's Gaussian blur of images [N, C, H, W] in double precision; `border` by scipy's names, zeros at first."""
+    return gaussian_filter(images.astype(np.float64), (0, 0, sigma, sigma), mode=border, truncate=CUT)
 
 
-def blur_for_test(sharp: Images, sigma: float, noise: float, seed: int) -> Images:
+def blur_for_test(sharp: Images, sigma: float, noise: float, seed: int, border: str = "constant") -> Images:
     """Images under `gaussian_blur`, degraded, [N, C, H, W] in [0, 1]."""
-    return degrade_for_test(gaussian_blur(sharp, sigma), noise, seed)
+    return degrade_for_test(gaussian_blur(sharp, sigma, border), noise, seed)

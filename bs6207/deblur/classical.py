@@ -1,7 +1,8 @@
 """Classical baselines: deconvolution with the true kernel, which a blind network does not know.
 
 Each has one hyperparameter, tuned on training images, and uses what is known of the images: zeros beyond the border
-where the method allows it, and pixels in [0, 1].
+where the method allows it, and pixels in [0, 1]. Of photographs they are told any kernel, [k, k], beside a border that
+reflects, as that of the test is: a picture with its mirror images is periodic, so Fourier transforms serve.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,22 @@ from skimage.restoration import wiener as wiener_hunt
 from torch import Tensor
 
 from bs6207.data.images import to_uint8
-from bs6207.deblur.blur import CUT, Context, Pixels, blur_for_test
+from bs6207.deblur.blur import (
+    CUT,
+    TEST_NOISE,
+    Context,
+    Pixels,
+    Split,
+    blur_for_test,
+    crops_of,
+    degrade_for_test,
+    unit_batches,
+)
+from bs6207.deblur.conditions import PHOTOGRAPH_CONDITIONS, gaussian_condition, reflected_blur
 from bs6207.training.metrics.restoration import Images, psnr_per_image
 
 TUNING_IMAGES = 100  # training images
+TUNING_CROPS, TUNING_SIDE = 6, 96  # of photographs: the middles of so many, in pixels
 TUNING_SEED = 6208  # of the noise to tune under; the test images have other noise
 UNSHARP_RADIUS = 0.75  # of sigma; better than all of it for every sigma on MNIST, by 0.1 dB at 3 and 0.3 dB at 1
 LUCY_FLOOR = 0.01  # added to both images of the ratio: the noise of dark pixels is not as small as Poisson's
@@ -87,17 +100,22 @@ def tv(planes: Images, sigma: float, weight: float) -> NDArray:
 
 
 def minimize_tv(pull: Tensor, rows: Tensor, columns: Tensor, shrink: Tensor, iterations: int = TV_ITERATIONS) -> Tensor:
-    """The iterations of `tv`: primal-dual, over-relaxed (Condat 2013, doi:10.1007/s10957-012-0245-9, algorithm 3.2).
+    """The iterations of `tv`; `rows` and `columns` are the eigenvectors of A."""
+    return iterate_tv(pull, lambda moved: rows @ (rows.T @ moved @ columns * shrink) @ columns.T, iterations)
+
+
+def iterate_tv(pull: Tensor, shrink: Callable[[Tensor], Tensor], iterations: int = TV_ITERATIONS) -> Tensor:
+    """Minimize TV: primal-dual, over-relaxed (Condat 2013, doi:10.1007/s10957-012-0245-9, algorithm 3.2).
 
     Both dual variables are scaled by the step, which leaves the weight in `shrink` and `pull` only. Their own steps,
     1/16 and 1/2, times the squared norms 8 of the differences and 1 of the identity, add up to the 1 that is allowed.
-    `pull`, [N, H, W], is the constant term of a step; `rows` and `columns` are the eigenvectors of A.
+    `shrink` applies (1 + step A' A)^-1, and `pull`, [N, H, W], is the constant term of a step.
     """
     restored = pull.clone()
     slope_dual, range_dual = pull.new_zeros((2, *pull.shape)), torch.zeros_like(pull)
     for _ in range(iterations):
         moved = restored - differences_adjoint(slope_dual) - range_dual
-        nearer = rows @ (rows.T @ moved @ columns * shrink) @ columns.T + pull
+        nearer = shrink(moved) + pull
         ahead = 2 * nearer - restored
         slopes = slope_dual + differences(ahead) / 16
         slopes /= (slopes.square().sum(0).sqrt_() / TV_STEP).clamp_min_(1)
@@ -133,16 +151,73 @@ def blur_matrix(size: int, sigma: float) -> NDArray[np.float64]:
     return gaussian_filter(np.eye(size), (sigma, 0), mode="constant", truncate=CUT)
 
 
+class Reflected:
+    """The blur of planes of one shape by a kernel, [k, k], with borders that reflect: a circular one of four mirrored.
+
+    Its adjoint and inverse are exact for kernels that are symmetric in both axes, and else but for a kernel's width at
+    the borders.
+    """
+
+    def __init__(self, shape: tuple[int, int], kernel: NDArray):
+        self.shape = shape
+        placed = np.zeros([2 * side for side in shape])
+        reach = [np.arange(size) - size // 2 for size in kernel.shape]
+        np.add.at(placed, np.ix_(*(offsets % side for offsets, side in zip(reach, placed.shape, strict=True))), kernel)
+        self.spectrum = torch.from_numpy(np.fft.rfft2(placed)).to(torch.complex64)
+
+    def filter(self, planes: Tensor, spectrum: Tensor) -> Tensor:
+        height, width = self.shape
+        wide = torch.cat((planes, planes.flip(-1)), -1)
+        mirrored = torch.cat((wide, wide.flip(-2)), -2)
+        return torch.fft.irfft2(torch.fft.rfft2(mirrored) * spectrum, s=mirrored.shape[-2:])[..., :height, :width]
+
+
+def unsharp_reflected(planes: Images, kernel: NDArray, amount: float) -> NDArray:
+    """`unsharp` with a Gaussian of the kernel's mean variance."""
+    rows, columns = (np.arange(size) - size // 2 for size in kernel.shape)
+    variance = (kernel * (rows[:, None] ** 2 + columns**2)).sum() / 2
+    return unsharp_mask(planes, UNSHARP_RADIUS * float(variance) ** 0.5, amount, channel_axis=0)
+
+
+def wiener_reflected(planes: Images, kernel: NDArray, balance: float) -> NDArray:
+    height, width = planes.shape[1:]
+    mirrored = np.pad(planes, ((0, 0), (0, height), (0, width)), "symmetric")
+    return np.stack([wiener_hunt(plane, kernel, balance, clip=False)[:height, :width] for plane in mirrored])
+
+
+def richardson_lucy_reflected(planes: Images, kernel: NDArray, iterations: float) -> NDArray:
+    observed = torch.from_numpy(planes)
+    blur = Reflected(planes.shape[1:], kernel)
+    restored = torch.full_like(observed, 0.5)
+    for _ in range(round(iterations)):
+        ratio = (observed + LUCY_FLOOR) / (blur.filter(restored, blur.spectrum).clamp_min(0) + LUCY_FLOOR)
+        restored = (restored * blur.filter(ratio, blur.spectrum.conj())).clamp(0, 1)
+    return restored.numpy()
+
+
+def tv_reflected(planes: Images, kernel: NDArray, weight: float) -> NDArray:
+    blur, step = Reflected(planes.shape[1:], kernel), TV_STEP / weight
+    shrink = 1 / (1 + step * blur.spectrum.abs().square())
+    pull = blur.filter(torch.from_numpy(planes), step * blur.spectrum.conj() * shrink)
+    return iterate_tv(pull, lambda moved: blur.filter(moved, shrink)).numpy()
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A classical restorer of planes, [N, H, W] in [0, 1]: every channel is an image of its own."""
 
     restore_planes: Callable[[Images, float, float], NDArray]  # of planes, sigma in pixels and the hyperparameter
+    restore_reflected: Callable[[Images, NDArray, float], NDArray]  # of planes, a kernel and the hyperparameter
     hyperparameter: str  # its name
     grid: tuple[float, ...]  # the values to choose from, ascending
 
-    def restore(self, blurred: Images, sigma: float, value: float) -> Images:
-        restored = self.restore_planes(blurred.reshape(-1, *blurred.shape[2:]), sigma, value)
+    def restore(self, blurred: Images, blur: float | NDArray, value: float) -> Images:
+        """Restore after a Gaussian of that sigma, zeros beyond the border, or a kernel, with a border that reflects."""
+        planes = blurred.reshape(-1, *blurred.shape[2:])
+        if isinstance(blur, np.ndarray):
+            restored = self.restore_reflected(planes, blur, value)
+        else:
+            restored = self.restore_planes(planes, blur, value)
         return np.clip(restored, 0, 1).astype(np.float32).reshape(blurred.shape)
 
 
@@ -151,26 +226,32 @@ def geometric(low: float, high: float, count: int) -> tuple[float, ...]:
 
 
 BASELINES = {  # the best value lies inside the grid for sigma 0.5 to 4 and noise 0 to 0.05, on MNIST,
-    "unsharp": Baseline(unsharp, "amount", geometric(0.01, 100, 81)),
-    "wiener": Baseline(wiener, "balance", geometric(1e-8, 10, 91)),
+    "unsharp": Baseline(unsharp, unsharp_reflected, "amount", geometric(0.01, 100, 81)),
+    "wiener": Baseline(wiener, wiener_reflected, "balance", geometric(1e-8, 10, 91)),
     "richardson_lucy": Baseline(  # but for these without noise: more would be a little better, and take minutes
-        richardson_lucy, "iterations", tuple(sorted({float(round(count)) for count in geometric(1, 10_000, 61)}))
+        richardson_lucy,
+        richardson_lucy_reflected,
+        "iterations",
+        tuple(sorted({float(round(count)) for count in geometric(1, 10_000, 61)})),
     ),
-    "tv": Baseline(tv, "strength", geometric(1e-8, 1, 81)),
+    "tv": Baseline(tv, tv_reflected, "strength", geometric(1e-8, 1, 81)),
 }
 
 
-def tune(baseline: Baseline, sharp: Images, sigma: float, noise: float) -> float:
+def tune(baseline: Baseline, sharp: Images, blur: float | NDArray, noise: float) -> float:
     """The hyperparameter with the highest mean PSNR on training images blurred as the test images are.
 
     The PSNR has one maximum: a climb from the middle of the grid whose stride halves at the top, short from the start,
     because many iterations take long.
     """
-    blurred = blur_for_test(sharp, sigma, noise, TUNING_SEED)
+    if isinstance(blur, np.ndarray):
+        blurred = degrade_for_test(reflected_blur(sharp, blur), noise, TUNING_SEED)
+    else:
+        blurred = blur_for_test(sharp, blur, noise, TUNING_SEED)
 
     @cache
     def score(place: int) -> float:
-        return psnr_per_image(sharp, baseline.restore(blurred, sigma, baseline.grid[place]))
+        return psnr_per_image(sharp, baseline.restore(blurred, blur, baseline.grid[place]))
 
     count = len(baseline.grid)
     best, stride = count // 2, count // 8
@@ -182,10 +263,29 @@ def tune(baseline: Baseline, sharp: Images, sigma: float, noise: float) -> float
     return baseline.grid[best]
 
 
-def tune_and_restore(name: str, sigma: float, context: Context) -> tuple[float, Pixels]:
-    """The hyperparameter tuned for one blur on training images, and the test images restored with it."""
-    baseline = BASELINES[name]
-    value = tune(baseline, context.split.train[:TUNING_IMAGES].unit_pixels, sigma, context.settings.noise)
-    restored = to_uint8(baseline.restore(context.blurred_test(sigma), sigma, value))
-    context.progress.step(f"{name} at sigma {sigma:g}", name)
-    return value, restored
+def tuning_crops(split: Split) -> Images:
+    """A crop of each of the first training photographs, from the middle, [N, C, H, W] in [0, 1]."""
+    every = [crops_of([picture], TUNING_SIDE) for picture in unit_batches(split.train[:TUNING_CROPS])]
+    return np.stack([crops[len(crops) // 2] for crops in every])
+
+
+def tune_and_restore(name: str, test: float | str, context: Context) -> tuple[float, list[Pixels]]:
+    """The hyperparameter tuned on training images, and the test images restored with it, in their batches.
+
+    `test` is a sigma or, of photographs, the name of one of their conditions.
+    """
+    baseline, split, noise = BASELINES[name], context.split, context.settings.noise
+    if split.crop is None:
+        sigma = float(test)
+        value = tune(baseline, split.train[:TUNING_IMAGES].unit_pixels, sigma, noise)
+        restored = [baseline.restore(batch, sigma, value) for batch in context.blurred_test(sigma)]
+    else:
+        condition = PHOTOGRAPH_CONDITIONS[test] if isinstance(test, str) else gaussian_condition(test)
+        value = tune(baseline, tuning_crops(split), condition.kernel(0), noise)
+        pairs = condition.pairs(unit_batches(split.test), noise, TEST_NOISE)
+        restored = [
+            baseline.restore(blurred, condition.kernel(place), value) for place, (_, blurred) in enumerate(pairs)
+        ]
+    where = f"at sigma {test:g}" if isinstance(test, float) else f"of {test}"
+    context.progress.step(f"{name} {where}", name)
+    return value, [to_uint8(images) for images in restored]

@@ -125,7 +125,7 @@ class HeldOutDisc(Checkpointable):
         return float(np.mean(self.scores(images) > 0))
 
 
-def train_heldout_disc(sharp: Pixels, sigma: tuple[float, float], seed: int) -> HeldOutDisc:
+def train_heldout_disc(sharp: Pixels, sigma: tuple[float, float], seed: int, border: str = "constant") -> HeldOutDisc:
     """Train a discriminator of clear images and images blurred by scipy, by a sigma drawn anew for each.
 
     There is no noise on either side: it would give the blurred side away.
@@ -141,7 +141,7 @@ def train_heldout_disc(sharp: Pixels, sigma: tuple[float, float], seed: int) -> 
             clear, others = images[::2], to_float(images[1::2].numpy())
             sigmas = (low + (high - low) * torch.rand(len(others), generator=random)).tolist()
             pairs = zip(np.split(others, len(others)), sigmas, strict=True)
-            blurred = np.concatenate([gaussian_blur(image, sigma) for image, sigma in pairs])
+            blurred = np.concatenate([gaussian_blur(image, sigma, border) for image, sigma in pairs])
             yield with_classes(uint8_tensor(blurred), clear)
 
     network = fit(partial(Detector, pixels.shape[1], sees_levels=False), blurred_and_clear(), DISC_STEPS, seed)
@@ -213,7 +213,7 @@ class Evaluators(Checkpointable):
 
 def train_evaluators(context: Context) -> Evaluators:
     split, seed = context.split, context.seed
-    heldout = train_heldout_disc(split.heldout.pixels, context.settings.sigma, seed)
+    heldout = train_heldout_disc(split.crops(split.heldout.batches), context.settings.sigma, seed, split.border)
     context.progress.step("the held-out disc", "evaluators")
     labels = split.train_full.labels
     if labels is None or len(np.unique(labels)) < 2:
@@ -224,12 +224,12 @@ def train_evaluators(context: Context) -> Evaluators:
     return Evaluators(heldout, classifier, classifier.features(split.validation.unit_pixels))
 
 
-def plausibility(restored: Images, blurred: Images, sigma: float) -> float:
+def plausibility(restored: Images, blurred: Images, sigma: float, border: str = "constant") -> float:
     """PSNR, in decibels, of restored images blurred again, for the blurred images they were made from, noise included.
 
     The truth does not reach infinity but what noise and 8 bits leave; more than that is noise explained by edges.
     """
-    return psnr_per_image(blurred, gaussian_blur(restored, sigma))
+    return psnr_per_image(blurred, gaussian_blur(restored, sigma, border))
 
 
 def uint8_tensor(images: NDArray) -> Tensor:

@@ -1,14 +1,25 @@
 """The deblur experiment: L1 + a discriminator, beside L1 alone, classical baselines with the kernel, and nothing."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import product
 from typing import Any, TypeAlias
 
-from bs6207.data.sources import load, loaded, require_data, settings_for
-from bs6207.deblur.blur import Context, split_data
+from bs6207.data import sources
+from bs6207.data.sources import loaded, settings_for
+from bs6207.deblur.blur import Context, settings_of, split_data
 from bs6207.deblur.classical import BASELINES, tune_and_restore
-from bs6207.deblur.evaluation import CLEAR, FRONTIER_POINTS, IDENTITY, evaluate, evaluate_restorer, interpolate
+from bs6207.deblur.conditions import RIVALS, TOLD
+from bs6207.deblur.evaluation import (
+    CLEAR,
+    FRONTIER_POINTS,
+    IDENTITY,
+    evaluate,
+    evaluate_restorer,
+    interpolate,
+    score_condition,
+)
 from bs6207.deblur.evaluators import train_evaluators
 from bs6207.deblur.memory import need, require_memory
 from bs6207.deblur.settings import DeblurSettings
@@ -21,6 +32,9 @@ from bs6207.runs.result import Result
 from bs6207.training.devices import prepare, preserve_torch_state
 
 SWEPT = sweeps.Measure("psnr", "PSNR dB of L1 + disc", "sigma", ("restorer", "l1_disc"), "l1", "L1 alone", "max")
+
+# whose pictures may be of any size
+load, require_data = partial(sources.load, any_size=True), partial(sources.require_data, any_size=True)
 
 Task: TypeAlias = tuple[int, Callable[[Context], Any]]  # its seed, and a function
 Key: TypeAlias = tuple[Any, ...]  # a name, and a seed or a sigma
@@ -36,7 +50,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     if settings.sweep:
         return sweeps.run(run, settings, SWEPT, progress, map_tasks, need, load, require_data)
     data = load(settings.data, progress.warn)
-    settings = settings_for(data, settings, progress.warn)
+    settings = settings_of(data, settings_for(data, settings, progress.warn))
     split = split_data(data, settings)
     require_memory(split, settings, data.name)
     for kind, count in expected_steps(settings).items():
@@ -56,6 +70,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     tasks |= {("disc_net", seed): (seed, train_disc) for seed in seeds} | {("evaluators",): (first, train_evaluators)}
     tasks |= {(name, first): (first, partial(train_l1, name, name)) for name in settings.beside}
     tasks |= {key: (first, partial(tune_and_restore, *key)) for key in product(BASELINES, sigmas)}
+    tasks |= {key: (first, partial(tune_and_restore, *key)) for key in told_conditions(settings)}
     trained = run_stage("first", tasks)
 
     tasks = {}  # from L1, each with its own weight of the adversarial loss
@@ -70,7 +85,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     discs = {seed: fine_tuned["l1_disc", seed].disc or trained["disc_net", seed].state for seed in seeds}
     restorers = {key: outcome.state for key, outcome in fine_tuned.items() if key[0] != "strong"}
     restorers |= {(name, first): trained[name, first].state for name in settings.beside} | {(IDENTITY, first): {}}
-    images = {CLEAR: dict.fromkeys(sigmas, split.test.pixels)}
+    images = {CLEAR: dict.fromkeys(sigmas, split.test.batches)}
     images |= {name: {sigma: trained[name, sigma][1] for sigma in sigmas} for name in BASELINES}
     ends = (fine_tuned["l1", first].state, fine_tuned[[*settings.ends][-1], first].state)
     tasks = {("interpolation",): (first, partial(interpolate, *ends, evaluators))}  # the slowest comes first
@@ -81,6 +96,8 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     evaluations = run_stage("evaluation", tasks)
     for name, sigma in product(BASELINES, sigmas):
         evaluations[name, first].scores[sigma][BASELINES[name].hyperparameter] = trained[name, sigma][0]
+    for name, condition in told_conditions(settings):
+        score_condition(evaluations[name, first], condition, trained[name, condition][1], split)
 
     outcomes = (*trained.values(), *fine_tuned.values())
     return report(
@@ -101,7 +118,12 @@ def run_task(settings: DeblurSettings, sha256: str, task: Task, progress: TaskPr
     seed, function = task
     require_data(settings.data, sha256)
     prepare(seed)
-    return function(Context(split_data(loaded(settings.data), settings), settings, progress, seed))
+    return function(Context(split_data(loaded(settings.data, any_size=True), settings), settings, progress, seed))
+
+
+def told_conditions(settings: DeblurSettings) -> list[tuple[str, str]]:
+    """The classical baselines of photographs, and the conditions whose kernel they are told."""
+    return [] if settings.crop is None else [*product(RIVALS, TOLD)]
 
 
 def expected_steps(settings: DeblurSettings) -> dict[str, int]:
@@ -113,7 +135,7 @@ def expected_steps(settings: DeblurSettings) -> dict[str, int]:
         "disc_net": seeds * stages["disc_net"],
         "autoencoder": len(settings.beside) * settings.epochs,
         "evaluators": 2,
-        **dict.fromkeys(BASELINES, len(settings.test_sigmas)),
+        **Counter(name for name, _ in (*product(BASELINES, settings.test_sigmas), *told_conditions(settings))),
         LAST_STAGE: (2 * seeds + settings.frontier) * stages["l1_disc"],
         "evaluation": restorers + len(BASELINES) + 1,  # with the clear images
         **dict.fromkeys(("conditions", "two-sample"), restorers),

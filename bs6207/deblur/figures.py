@@ -54,10 +54,17 @@ def label_of(name: str) -> str:
     return LOOKS[name][0] + " (true kernel)" * (name in BASELINES)
 
 
-def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typical: int) -> Figure:
+def restorations(
+    grids: Mapping[float, Mapping[str, Images]],
+    scores: Table,
+    typical: int,
+    kind: str = "first test images",
+    tile: float = TILE,
+) -> Figure:
     """Clear, blurred and restored images, and the errors of the last two restorers below, one block per blur.
 
-    Grids are by sigma and restorer, the truth, `clear`, first; after `typical` images come the worst cases of L1.
+    Grids are by sigma and restorer, the truth, `clear`, first; after `typical` images of a `kind` come the worst cases
+    of L1. Each is `tile` inches wide.
     """
     blocks: dict[float, list[tuple[str, NDArray[Any]]]] = {}  # labels and rows: images, errors [N, H, W] last
     for sigma, grid in grids.items():
@@ -70,14 +77,14 @@ def restorations(grids: Mapping[float, Mapping[str, Images]], scores: Table, typ
             blocks[sigma].append((label, np.abs(images - truth).mean(axis=1)))
     groups = [len(part) for part in (truth[:typical], truth[typical:]) if len(part)]
     rows = len(blocks[sigma])
-    size = (len(grids) * (1.3 + len(truth) * TILE) + 0.6, rows * (TILE * tallness(truth) + 0.045) + 0.25)
+    size = (len(grids) * (1.3 + len(truth) * tile) + 0.6, rows * (tile * tallness(truth) + 0.045) + 0.25)
     figure = Figure(figsize=size)
     figure.set_layout_engine("constrained", w_pad=0.05, **TIGHT)
     scale = Normalize(0, max(float(errors.max()) for lines in blocks.values() for _, errors in lines[-2:]) or 1)
     gridded = figure.add_gridspec(rows, len(groups) * len(grids) + 1, width_ratios=[*groups * len(grids), 0.25])
     for line, (block, (sigma, lines)) in product(range(rows), enumerate(blocks.items())):
         label, row = lines[line]
-        heads = (f"{SIGMA} = {sigma:g} pixels, first test images", "worst of L1")
+        heads = (f"{SIGMA} = {sigma:g} pixels, {kind}", "worst of L1")
         look = ("inferno", scale) if row.ndim == 3 else ("gray", Normalize(0, 1))
         for place, part in enumerate((row[:typical], row[typical:])[: len(groups)]):  # without worst cases, one
             axis = figure.add_subplot(gridded[line, block * len(groups) + place])

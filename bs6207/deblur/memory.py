@@ -10,11 +10,23 @@ from typing import NamedTuple
 import torch
 
 from bs6207.data.images import DataSet
-from bs6207.deblur.blur import CACHED_SIDE, CUT, FOLLOWED_IMAGES, PADDINGS, SMALLEST_SIDE, Split, folds, split_data
+from bs6207.deblur.blur import (
+    CACHED_SIDE,
+    CUT,
+    FOLLOWED_IMAGES,
+    PADDINGS,
+    SMALLEST_SIDE,
+    Split,
+    folds,
+    settings_of,
+    split_data,
+)
 from bs6207.deblur.classical import AT_ONCE, BASELINES, TUNING_IMAGES
-from bs6207.deblur.evaluation import FEWEST_SAMPLES, LETTERS, TWO_SAMPLES
+from bs6207.deblur.conditions import LETTERS, PHOTOGRAPH_CONDITIONS, RIVALS, TOLD
+from bs6207.deblur.evaluation import FEWEST_SAMPLES, TWO_SAMPLES
 from bs6207.deblur.evaluators import batch_size
-from bs6207.deblur.networks import BOTTLENECK, STRIDE, WIDTH
+from bs6207.deblur.model import TILE
+from bs6207.deblur.networks import BOTTLENECK, REACH, STRIDE, WIDTH
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import PIXELS_AT_ONCE
 from bs6207.runs.memory import COPIES, Need, require_room
@@ -26,6 +38,7 @@ RESTORING, EVALUATOR, EVALUATING = 250, 900, 450  # EVALUATOR to train, EVALUATI
 # and for each value of a pixel, as there are three in colour.
 SCORED, VALIDATED, HELD = 60, 40, 8
 BASELINE, BASELINE_AT_ONCE = 60, 100  # of all images, and of those restored at once
+MIRRORED = 4 * 60  # of the photograph that is restored, with its three mirror images
 
 AUTOENCODER, RESULT = 8, 3  # times its weights: with gradients, momenta and checkpoint; as an outcome
 HERE = 3  # bytes for each value restored: as outcome, saved, and drawn
@@ -46,13 +59,18 @@ class Sizes(NamedTuple):
 
 def require_memory(split: Split, settings: DeblurSettings, name: str) -> None:
     """Check that a run fits into memory, or raise DataError that says what would."""
+    if split.crop is not None:
+        require_room(f"deblur on {name}", taken_by_photographs(split, settings), settings.jobs or 1, ())
+        return
     sizes = sizes_of(split)
     run = f"deblur on {name}, images of {sizes.width} x {sizes.height} pixels,"
     require_room(run, taken(sizes, settings), settings.jobs or 1, less(sizes, settings))
 
 
 def need(data: DataSet, settings: DeblurSettings) -> Need:
-    return taken(sizes_of(split_data(data, settings)), settings)
+    settings = settings_of(data, settings)
+    split = split_data(data, settings)
+    return taken(sizes_of(split), settings) if split.crop is None else taken_by_photographs(split, settings)
 
 
 def sizes_of(split: Split) -> Sizes:
@@ -67,6 +85,25 @@ def less(sizes: Sizes, settings: DeblurSettings) -> Iterator[tuple[str, Need]]:
     while min(sizes.height, sizes.width) * SMALLER >= SMALLEST_SIDE:
         sizes = sizes._replace(height=int(sizes.height * SMALLER), width=int(sizes.width * SMALLER))
         yield f"images of {sizes.width} x {sizes.height} pixels", taken(sizes, settings)
+
+
+def taken_by_photographs(split: Split, settings: DeblurSettings) -> Need:
+    """What a run on photographs takes: batches of crops, and whole pictures to score."""
+    parts = split.train_full, split.validation, split.test
+    bytes_of = [sum(picture.size for picture in part.pixels) for part in parts]
+    values, sigmas, seeds = max(bytes_of[1:]), len(settings.test_sigmas), settings.seeds
+    data = COPIES * sum(bytes_of) + LEAST
+    device = choose_device(settings.device)
+    network = UNET[choose_precision(settings.precision, device)] if device.type == "cpu" else 0
+    crops = settings.batch_size * (settings.crop or 0) ** 2
+    largest = max(picture.size for part in parts[1:] for picture in part.pixels)
+    training = data + VALIDATED * bytes_of[1] + RESTORING * (TILE + 2 * REACH) ** 2 + network * crops
+    baseline = data + BASELINE * bytes_of[2] + MIRRORED * largest
+    evaluation = data + SCORED * values + HELD * (sigmas + len(PHOTOGRAPH_CONDITIONS)) * values
+    evaluation += RESTORING * (TILE + 2 * REACH) ** 2 + EVALUATOR * PIXELS_AT_ONCE
+    here = HERE * (2 * seeds + len(BASELINES) + 3) * sigmas * bytes_of[2]
+    first = [training] * (2 * seeds) + [baseline] * (len(BASELINES) * sigmas + len(RIVALS) * len(TOLD))
+    return Need(here, [[]] if settings.scheduler else [first, [evaluation] * (2 * seeds + 3)])
 
 
 def taken(sizes: Sizes, settings: DeblurSettings) -> Need:

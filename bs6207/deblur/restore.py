@@ -1,7 +1,11 @@
 """`bs6207 restore`: a trained model on the user's own pictures, each restored, checked and written."""
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from math import ceil, sqrt
 from pathlib import Path
@@ -16,11 +20,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from bs6207.data import pictures
+from bs6207.data.folder import list_folder
 from bs6207.data.pictures import SAFE_PIXELS, Picture
-from bs6207.deblur.model import Model, load, tiles
+from bs6207.deblur.model import KINDS, PHOTOGRAPHS, Model, Tile, kinds_of, load, tiles
 from bs6207.deblur.networks import REACH, STRIDE
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import DataError, FolderError, SettingsError
+from bs6207.runs.memory import cores_granted
 from bs6207.runs.names import is_text
 from bs6207.runs.progress import Progress
 from bs6207.runs.result import Row, Table
@@ -40,6 +46,9 @@ ONE_STEP = 1 / 255  # of change, where no blur could have changed anything
 SHARP = 0.35  # pixels: clear digits have a sigma of 0.26 to 0.33, those of sigma 0.5 have 0.46 to 0.54
 NARROWER = 0.9  # times the narrowest blur trained on
 WIDER = 1.1  # times the widest: digits of sigma 4 have up to 4.29, a page of them with sigma 5 has 4.63 or more
+
+LONG = 5.0  # seconds; of what takes longer an estimate is given
+MOST_THREADS = 4
 
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4  # of a pixel in [0, 1]; an 8-bit step is 4e-3
@@ -111,12 +120,13 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
     prepare(seed=0)
     model = load(settings.model).to(choose_device(settings.device))
     clarity = model.clarity if settings.clarity is None else settings.clarity
-    progress.expect(len(settings.images))
     results = Restored([], [], export(model, clarity, settings.onnx, write) if settings.onnx else None)
-    for name in settings.images:
+    names = find_pictures(settings.images)
+    progress.expect(len(names))
+    for name in names:
         progress.status(name)
         try:
-            row = restore_file(model, name, clarity, settings.max_pixels or SAFE_PIXELS, folder, write)
+            row = restore_file(model, name, clarity, settings, folder, write, progress)
         except (DataError, FolderError) as failure:
             results.failed.append({"file": name.encode(errors="backslashreplace").decode(), "reason": str(failure)})
         else:
@@ -127,11 +137,38 @@ def run(settings: RestoreSettings, folder: Path, write: Write, progress: Progres
     return results
 
 
-def restore_file(model: Model, name: str, clarity: float, most_pixels: int, folder: Path, write: Write) -> Row:
+def find_pictures(names: Sequence[str]) -> list[str]:
+    """The files to restore, with those of folders by name; a folder without any stays, for reading it to refuse."""
+    files = list[str]()
+    for name in names:
+        try:
+            inside = [*map(str, pictures_in(Path(name), set()))] if Path(name).is_dir() else []
+        except (DataError, OSError, ValueError):  # reading says what is wrong with it
+            inside = []
+        files += inside or [name]
+    return files
+
+
+def pictures_in(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """The pictures of a folder, then those of its folders; `seen` are folders that links need not lead to again."""
+    if folder.resolve() not in seen:
+        seen.add(folder.resolve())
+        folders, files, _ = list_folder(folder)
+        yield from files
+        for inner in folders:
+            yield from pictures_in(inner, seen)
+
+
+def restore_file(
+    model: Model, name: str, clarity: float, settings: RestoreSettings, folder: Path, write: Write, progress: Progress
+) -> Row:
     if not is_text(name):
         raise DataError(f"{name!r} is not UTF-8; rename the file")
+    most_pixels = settings.max_pixels or SAFE_PIXELS
     picture = pictures.read(Path(name), most_pixels, ", or allow more with --max-pixels")
-    restored = restore_picture(model, picture, clarity)
+    if not settings.anyway:
+        require_trained_on(model, picture, name)
+    restored = restore_picture(model, picture, clarity, partial(announce, progress, name))
     written = write(folder / f"{Path(name).stem}.png", pictures.png(restored))
     channels, height, width = picture.pixels.shape
     visible = np.ones((height, width), bool) if picture.alpha is None else picture.alpha > 0
@@ -139,20 +176,59 @@ def restore_file(model: Model, name: str, clarity: float, most_pixels: int, fold
     reblur = find_reblur(before, after, middle(visible[None])[0], BEYOND * model.sigma[1])
     size = {"width": width, "height": height, "channels": channels, "bits": 8 * picture.pixels.itemsize}
     named = {"file": name, "written": str(written), **size, "clarity": clarity}
-    return {**named, **reblur, "remarks": doubts(reblur, model.sigma)}
+    is_gaussian = model.blur == ["gaussian"] and model.trained_on.get("pictures") != PHOTOGRAPHS
+    return {**named, **reblur, "remarks": doubts(reblur, model.sigma, is_gaussian)}
+
+
+def require_trained_on(model: Model, picture: Picture, name: str) -> None:
+    """Raise DataError for a photograph if the restorer was trained on drawings, such as digits, or the reverse."""
+    trained = model.trained_on.get("pictures")
+    if trained not in KINDS or trained in (kinds := kinds_of(picture.pixels)):
+        return
+    seen = "a photograph" if PHOTOGRAPHS in kinds else "a drawing on an even ground, such as a digit"
+    other = "photos" if PHOTOGRAPHS in kinds else "mnist-5k"
+    raise DataError(
+        f"{name} looks like {seen}, and the restorer was trained on {trained} ({model.trained_on['data']})",
+        f"give --model, the folder of a run of bs6207 deblur --data {other}, or restore it with --anyway",
+    )
+
+
+def announce(progress: Progress, name: str, done: int, count: int, seconds: float) -> None:
+    """Say how far a picture is, after so many of its tiles and seconds, and at first how long it takes."""
+    whole = seconds / done * count
+    if done == 1 and whole >= LONG:
+        progress.warn(f"{name}: about {whole:.0f} s for {count} tiles")
+    progress.status(f"{name}, tile {done} of {count}")
 
 
 @torch.no_grad()
-def restore_picture(model: Model, picture: Picture, clarity: float) -> Picture:
-    """Restore the colours, tile by tile from integers to integers: a large picture is never in memory as floats."""
+def restore_picture(
+    model: Model, picture: Picture, clarity: float, announce: Callable[[int, int, float], None] = lambda *_: None
+) -> Picture:
+    """Restore the colours, tile by tile from integers to integers: a large picture is never in memory as floats.
+
+    Every core takes tiles, one thread each.
+    """
     network, pixels = model.network(clarity), picture.pixels
     restored = np.empty_like(pixels)
-    for tile in tiles(pixels.shape[1], pixels.shape[2]):
+
+    def restore_tile(tile: Tile) -> None:
         rows, columns = tile.shown
         shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)
-        output = model.restore_part(network, shown)[0].cpu().numpy()[:, *tile.used]
+        with torch.no_grad():  # which each thread has for itself
+            output = model.restore_part(network, shown)[0].cpu().numpy()[:, *tile.used]
         restored[:, *tile.place] = np.round(output * np.iinfo(pixels.dtype).max)
-    return Picture(restored, picture.alpha, picture.profile)
+
+    every, start = [*tiles(pixels.shape[1], pixels.shape[2])], time.monotonic()
+    with ThreadPoolExecutor(min(len(every), threads())) as executor:
+        for done, _ in enumerate(executor.map(restore_tile, every), 1):
+            announce(done, len(every), time.monotonic() - start)
+    return Picture(restored, picture.alpha, picture.profile, picture.exif)
+
+
+def threads() -> int:
+    """Cores that tiles are restored on; each takes the memory of a tile."""
+    return max(1, min(MOST_THREADS, int(cores_granted() or MOST_THREADS), os.cpu_count() or 1))
 
 
 def unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
@@ -198,8 +274,11 @@ def middle(picture: NDArray[Any], border: int = 0) -> NDArray[Any]:
     return picture[:, top : height - top, left : width - left]
 
 
-def doubts(reblur: Row, trained: tuple[float, float]) -> list[str]:
-    """Reasons to distrust the result of a restorer that was trained on this range of sigma, a sentence each."""
+def doubts(reblur: Row, trained: tuple[float, float], is_gaussian: bool = True) -> list[str]:
+    """Reasons to distrust the result of a restorer that was trained on this range of sigma, a sentence each.
+
+    One trained on other blur than Gaussians, or on photographs, need not lead back by one: `is_gaussian` is False.
+    """
     sigma, psnr, snr, change = (reblur[key] for key in ("sigma", "reblur_psnr", "reblur_snr", "change"))
     narrowest, widest = trained
     if change is None:
@@ -213,7 +292,7 @@ def doubts(reblur: Row, trained: tuple[float, float]) -> list[str]:
     if sigma > WIDER * widest:
         where = " (the end of the search)" if sigma > AT_THE_END * BEYOND * widest else ""
         sentences.append(f"sigma {sigma:.2f}{where} is more blur than the restorer was trained on, up to {widest:g}")
-    if psnr < PLAUSIBLE_PSNR or snr < PLAUSIBLE_SNR:
+    if is_gaussian and (psnr < PLAUSIBLE_PSNR or snr < PLAUSIBLE_SNR):
         sentences.append(
             f"no Gaussian blur leads back from the result to the picture (re-blur PSNR {psnr:.1f} dB, SNR {snr:.1f} "
             f"dB, where {PLAUSIBLE_PSNR:g} and {PLAUSIBLE_SNR:g} are needed): another kind of blur, noise, or images "

@@ -1,7 +1,7 @@
 """Settings of `bs6207 deblur` and `bs6207 restore`."""
 
 from functools import partial
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
@@ -16,6 +16,8 @@ training = partial(setting, panel="Training")
 of_disc = partial(setting, panel="Discriminator")
 of_blur = partial(setting, panel="Blur and test")
 
+BlurKind = Literal["gaussian", "disk", "motion", "anisotropic"]
+BLUR_KINDS: tuple[BlurKind, ...] = get_args(BlurKind)
 STRONG = 40.0  # times the disc weight, at the far end of the frontier
 WIDEST_SIGMA = 10.0  # beyond it nothing of a 28-pixel image is left to restore
 
@@ -61,18 +63,30 @@ class DeblurSettings(SweptSettings):
 
     epochs: int = training(
         7,
-        "Passes over the training images: a tenth trains disc_net, a tenth trains with L1 + disc_net (and once more "
-        "the control, with L1 alone), the rest before them with L1. The autoencoder beside them takes all with L1.",
+        "Passes over the training images, of photographs over 6,400 crops: a tenth trains disc_net, a tenth trains "
+        "with L1 + disc_net (and once more the control, with L1 alone), the rest before them with L1. The autoencoder "
+        "beside them, if there is one, takes all with L1.",
         ge=3,
         le=10_000,
     )
     arch: Literal["unet", "autoencoder"] = training(
         "unet", "A residual U-Net, for images of any size, or an autoencoder with a bottleneck, for those of one."
     )
-    batch_size: int = training(64, "Images per step.", ge=1, le=65536)
+    batch_size: int = training(64, "Images per step; 16 crops of photographs unless given.", ge=1, le=65536)
     lr: float = training(0.003, "Peak learning rate; the last stage uses a fifth of it.", gt=0, le=10)
     train_images: int | None = training(
         None, "Train on the first so many images; a tenth is for the held-out discriminator.", ge=100, le=10_000_000
+    )
+    crop: int | None = training(
+        None,
+        "Train on photographs, by crops of so many pixels a side, cut after the blur; 64 for pictures of several sizes "
+        "or of more than 128 pixels a side.",
+        ge=16,
+        le=1024,
+        metavar="N",
+    )
+    colour: Literal["auto", "grey", "rgb"] = training(
+        "auto", "Train on grey or on colours; auto: photographs in grey, other images as they are."
     )
     precision: PrecisionName = training(
         "auto", "Number format of the training; auto is bf16 where the processor has it."
@@ -94,15 +108,37 @@ class DeblurSettings(SweptSettings):
         "for a specialist.",
         metavar="LOW:HIGH|S",
     )
+    blur: Annotated[list[BlurKind], AfterValidator(distinct)] = of_blur(
+        ["gaussian"],
+        f"Kinds of blur to train on, any of {', '.join(BLUR_KINDS)}, drawn anew for every image; of photographs all "
+        "unless given. Sigma is the standard deviation along the widest axis: a disk has a radius of 2 sigma, a motion "
+        "a length of 3.5.",
+        min_length=1,
+        metavar="KIND...",
+    )
+    gamma: float = of_blur(
+        1.0, "Train on blur of linear light, pixels to the power of 1 to so much, drawn for every image.", ge=1, le=4
+    )
+    jpeg: int | None = of_blur(
+        None, "Train on images saved as JPEG, with a quality from so much to 100, drawn for every image.", ge=1, le=100
+    )
     noise: float = of_blur(
         0.01, "Standard deviation of the noise, before rounding to 8 bits; trained on 0 to twice as much.", ge=0, le=1
     )
     test_sigmas: Annotated[list[Annotated[float, Field(ge=0, le=WIDEST_SIGMA)]], AfterValidator(distinct)] = of_blur(
-        [1.0, 1.5, 2.0, 3.0], "Blur to score on, in pixels.", min_length=1, metavar="S..."
+        [1.0, 1.5, 2.0, 3.0],
+        "Blur to score on, in pixels; of photographs 1.6 in place of 1.5.",
+        min_length=1,
+        metavar="S...",
     )
     test_images: int = of_blur(
         1000, "Test images to score, a fixed random choice; fewer where they are large.", ge=10, le=100_000
     )
+
+    def for_photographs(self) -> Self:
+        """With the defaults for photographs, where the user has set no others."""
+        unset = {name: value for name, value in PHOTOGRAPHS.items() if name not in self.model_fields_set}
+        return self.model_copy(update=unset)
 
     @property
     def stages(self) -> dict[str, int]:
@@ -113,7 +149,7 @@ class DeblurSettings(SweptSettings):
     @property
     def beside(self) -> list[str]:
         """Architectures trained with L1 for comparison, of the first seed only."""
-        return ["autoencoder"] if self.arch == "unet" else []
+        return ["autoencoder"] if self.arch == "unet" and self.crop is None else []
 
     @property
     def ends(self) -> dict[str, float]:
@@ -122,9 +158,21 @@ class DeblurSettings(SweptSettings):
         return ends | {"strong": STRONG * self.disc_weight} if self.frontier else ends
 
 
+PHOTOGRAPHS: Any = {  # defaults that are not those of digits; 1.6 is the sigma that papers on photographs report
+    "crop": 64,
+    "batch_size": 16,
+    "blur": [*BLUR_KINDS],
+    "test_sigmas": [1.0, 1.6, 2.0, 3.0],
+}
+
+
 class RestoreSettings(Options):
     images: list[Annotated[str, AfterValidator(at_home), PathSetting()]] = setting(
-        [], "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM.", panel="Pictures", positional=True, metavar="IMAGE"
+        [],
+        "PNG, JPEG, TIFF, BMP, GIF, WebP, PPM, or folders of such pictures.",
+        panel="Pictures",
+        positional=True,
+        metavar="IMAGE|FOLDER",
     )
     model: Annotated[str, AfterValidator(usable), PathSetting()] = setting(
         "outputs/deblur", "The folder of a run of bs6207 deblur, whose restorer is used.", metavar="DIR"
@@ -135,6 +183,9 @@ class RestoreSettings(Options):
         "sharper it looks, and the lower its PSNR. The run's own choice if not given.",
         ge=0,
         le=1,
+    )
+    anyway: bool = setting(
+        False, "Restore pictures unlike those that the restorer was trained on, such as photographs by one of digits."
     )
     max_pixels: int | None = setting(
         None,

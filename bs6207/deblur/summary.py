@@ -7,21 +7,27 @@ from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bs6207.data.images import DataSet, npz, on_one_side, to_float
 from bs6207.deblur import figures
 from bs6207.deblur.blur import TYPICAL, Split
 from bs6207.deblur.classical import BASELINES
-from bs6207.deblur.evaluation import CLEAR, CONDITIONS, IDENTITY, Evaluation, Interpolation, curve_sigmas
+from bs6207.deblur.conditions import CONDITIONS, PHOTOGRAPH_CONDITIONS, Condition, PhotographCondition
+from bs6207.deblur.evaluation import CLEAR, IDENTITY, Evaluation, Interpolation, curve_sigmas, middle_crops
 from bs6207.deblur.figures import NAMES
+from bs6207.deblur.model import DRAWINGS, PHOTOGRAPHS, kinds_of
 from bs6207.deblur.networks import State
 from bs6207.deblur.settings import STRONG, DeblurSettings
+from bs6207.figures import DPI
 from bs6207.runs.names import legible, listed
 from bs6207.runs.result import Drawing, Result, Row, Table, Weights
 from bs6207.training.metrics.seeds import over_seeds
 
 LEARNED = ("autoencoder", "l1", "l1_disc")
+TYPICAL_CROPS, WORST_CROPS = 3, 2  # of photographs: those of the median PSNR of L1, and the worst
 WORST = 3  # test images shown beside the typical ones: those that L1 restores worst
+JUDGED = 100  # training images that tell drawings from photographs
 SCORES = (
     "psnr", "ssim", "l1", "sharpness", "heldout_clear", "disc_clear", "two_sample", "digit_accuracy", "frechet",
     "plausibility",
@@ -48,14 +54,16 @@ def report(
         by_seed = {seed: one.scores[sigma] for (of, seed), one in evaluations.items() if of == name}
         row = over_seeds(by_seed) if name in LEARNED else by_seed[settings.seed]
         restorers.setdefault(name, {})[str(sigma)] = row
-    blind = {name: evaluation for name, evaluation in first.items() if evaluation.conditions}
+    blind = {name: evaluation for name, evaluation in first.items() if evaluation.curve}
+    conditions = conditions_of(settings)
     disc_rows = [row for row in history if (row["stage"], row["seed"]) == ("disc_net", settings.seed)]
     metrics: dict[str, Any] = {
         "restorers": restorers,
         "clear": {str(sigma): scores for sigma, scores in first[CLEAR].scores.items()},
         "conditions": {
-            key: {"caption": condition.caption, "psnr": {name: one.conditions[key] for name, one in blind.items()}}
-            for key, condition in CONDITIONS.items()
+            key: {"caption": caption, "psnr": by_name(first, "conditions", key)}
+            | ({} if settings.crop is None else {"ssim": by_name(first, "condition_ssim", key)})
+            for key, caption in conditions.items()
         },
         "clarity": {"chosen": interpolation.clarity, "clear_score": interpolation.clear_score, "validation": choices},
         "disc_net": {"validation_accuracy": disc_rows[-1]["validation_accuracy"]},
@@ -79,9 +87,15 @@ def report(
         ]
     shape = split.train.image_shape
     metadata: dict[str, Any] = {"arch": settings.arch, "channels": shape[0], "image_shape": list(shape)}
-    metadata |= {"sigma": list(settings.sigma), "noise": settings.noise, "clarity": interpolation.clarity}
+    metadata["trained_on"] = {"data": data.name, "pictures": kind_of_training(split)}
+    metadata |= {
+        "sigma": list(settings.sigma),
+        "blur": list(settings.blur),
+        "noise": settings.noise,
+        "clarity": interpolation.clarity,
+    }
     examples = {
-        "clear": split.test.pixels[: interpolation.blurred.shape[1]],
+        "clear": middle_crops(split, split.test.batches)[: interpolation.blurred.shape[1]],
         "blurred": interpolation.blurred,
         "restored": interpolation.restored,
         "sigmas": np.array(settings.test_sigmas),
@@ -91,6 +105,28 @@ def report(
     weights = {name: Weights(state, metadata) for name, state in states.items()}
     texts = headline(restorers, settings), remarks(metrics, settings)
     return Result(settings, metrics, *texts, tables, figures, weights, {"examples.npz": npz(examples)})
+
+
+def kind_of_training(split: Split) -> str:
+    """What the training images are: drawings if most of them may be nothing else, and else just `images`."""
+    if split.crop is not None:
+        return PHOTOGRAPHS
+    drawn = [kinds_of(image) == {DRAWINGS} for image in split.train.pixels[:JUDGED]]
+    return DRAWINGS if np.mean(drawn) > 1 / 2 else "images"
+
+
+def conditions_of(settings: DeblurSettings) -> dict[str, str]:
+    """The captions of the conditions that are scored, by name."""
+    conditions: Mapping[str, Condition | PhotographCondition] = CONDITIONS
+    if settings.crop is not None:
+        conditions = PHOTOGRAPH_CONDITIONS
+    return {name: condition.caption for name, condition in conditions.items()}
+
+
+def by_name(evaluations: Evaluations, score: str, condition: str) -> dict[str, float]:
+    """One score under one condition, by restorer."""
+    scores = {name: getattr(one, score) for name, one in evaluations.items()}
+    return {name: by_condition[condition] for name, by_condition in scores.items() if condition in by_condition}
 
 
 def score_tables(
@@ -111,8 +147,8 @@ def score_tables(
     identity = blind[IDENTITY].conditions
     conditions = [
         {"condition": condition, "restorer": name, "psnr": psnr, "gain": psnr - identity[condition]}
-        for condition, (name, evaluation) in product(CONDITIONS, blind.items())
-        if np.isfinite(psnr := evaluation.conditions[condition]) and np.isfinite(identity[condition])
+        for condition, (name, evaluation) in product(conditions_of(settings), first.items())
+        if np.isfinite(psnr := evaluation.conditions.get(condition, math.nan)) and np.isfinite(identity[condition])
     ]
     images = []
     for (name, one), sigma in product(first.items(), settings.test_sigmas):
@@ -260,6 +296,15 @@ def clarity_sentences(metrics: Mapping[str, Any], settings: DeblurSettings) -> I
         yield f"bs6207 restore uses clarity {clarity['chosen']:g} by default: {why} ({means})."
 
 
+def chosen_images(psnr: NDArray[np.float64], settings: DeblurSettings) -> list[int]:
+    """The images, or crops of photographs, to draw: typical ones, and those that are restored worst."""
+    ascending = np.argsort(psnr)
+    if settings.crop is None:
+        return [*range(TYPICAL), *ascending[:WORST].tolist()]
+    middle = len(ascending) // 2
+    return [*ascending[middle : middle + TYPICAL_CROPS].tolist(), *ascending[:WORST_CROPS].tolist()]
+
+
 def drawings(
     split: Split, first: Evaluations, tables: Mapping[str, Table], restorers: Restorers, settings: DeblurSettings
 ) -> dict[str, Drawing]:
@@ -268,14 +313,14 @@ def drawings(
     two = sorted({sigmas[(len(sigmas) - 1) // 2], sigmas[-1]})
     grids = {}
     for sigma in two:
-        chosen = [*range(TYPICAL), *np.argsort(first["l1"].psnr[sigma])[:WORST].tolist()]
-        names = (IDENTITY, best_baseline(restorers, str(sigma)), "l1", "l1_disc")
-        restored = {name: to_float(first[name].restored[sigma][chosen]) for name in names}
-        grids[sigma] = {CLEAR: split.test.unit_pixels[chosen], **restored}
-    captions = {key: condition.caption for key, condition in CONDITIONS.items()}
+        chosen = chosen_images(first["l1"].psnr[sigma], settings)
+        names = (CLEAR, IDENTITY, best_baseline(restorers, str(sigma)), "l1", "l1_disc")
+        grids[sigma] = {name: to_float(split.crops(first[name].restored[sigma])[chosen]) for name in names}
+    looks = (TYPICAL,) if settings.crop is None else (TYPICAL_CROPS, "crops of median PSNR", 2 * settings.crop / DPI)
+    captions = conditions_of(settings)
     examples = {name: first[name].examples for name in ("l1", "l1_disc")}
     return {
-        "restorations": partial(figures.restorations, grids, tables["scores"], TYPICAL),
+        "restorations": partial(figures.restorations, grids, tables["scores"], *looks),
         "psnr_over_sigma": partial(figures.psnr_over_sigma, tables["curve"], tables["scores"], settings.sigma),
         "perception": partial(figures.perception, tables["scores"], tables.get("frontier"), first[CLEAR].scores),
         "disc_scores": partial(figures.disc_scores, tables["images"], two),

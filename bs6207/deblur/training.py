@@ -1,7 +1,7 @@
 """The trainings: a restorer with L1, disc_net on clear against blurred images, and the restorer again with both."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import softplus
 
-from bs6207.deblur.blur import Context, degrade, draw_blur
+from bs6207.data.images import ImageSet, Photographs
+from bs6207.deblur.blur import Batches, Context, degrade, draw_blur
+from bs6207.deblur.degradation import degrade_windows, draw_padded, draw_windows, radius_of
+from bs6207.deblur.model import restore_tiles
 from bs6207.deblur.networks import DiscNet, State, channels_last, cpu_state, load_weights, new_restorer
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DivergenceError, after
@@ -20,7 +23,7 @@ from bs6207.runs.result import Checkpointable, Row
 from bs6207.training.batches import batches, steps_per_epoch, to_device
 from bs6207.training.devices import choose_precision, flush_denormals
 from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
-from bs6207.training.metrics.restoration import Images, psnr_per_image
+from bs6207.training.metrics.restoration import Images, psnr_of_batches
 from bs6207.training.optimizers import AdamW, Muon
 
 BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
@@ -29,11 +32,15 @@ FINE_TUNE = 0.2  # share of the learning rate for the last stage, which starts f
 DISC_LR = 0.002  # peak learning rate of disc_net
 LEAST_REMOVED = 1e-12  # a batch from which the blur removed nothing has no images to weight
 PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: the layers of more leave the cache of a core
-LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is
+LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is; of photographs,
+PHOTOGRAPHS_LEFT_CLEAR = 0.15  # whose noise is as strong as what a weak blur takes
 TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, restored worst, outweigh weak ones in L1
 LAST_STAGE = "last stage"
 OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage sees other blur than the first
 
+CROPS = 6400  # of photographs, in what is called an epoch: as many pixels as half of MNIST has
+
+TrainImages: TypeAlias = Tensor | list[Tensor]  # uint8: images of one size, [N, C, H, W], or photographs, [C, H, W]
 LossOf: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 DISC_LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
     # for each score, to disc_net of a clear image and of another, to the restorer of a restored one
@@ -78,14 +85,15 @@ def train_l1(arch: str, name: str, context: Context) -> Trained:
     restorer = new_restorer(arch, images.image_shape).to(device)
     epochs, validate = settings.stages.get(name, settings.epochs), validation_psnr(restorer, context)
     stage = Stage(name, epochs, settings.lr, context.seed, validate=validate, progress=context.progress)
-    history = train_restorer(restorer, to_device(images, device), stage, settings)
+    history = train_restorer(restorer, train_images(images, device), stage, settings)
     return Trained(cpu_state(restorer), history)
 
 
 def train_disc(context: Context) -> Trained:
     settings, images, device = context.settings, context.split.train, context.device
     disc_net = channels_last(DiscNet(images.image_shape[0])).to(device)
-    clear, blurred = (torch.from_numpy(side).to(device) for side in context.validation_pair())
+    sides = (context.split.crops(side) for side in context.validation_pair())
+    clear, blurred = (torch.from_numpy(side).to(device) for side in sides)
 
     def accuracy() -> dict[str, float]:
         hits = (scores_of(disc_net, clear) > 0).float().mean() + (scores_of(disc_net, blurred) < 0).float().mean()
@@ -93,7 +101,7 @@ def train_disc(context: Context) -> Trained:
 
     epochs = settings.stages["disc_net"]
     stage = Stage("disc_net", epochs, DISC_LR, context.seed, validate=accuracy, progress=context.progress)
-    history = train_disc_net(disc_net, to_device(images, device), stage, settings)
+    history = train_disc_net(disc_net, train_images(images, device), stage, settings)
     return Trained(cpu_state(disc_net), history)
 
 
@@ -105,16 +113,17 @@ def fine_tune(name: str, weight: float, start: State, disc: State, context: Cont
     epochs, lr, validate = settings.stages["l1_disc"], FINE_TUNE * settings.lr, validation_psnr(restorer, context)
     stage = Stage(name, epochs, lr, context.seed, is_last=True, validate=validate, progress=context.progress)
     weighted = settings.model_copy(update={"disc_weight": weight})
-    history = train_restorer(restorer, to_device(images, device), stage, weighted, disc_net)
+    history = train_restorer(restorer, train_images(images, device), stage, weighted, disc_net)
     sharp, blurred = context.validation_pair()
-    mean = np.broadcast_to(images.unit_pixels.mean(axis=0), sharp.shape)
-    untrained = {"mean image": mean, "blurred images as they are": blurred}
+    untrained = {"blurred images as they are": blurred}
+    if settings.crop is None:
+        untrained["mean image"] = [np.broadcast_to(images.unit_pixels.mean(axis=0), sharp[0].shape)]
     if settings.arch == "autoencoder":  # which starts from nothing, and with L1 reaches a black image first
-        untrained["black image"] = 0 * sharp
-    floor, baseline = min((psnr_per_image(sharp, others), kind) for kind, others in untrained.items())
+        untrained["black image"] = [0 * sharp[0]]
+    floor, baseline = min((psnr_of_batches(sharp, others), kind) for kind, others in untrained.items())
     psnr = history[-1]["validation_psnr"]
     if name != "strong" and psnr < floor < math.inf:  # strong is meant to go too far
-        steps = (settings.stages["l1"] + epochs) * steps_per_epoch(len(images), settings.batch_size)
+        steps = (settings.stages["l1"] + epochs) * steps_in_epoch(len(images), settings)
         chosen = None if settings.lr == type(settings).model_fields["lr"].default else settings.lr
         below = f"below the {floor:.2f} dB of the {baseline}"
         raise DivergenceError(f"{name} ends at a validation PSNR of {psnr:.2f} dB, {below}, {after(steps, chosen)}")
@@ -123,11 +132,11 @@ def fine_tune(name: str, weight: float, start: State, disc: State, context: Cont
 
 def validation_psnr(restorer: nn.Module, context: Context) -> Callable[[], dict[str, float]]:
     sharp, blurred = context.validation_pair()
-    return lambda: {"validation_psnr": psnr_per_image(sharp, restore_images(restorer, blurred, context.device))}
+    return lambda: {"validation_psnr": psnr_of_batches(sharp, restore_batches(restorer, blurred, context))}
 
 
 def train_restorer(
-    restorer: nn.Module, pixels: Tensor, stage: Stage, settings: DeblurSettings, disc_net: nn.Module | None = None
+    restorer: nn.Module, images: TrainImages, stage: Stage, settings: DeblurSettings, disc_net: nn.Module | None = None
 ) -> list[Row]:
     """Train in place with L1 and, if there is a disc_net, the adversarial loss; the history holds each epoch's L1.
 
@@ -163,7 +172,8 @@ def train_restorer(
     hidden = [weight for weight in restorer.parameters() if weight.ndim > 1][1:-1]
     chosen = {id(weight) for weight in hidden}
     optimizer = Muon(hidden, adamw(weight for weight in restorer.parameters() if id(weight) not in chosen))
-    return train({"model": restorer, "optimizer": optimizer, **others}, loss_of, pixels, stage, settings, LEFT_CLEAR)
+    left_clear = LEFT_CLEAR if settings.crop is None else PHOTOGRAPHS_LEFT_CLEAR
+    return train({"model": restorer, "optimizer": optimizer, **others}, loss_of, images, stage, settings, left_clear)
 
 
 def weighted_by_blur(losses: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
@@ -175,7 +185,7 @@ def weighted_by_blur(losses: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
     return (losses * removed / removed.mean().clamp_min(LEAST_REMOVED)).mean()
 
 
-def train_disc_net(disc_net: nn.Module, pixels: Tensor, stage: Stage, settings: DeblurSettings) -> list[Row]:
+def train_disc_net(disc_net: nn.Module, images: TrainImages, stage: Stage, settings: DeblurSettings) -> list[Row]:
     """Train in place to tell clear images from blurred ones; the history holds each epoch's loss.
 
     Neither side carries noise: disc_net is to score sharpness, and noise would give the blurred side away.
@@ -187,18 +197,23 @@ def train_disc_net(disc_net: nn.Module, pixels: Tensor, stage: Stage, settings: 
         return loss, loss / 2
 
     noiseless = settings.model_copy(update={"noise": 0.0})
-    return train({"model": disc_net, "optimizer": adamw(disc_net.parameters())}, loss_of, pixels, stage, noiseless, 0.0)
+    return train({"model": disc_net, "optimizer": adamw(disc_net.parameters())}, loss_of, images, stage, noiseless, 0.0)
 
 
 def train(
-    parts: Mapping[str, Any], loss_of: LossOf, pixels: Tensor, stage: Stage, settings: DeblurSettings, left_clear: float
+    parts: Mapping[str, Any],
+    loss_of: LossOf,
+    images: TrainImages,
+    stage: Stage,
+    settings: DeblurSettings,
+    left_clear: float,
 ) -> list[Row]:
     """Minimize `loss_of(sharp, blurred)[0]`; the history holds the mean of its second value as `loss`.
 
     Parts are the `model`, its `optimizer` and what else `loss_of` changes; a share `left_clear` of images has no blur.
     """
-    count = steps_per_epoch(len(pixels), settings.batch_size)
-    precision = choose_precision(settings.precision, pixels.device)
+    count, device = steps_in_epoch(len(images), settings), images[0].device
+    precision = choose_precision(settings.precision, device)
     generator = torch.Generator().manual_seed(stage.seed + OTHER_STREAM * stage.is_last)
     name = f"{stage.network}, {LAST_STAGE}" if stage.is_last else stage.network
     resumable = ResumableEpochs(stage.epochs, stage.progress, {**parts, "generator": generator}, {})
@@ -207,11 +222,11 @@ def train(
         stage.report(row)
     for epoch in resumable:
         parts["model"].train()  # validation leaves it otherwise
-        total = torch.zeros((), device=pixels.device)
+        total = torch.zeros((), device=device)
         with flush_denormals():
-            for step, sharp in enumerate(batches(pixels, settings.batch_size, generator), (epoch - 1) * count):
-                blurred = draw_degraded(sharp, settings, left_clear, generator)
-                with torch.autocast(pixels.device.type, precision, enabled=precision != torch.float32):
+            drawn = pairs(images, settings, left_clear, generator)
+            for step, (sharp, blurred) in enumerate(drawn, (epoch - 1) * count):
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     loss, shown = loss_of(
                         sharp.contiguous(memory_format=torch.channels_last),
                         blurred.contiguous(memory_format=torch.channels_last),
@@ -227,15 +242,54 @@ def train(
     return history
 
 
+def train_images(images: ImageSet, device: torch.device) -> TrainImages:
+    """The images as uint8 on the device."""
+    if isinstance(images, Photographs):
+        return [torch.from_numpy(picture).to(device) for picture in images.pixels]
+    return to_device(images, device)
+
+
+def steps_in_epoch(count: int, settings: DeblurSettings) -> int:
+    """Steps of an epoch of `count` images or, of photographs, of `CROPS` crops."""
+    return steps_per_epoch(count if settings.crop is None else CROPS, settings.batch_size)
+
+
+def pairs(
+    images: TrainImages, settings: DeblurSettings, left_clear: float, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of batches, clear and degraded, [N, C, H, W]: images in random order, or crops of photographs."""
+    if isinstance(images, Tensor):
+        for sharp in batches(images, settings.batch_size, generator):
+            yield sharp, draw_degraded(sharp, settings, left_clear, generator)
+        return
+    size = min(settings.batch_size, CROPS)
+    radius, crop = radius_of(settings.sigma.high), settings.crop or 0
+    for _ in range(CROPS // size):
+        windows = draw_windows(images, size, crop, radius, generator)
+        sharp = windows[..., radius : radius + crop, radius : radius + crop]
+        sigma, noise = draw_sigma_and_noise(size, settings, left_clear, generator)
+        yield sharp, degrade_windows(windows, sigma, noise, radius, settings, generator)
+
+
 def draw_degraded(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:
     """Clear images blurred, with noise, in 8 bits; everything drawn anew for each."""
+    sigma, noise = draw_sigma_and_noise(len(sharp), settings, left_clear, generator)
+    if settings.blur == ["gaussian"] and settings.gamma == 1 and settings.jpeg is None:
+        return degrade(draw_blur(sharp, sigma, generator), noise, generator)
+    radius = radius_of(settings.sigma.high)
+    return degrade_windows(draw_padded(sharp, radius, generator), sigma, noise, radius, settings, generator)
+
+
+def draw_sigma_and_noise(
+    count: int, settings: DeblurSettings, left_clear: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     low, high = settings.sigma
-    one, other, chance, noise, more = torch.rand(5, len(sharp), generator=generator)
+    one, other, chance, noise, more = torch.rand(5, count, generator=generator)
     # triangular distribution: extreme blurs carry little training signal
     sigma = low + (high - low) * ((one + other) / 2) ** TOWARDS_SHARP
     if low < high:  # a specialist for one blur sees nothing else
         sigma = sigma.masked_fill(chance < left_clear, 0.0)
-    return degrade(draw_blur(sharp, sigma, generator), settings.noise * (noise + more), generator)
+    return sigma, settings.noise * (noise + more)
 
 
 def adamw(weights: Iterable[nn.Parameter]) -> AdamW:
@@ -255,6 +309,16 @@ def restore(restorer: nn.Module, blurred: Tensor) -> Tensor:
 
 def restore_images(restorer: nn.Module, blurred: Images, device: torch.device) -> Images:
     return restore(restorer, torch.from_numpy(blurred).to(device)).cpu().numpy()
+
+
+@torch.no_grad()
+def restore_batches(restorer: nn.Module, batches: Batches, context: Context) -> Batches:
+    """Images as they are; photographs tile by tile, as `bs6207 restore` does."""
+    if context.settings.crop is None:
+        return [restore_images(restorer, batch, context.device) for batch in batches]
+    network = restorer.eval()
+    photographs = (torch.from_numpy(batch).to(context.device) for batch in batches)
+    return [restore_tiles(lambda part: network(part).clamp(0, 1), one).cpu().numpy() for one in photographs]
 
 
 def scores_of(disc_net: nn.Module, images: Tensor) -> Tensor:

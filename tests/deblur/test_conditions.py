@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur.blur import blur_for_test
-from bs6207.deblur.evaluation import CONDITIONS, MOTION_LENGTH, letters, motion_kernel
+from bs6207.deblur.conditions import CONDITIONS, MOTION_LENGTH, letters, motion_kernel
 from bs6207.training.metrics.restoration import psnr_per_image, sharpness
 
 DIGITS = embedded_digits().test.unit_pixels[:40]

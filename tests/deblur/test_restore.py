@@ -371,7 +371,7 @@ def several(kind):
 MORE_BITS = "has more than 8 bits per channel, and colour or alpha; save it with 8"
 BAD = {  # how it is made, and what the sentence says besides its name
     "missing": (lambda path: None, "there is no file"),
-    "a folder": (lambda path: path.mkdir(), "is a folder; give the pictures in it"),
+    "a folder": (lambda path: path.mkdir(), "is a folder without a picture; give one that holds some"),
     "empty": (lambda path: path.write_bytes(b""), "is not an image"),
     "text": (lambda path: path.write_text("no picture"), "is not an image"),
     "truncated": (truncated, "cannot read"),

@@ -1,6 +1,7 @@
 """Scores of restored or reconstructed images against the true ones."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,12 @@ def psnr_of_each(truth: Images, guess: Images) -> NDArray[np.float64]:
 def psnr_per_image(truth: Images, guess: Images) -> float:
     """Mean over images of each image's PSNR, in decibels; higher is better."""
     return float(psnr_of_each(truth, guess).mean())
+
+
+def psnr_of_batches(truth: Sequence[Images], guess: Sequence[Images]) -> float:
+    """`psnr_per_image` of all images of several batches."""
+    pairs = zip(truth, guess, strict=True)
+    return float(np.concatenate([psnr_of_each(*pair) for pair in pairs]).mean())
 
 
 def ssim(truth: Images, guess: Images) -> float:
