@@ -115,7 +115,7 @@ REFUSED = [  # arguments; words that the one sentence must hold
     ("audit", "there is nothing to audit; name an optimizer"),
     ("audit adm", "NAME_OR_CLASS: no optimizer 'adm'"),
     ("audit adam adam", "adam is given twice"),
-    ("audit adam --rule adma", "--rule: no rule 'adma'; did you mean adam?"),
+    ("audit adam --rule adm", "--rule: no rule 'adm'; did you mean adam?"),
     ("audit adam --expect-failed pickel", "--expect-failed: no check 'pickel'; did you mean pickle?"),
     ("audit adam --set x", "--set: 'x' is not KEY=VALUE"),
     ("audit adam --device tpu", "--device: should be"),

@@ -85,7 +85,7 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
     shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
     for module in (tasks, sources):
-        monkeypatch.setattr(module, "loaded", lambda name: shuffled)
+        monkeypatch.setattr(module, "loaded", lambda *_: shuffled)
     result = run(SETTINGS.model_copy(update={"skip_probes": True, "seeds": 1}), Watched())
     for name, weights in result.weights.items():
         before = finished[0].weights[name].tensors
@@ -106,7 +106,7 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
     )
     monkeypatch.setattr(experiment, "load", lambda name, note: bare)
     for module in (tasks, sources):
-        monkeypatch.setattr(module, "loaded", lambda name: bare)
+        monkeypatch.setattr(module, "loaded", lambda *_: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
     found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
     assert {key for key, value in found.items() if value is not None} == {"sizes"}
@@ -198,7 +198,7 @@ def use_images(monkeypatch, pixels, labels, test=None):
     data = DataSet("made", part, part, test or part, "", names)
     monkeypatch.setattr(experiment, "load", lambda name, note: data)
     for module in (tasks, sources):
-        monkeypatch.setattr(module, "loaded", lambda name: data)
+        monkeypatch.setattr(module, "loaded", lambda *_: data)
 
 
 def noise(*shape):
