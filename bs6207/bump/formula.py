@@ -121,7 +121,7 @@ KINDS: dict[type[ast.AST], str] = {
 }
 
 
-def refusal(node: ast.AST, why: str = "") -> ValueError:
+def formula_error(node: ast.AST, why: str = "") -> ValueError:
     """The error about a part of a formula; `why` follows its text."""
     source = ast.unparse(node)
     part = source if len(source) <= MOST_SHOWN else f"{source[:MOST_SHOWN]}..."
@@ -153,7 +153,7 @@ def parse(text: str) -> ast.expr:
         if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Call | ast.Constant) and not variables(node):
             value = number(node, math.nan)
             if isinstance(value, float) and not math.isfinite(value):
-                raise refusal(node, "is not a finite real number; write one that is")
+                raise formula_error(node, "is not a finite real number; write one that is")
     if "h" not in variables(tree):
         raise ValueError(f"the formula has no h, the height whose limit is sought; write one such as {EXAMPLE}")
     return tree
@@ -180,26 +180,26 @@ def number(node: ast.AST, h: float) -> Number:
     if isinstance(node, ast.Call):
         return called(node, h)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor):
-        raise refusal(node, "has a ^, which is no power; write **")
+        raise formula_error(node, "has a ^, which is no power; write **")
     if is_condition(node):
         return choose(condition(node, h), 1.0, 0.0)
     if isinstance(node, ast.Name):
-        raise refusal(node, f"is no name of a formula; {suggest(node.id, (*NAMES, *CALLED))}")
-    raise refusal(node)
+        raise formula_error(node, f"is no name of a formula; {suggest(node.id, (*NAMES, *CALLED))}")
+    raise formula_error(node)
 
 
 def called(node: ast.Call, h: float) -> Number:
     """A call of a function."""
     if not isinstance(node.func, ast.Name):
-        raise refusal(node.func)
+        raise formula_error(node.func)
     name = node.func.id
     if name not in CALLED:
-        raise refusal(node.func, f"is no function of a formula; {suggest(name, CALLED)}")
+        raise formula_error(node.func, f"is no function of a formula; {suggest(name, CALLED)}")
     if node.keywords:
-        raise refusal(node, "has a keyword; leave out its name")
+        raise formula_error(node, "has a keyword; leave out its name")
     fewest, most, takes = ARGUMENTS.get(name, (1, 1, "one number"))
     if not fewest <= len(node.args) <= most:
-        raise refusal(node, f"has {len(node.args)} arguments; {name} takes {takes}")
+        raise formula_error(node, f"has {len(node.args)} arguments; {name} takes {takes}")
     if name == "where":
         test, yes, no = node.args
         return choose(condition(test, h), number(yes, h), number(no, h))
@@ -232,7 +232,7 @@ def condition(node: ast.AST, h: float) -> Callable[[float], bool]:
         return lambda x: not holds(x)
     if not isinstance(node, ast.Compare):
         number(node, h)
-    raise refusal(node, "is no comparison of numbers; write one, such as x < 1")
+    raise formula_error(node, "is no comparison of numbers; write one, such as x < 1")
 
 
 def choose(test: Callable[[float], bool], yes: Number, no: Number) -> Number:

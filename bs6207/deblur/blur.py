@@ -1,4 +1,4 @@
-"""The split of the data set, and degradation by Gaussian blur, noise and rounding to 8 bits; other blur in kernels.py.
+"""The split of the data set, and degradation by Gaussian blur, noise and rounding to 8 bits.
 
 "A Gaussian of sigma 2" is no specification: libraries cut and approximate the kernel and pad the image differently, and
 a network trained on one of them learns that one. So training draws all of that anew for every image, in torch, while

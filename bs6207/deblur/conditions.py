@@ -194,8 +194,8 @@ PHOTOGRAPH_CONDITIONS = {
         quality=QUALITY,
     ),
 }
-TOLD = ("disk", "motion", "anisotropic")  # conditions that are scored with the classical baselines in `RIVALS` too
-RIVALS = ("wiener", "tv")
+WITH_BASELINES = ("disk", "motion", "anisotropic")  # conditions that `KERNEL_BASELINES` are scored under too
+KERNEL_BASELINES = ("wiener", "tv")
 
 
 def gaussian_condition(sigma: float) -> PhotographCondition:

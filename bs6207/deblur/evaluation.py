@@ -136,7 +136,7 @@ def evaluate_conditions(evaluation: Evaluation, restored: Callable[[Batches], li
 
 
 def score_condition(evaluation: Evaluation, name: str, pixels: list[Pixels], split: Split) -> None:
-    """Add the scores of photographs restored under a condition by who was told its kernel."""
+    """Add the scores of photographs restored under a condition by a baseline that knows its kernel."""
     truth, restored = unit_batches(split.test), [to_float(batch) for batch in pixels]
     evaluation.conditions[name] = psnr_of_batches(truth, restored)
     evaluation.condition_ssim[name] = mean_of(ssim, truth, restored)

@@ -10,7 +10,7 @@ from bs6207.data import sources
 from bs6207.data.sources import loaded, settings_for
 from bs6207.deblur.blur import Context, settings_of, split_data
 from bs6207.deblur.classical import BASELINES, tune_and_restore
-from bs6207.deblur.conditions import RIVALS, TOLD
+from bs6207.deblur.conditions import KERNEL_BASELINES, WITH_BASELINES
 from bs6207.deblur.evaluation import (
     CLEAR,
     FRONTIER_POINTS,
@@ -70,7 +70,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     tasks |= {("disc_net", seed): (seed, train_disc) for seed in seeds} | {("evaluators",): (first, train_evaluators)}
     tasks |= {(name, first): (first, partial(train_l1, name, name)) for name in settings.beside}
     tasks |= {key: (first, partial(tune_and_restore, *key)) for key in product(BASELINES, sigmas)}
-    tasks |= {key: (first, partial(tune_and_restore, *key)) for key in told_conditions(settings)}
+    tasks |= {key: (first, partial(tune_and_restore, *key)) for key in baseline_conditions(settings)}
     trained = run_stage("first", tasks)
 
     tasks = {}  # from L1, each with its own weight of the adversarial loss
@@ -96,7 +96,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     evaluations = run_stage("evaluation", tasks)
     for name, sigma in product(BASELINES, sigmas):
         evaluations[name, first].scores[sigma][BASELINES[name].hyperparameter] = trained[name, sigma][0]
-    for name, condition in told_conditions(settings):
+    for name, condition in baseline_conditions(settings):
         score_condition(evaluations[name, first], condition, trained[name, condition][1], split)
 
     outcomes = (*trained.values(), *fine_tuned.values())
@@ -121,9 +121,9 @@ def run_task(settings: DeblurSettings, sha256: str, task: Task, progress: TaskPr
     return function(Context(split_data(loaded(settings.data, any_size=True), settings), settings, progress, seed))
 
 
-def told_conditions(settings: DeblurSettings) -> list[tuple[str, str]]:
-    """The classical baselines of photographs, and the conditions whose kernel they are told."""
-    return [] if settings.crop is None else [*product(RIVALS, TOLD)]
+def baseline_conditions(settings: DeblurSettings) -> list[tuple[str, str]]:
+    """The classical baselines of photographs, and the conditions that they are scored under."""
+    return [] if settings.crop is None else [*product(KERNEL_BASELINES, WITH_BASELINES)]
 
 
 def expected_steps(settings: DeblurSettings) -> dict[str, int]:
@@ -135,7 +135,7 @@ def expected_steps(settings: DeblurSettings) -> dict[str, int]:
         "disc_net": seeds * stages["disc_net"],
         "autoencoder": len(settings.beside) * settings.epochs,
         "evaluators": 2,
-        **Counter(name for name, _ in (*product(BASELINES, settings.test_sigmas), *told_conditions(settings))),
+        **Counter(name for name, _ in (*product(BASELINES, settings.test_sigmas), *baseline_conditions(settings))),
         LAST_STAGE: (2 * seeds + settings.frontier) * stages["l1_disc"],
         "evaluation": restorers + len(BASELINES) + 1,  # with the clear images
         **dict.fromkeys(("conditions", "two-sample"), restorers),

@@ -22,7 +22,7 @@ from bs6207.deblur.blur import (
     split_data,
 )
 from bs6207.deblur.classical import AT_ONCE, BASELINES, TUNING_IMAGES
-from bs6207.deblur.conditions import LETTERS, PHOTOGRAPH_CONDITIONS, RIVALS, TOLD
+from bs6207.deblur.conditions import KERNEL_BASELINES, LETTERS, PHOTOGRAPH_CONDITIONS, WITH_BASELINES
 from bs6207.deblur.evaluation import FEWEST_SAMPLES, TWO_SAMPLES
 from bs6207.deblur.evaluators import batch_size
 from bs6207.deblur.model import TILE
@@ -102,7 +102,8 @@ def taken_by_photographs(split: Split, settings: DeblurSettings) -> Need:
     evaluation = data + SCORED * values + HELD * (sigmas + len(PHOTOGRAPH_CONDITIONS)) * values
     evaluation += RESTORING * (TILE + 2 * REACH) ** 2 + EVALUATOR * PIXELS_AT_ONCE
     here = HERE * (2 * seeds + len(BASELINES) + 3) * sigmas * bytes_of[2]
-    first = [training] * (2 * seeds) + [baseline] * (len(BASELINES) * sigmas + len(RIVALS) * len(TOLD))
+    baselines = len(BASELINES) * sigmas + len(KERNEL_BASELINES) * len(WITH_BASELINES)
+    first = [training] * (2 * seeds) + [baseline] * baselines
     return Need(here, [[]] if settings.scheduler else [first, [evaluation] * (2 * seeds + 3)])
 
 

@@ -27,7 +27,7 @@ from bs6207.training.metrics.seeds import over_seeds
 LEARNED = ("autoencoder", "l1", "l1_disc")
 TYPICAL_CROPS, WORST_CROPS = 3, 2  # of photographs: those of the median PSNR of L1, and the worst
 WORST = 3  # test images shown beside the typical ones: those that L1 restores worst
-JUDGED = 100  # training images that tell drawings from photographs
+EXAMINED = 100  # training images that tell drawings from photographs
 SCORES = (
     "psnr", "ssim", "l1", "sharpness", "heldout_clear", "disc_clear", "two_sample", "digit_accuracy", "frechet",
     "plausibility",
@@ -111,7 +111,7 @@ def kind_of_training(split: Split) -> str:
     """What the training images are: drawings if most of them may be nothing else, and else just `images`."""
     if split.crop is not None:
         return PHOTOGRAPHS
-    drawn = [kinds_of(image) == {DRAWINGS} for image in split.train.pixels[:JUDGED]]
+    drawn = [kinds_of(image) == {DRAWINGS} for image in split.train.pixels[:EXAMINED]]
     return DRAWINGS if np.mean(drawn) > 1 / 2 else "images"
 
 

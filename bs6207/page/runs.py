@@ -101,9 +101,7 @@ def read_run(name: str) -> RunFolder:
         raise FolderError(f"there is no folder {name}; {GIVE}")
     command = next((command for command in COMMANDS if is_run(place, command)), None)
     if command is None or not (place / "metrics.json").is_file():
-        raise FolderError(
-            f"{name} holds no finished run; give a folder that bs6207 bump, latent, deblur or audit has filled"
-        )
+        raise FolderError(f"{name} holds no finished run; {GIVE}")
     try:
         settings = tomllib.loads((place / RECORD).read_text(encoding="utf-8"))[command]
         metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))

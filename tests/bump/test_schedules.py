@@ -120,7 +120,7 @@ def test_a_constant_lr_is_as_before():
     assert "schedule" not in found["settings"]
 
 
-def test_learning_rates_have_the_length_and_the_ends_that_are_told():
+def test_learning_rates_have_the_length_and_the_ends_that_are_given():
     def rates(schedule, *texts):
         return learning_rates(BumpSettings(schedule=schedule, set=list(texts), steps=300), 0.3)
 
@@ -160,7 +160,7 @@ def test_one_cycle_leaves_momentum_alone_unless_asked():
     assert path() != path("cycle_momentum=true")
 
 
-def test_a_schedule_that_has_no_effect_is_told_and_one_that_has_is_not(main):
+def test_a_schedule_that_has_no_effect_is_reported_and_one_that_has_is_not(main):
     assert bump.threshold("own.py:Keeps", schedule="cosine", steps=STEPS)["schedule"]["changes_path"] is False
     assert bump.threshold("gd", schedule="cosine", steps=STEPS)["schedule"]["changes_path"] is True
 

@@ -13,7 +13,14 @@ from bs6207.data.sources import load
 from bs6207.deblur import conditions
 from bs6207.deblur.blur import Context, middles, settings_of, split_data, unit_batches
 from bs6207.deblur.classical import BASELINES, Reflected, tune, tuning_crops
-from bs6207.deblur.conditions import PHOTOGRAPH_CONDITIONS, RIVALS, TOLD, disk_kernel, gaussian_kernel, motion_kernel
+from bs6207.deblur.conditions import (
+    KERNEL_BASELINES,
+    PHOTOGRAPH_CONDITIONS,
+    WITH_BASELINES,
+    disk_kernel,
+    gaussian_kernel,
+    motion_kernel,
+)
 from bs6207.deblur.experiment import run
 from bs6207.deblur.memory import need
 from bs6207.deblur.settings import BLUR_KINDS, DeblurSettings
@@ -68,7 +75,7 @@ def test_of_large_photographs_the_middle_is_scored_and_of_many_the_first(photogr
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_the_blur_that_baselines_are_told_is_that_of_the_test_up_to_the_border(name):
+def test_the_kernel_that_baselines_know_is_that_of_the_test_up_to_the_border(name):
     image, kernel = np.random.RandomState(0).rand(1, 33, 40).astype(np.float32), KERNELS[name]
     import torch
 
@@ -104,7 +111,7 @@ def test_a_mild_blur_by_a_kernel_is_inverted(photographs):
 
 def test_the_tuned_hyperparameter_of_a_kernel_lies_inside_the_grid(photographs):
     sharp = tuning_crops(split_data(*photographs))[:1]
-    for name in RIVALS:
+    for name in KERNEL_BASELINES:
         value = tune(BASELINES[name], sharp, MOTION, 0.01)
         assert BASELINES[name].grid[0] < value < BASELINES[name].grid[-1]
 
@@ -166,10 +173,11 @@ def test_scores_by_kind_of_blur_have_those_of_baselines_told_the_kernel_beside_t
     assert set(found) == set(PHOTOGRAPH_CONDITIONS)
     for name, row in found.items():
         blind = {"identity", "l1", "l1_disc"}
-        assert set(row["psnr"]) == set(row["ssim"]) == blind | ({*RIVALS} if name in TOLD else set())
+        scored = blind | {*(KERNEL_BASELINES if name in WITH_BASELINES else ())}
+        assert set(row["psnr"]) == set(row["ssim"]) == scored
         assert all(0 < value <= 1 for value in row["ssim"].values())
     rows = short[0].tables["conditions"].rows
-    assert {row["restorer"] for row in rows if row["condition"] == "disk"} == {"identity", "l1", "l1_disc", *RIVALS}
+    assert {row["restorer"] for row in rows if row["condition"] == "disk"} == blind | {*KERNEL_BASELINES}
 
 
 def test_what_is_printed_is_the_psnr_of_whole_pictures(short):

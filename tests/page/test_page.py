@@ -102,7 +102,7 @@ def test_the_last_run_of_every_command_is_the_default(main, tmp_path):
 REFUSALS = [
     ("report", "there is no finished run in outputs; run bs6207 bump first, or give the folder of a run"),
     ("report nowhere", "there is no folder nowhere; give one that bs6207 bump, latent, deblur or audit has filled"),
-    ("report .", ". holds no finished run; give a folder that bs6207 bump, latent, deblur or audit has filled"),
+    ("report .", ". holds no finished run; give one that bs6207 bump, latent, deblur or audit has filled"),
     ("report half", "half holds no finished run"),
     ("report broken", "cannot read the run in broken"),
     ("report strange", "cannot make a page of the run in strange"),

@@ -1,6 +1,5 @@
 """The audit of one optimizer: its traces, the rule that explains them, and the contract of PyTorch's optimizers."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -8,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bs6207.bump.conformance.checks import CHECKS
 from bs6207.bump.conformance.contract import (
     AFTER,
     BEFORE,
-    CHECKS,
     DECAY,
     LR,
     OTHER_LR,
@@ -20,14 +19,14 @@ from bs6207.bump.conformance.contract import (
     Broken,
     Check,
     Contract,
-    apart,
+    first_difference,
     skip,
 )
 from bs6207.bump.conformance.identify import Claim, Match, claim_of, identify
 from bs6207.bump.conformance.problems import make_problems
 from bs6207.bump.conformance.rules import RULES, advance
 from bs6207.bump.conformance.subject import Array, Subject
-from bs6207.bump.conformance.traces import Departure, Trace, departure, differences, trace
+from bs6207.bump.conformance.traces import Trace, departure, differences, trace
 from bs6207.bump.optimizers import plain
 
 DEFAULTS, PROBED = "defaults", "probing"
@@ -204,7 +203,7 @@ def lr_between_steps(contract: Contract, match: Match | None) -> None:
         path += walk.walk(1)
         gradients.append(walk.given)
     unchanged = contract.start().walk(BEFORE + AFTER)
-    if apart(path, unchanged, contract.same) is None:
+    if first_difference(path, unchanged, contract.same) is None:
         if match and match.rule in ONLY_FIRST_LR:
             return
         expected = {"step": BEFORE + 1}
@@ -212,7 +211,8 @@ def lr_between_steps(contract: Contract, match: Match | None) -> None:
     if match is None or not match.is_whole or RULES[match.rule].needs_closure:
         return
     forms = [{}] if match.rule not in ("sgd", "rmsprop") else [{}, {"lr_inside": True}]
-    found = [apart(path, scheduled(contract, match, has, rates, gradients, form), contract.same) for form in forms]
+    paths = [scheduled(contract, match, has, rates, gradients, form) for form in forms]
+    found = [first_difference(path, other, contract.same) for other in paths]
     if found[0] is not None and found[-1] is None:
         raise Broken("the velocity holds lr, so that a change of lr acts late (Sutskever's form)", found[0], "warning")
     if found[0] is not None:
@@ -279,10 +279,6 @@ def difference_rows(traces: Sequence[Trace], match: Match | None) -> Iterator[di
         row = {"rule": match.rule, "problem": one.problem.name, "dtype": kind}
         try:
             for part in differences(RULES[match.rule], match.hyperparameters(one.has), one):
-                yield {**row, "step": part.step, "difference": finite(part)}
+                yield {**row, "step": part.step, "difference": part.difference}
         except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError):
             continue
-
-
-def finite(part: Departure) -> float:
-    return part.difference if math.isfinite(part.difference) else math.inf

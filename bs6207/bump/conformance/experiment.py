@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bs6207.bump.conformance.contract import CHECKS
+from bs6207.bump.conformance.checks import CHECKS
 from bs6207.bump.conformance.examine import Audit, audit_subject
 from bs6207.bump.conformance.figures import differences
 from bs6207.bump.conformance.rules import RULES
@@ -19,7 +19,7 @@ from bs6207.runs.progress import FailedTask, MapTasks, Progress, TaskProgress, m
 from bs6207.runs.result import Result, Row, Table
 
 OTHER_CHECKS = ("rule", "problems", "lr between steps", "float32", "bfloat16")
-REPORTED = ("failed", "expected", "warning")  # states of checks that are told, the worst first
+REPORTED = ("failed", "expected", "warning")  # states of checks that have a remark, the worst first
 
 
 def run(settings: AuditSettings, progress: Progress, map_tasks: MapTasks = map_serially) -> Result:
@@ -60,8 +60,9 @@ class Task:
 def run_task(task: Task, progress: TaskProgress) -> dict[str, Any]:
     settings = task.settings
     subject = find_subject(task.name, {}, parse_set(settings.set), settings.device)
-    on_status = partial(lambda name, doing: progress.status(f"{name}, {doing}"), task.name)
-    audit = audit_subject(subject, settings.rule, settings.expect_failed, on_status)
+    audit = audit_subject(
+        subject, settings.rule, settings.expect_failed, lambda doing: progress.status(f"{task.name}, {doing}")
+    )
     progress.record({"optimizer": task.name, "rule": audit.rule, "ok": audit.metrics["ok"]})
     progress.step(task.name, "audit")
     return {"metrics": audit.metrics, "differences": audit.differences}

@@ -116,7 +116,7 @@ def scaled(factor: float, t: int, size: Array) -> Array:
 
 
 def make_problems(matrices_only: bool) -> dict[str, Problem]:
-    """All problems by name, the one that tells rules apart best first."""
+    """All problems by name, the one that distinguishes rules best first."""
     shapes = [(4, 3), (2, 5)] if matrices_only else [(5,), (4, 3)]
     one, two = ((1, 1), (1, 2)) if matrices_only else ((1,), (2,))
     entries = [

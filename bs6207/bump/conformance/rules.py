@@ -233,10 +233,10 @@ def yogi(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
 
 def adan(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Xie et al. 2022, arXiv:2208.06677, algorithm 1, with corrected averages as in the authors' code."""
-    apart = g - s.get("before", g)
+    change = g - s.get("before", g)
     s["before"] = g
-    m, d = mean(g, s, "m", h.beta1), mean(apart, s, "d", h.beta2)
-    v = mean((g + h.beta2 * apart) ** 2, s, "v", h.beta3)
+    m, d = mean(g, s, "m", h.beta1), mean(change, s, "d", h.beta2)
+    v = mean((g + h.beta2 * change) ** 2, s, "v", h.beta3)
     bias1, bias2 = corrected(h.beta1, s), corrected(h.beta2, s)
     return -h.lr * (m / bias1 + h.beta2 * d / bias2) / root(v, corrected(h.beta3, s), h)
 
@@ -269,7 +269,7 @@ def lamb(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     m, v = mean(g, s, "m", h.beta1), mean(g**2, s, "v", h.beta2)
     bias1, bias2 = corrected(h.beta1, s, h.corrects_first), corrected(h.beta2, s, h.corrects_second)
     update = m / bias1 / root(v, bias2, h) + h.weight_decay * x
-    return -h.lr * trust(x, update) * update
+    return -h.lr * trust_ratio(x, update) * update
 
 
 def lars(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
@@ -280,7 +280,7 @@ def lars(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     return -mean(h.lr * local * decayed, s, "velocity", h.momentum, 1.0)
 
 
-def trust(x: Array, update: Array) -> float:
+def trust_ratio(x: Array, update: Array) -> float:
     sizes = norm(x), norm(update)
     return sizes[0] / sizes[1] if all(sizes) else 1.0
 

@@ -1,7 +1,7 @@
 """Traces of an optimizer on the problems, and how far a reference rule departs from them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -103,6 +103,11 @@ def closed_path(rule: Rule, h: Hyperparameters, trace: Trace) -> Iterator[list[A
     yield from map(split, rule.step(evaluate, start, h, CLOSED_STEPS)[1:])
 
 
+def distance(x: Array, other: Array) -> Array:
+    """The absolute difference; of equal values, two NaN among them, 0."""
+    return np.where((x == other) | (np.isnan(x) & np.isnan(other)), 0.0, np.abs(x - other))
+
+
 def differences(rule: Rule, h: Hyperparameters, trace: Trace) -> Iterator[Departure]:
     """How far the rule is from the trace after each step."""
     largest = [np.max(np.abs(x)) for x in trace.positions[0]]
@@ -113,8 +118,7 @@ def differences(rule: Rule, h: Hyperparameters, trace: Trace) -> Iterator[Depart
             worst = Departure(step, 0.0, 0.0, 0.0)
             for place, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
                 largest[place] = np.fmax(largest[place], np.max(np.abs(theirs), where=np.isfinite(theirs), initial=0.0))
-                apart = np.where((theirs == ours) | (np.isnan(theirs) & np.isnan(ours)), 0.0, np.abs(theirs - ours))
-                relative = np.nan_to_num(apart / (largest[place] or 1.0), nan=math.inf)
+                relative = np.nan_to_num(distance(theirs, ours) / (largest[place] or 1.0), nan=math.inf)
                 entry = int(np.argmax(relative))
                 if relative.flat[entry] > worst.difference:
                     values = float(relative.flat[entry]), float(theirs.flat[entry]), float(ours.flat[entry])
@@ -129,8 +133,3 @@ def departure(rule: Rule, h: Hyperparameters, trace: Trace, same: float) -> Depa
         return next((one for one in differences(rule, h, trace) if one.difference > tolerance), None)
     except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError):  # it is not for these parameters
         return Departure(0, math.inf, math.nan, math.nan)
-
-
-def usable(traces: Sequence[Trace]) -> list[Trace]:
-    """The traces without a failure, of problems on which the optimizer was given a gradient and can move."""
-    return [trace for trace in traces if not trace.failure and trace.gradients]
