@@ -128,11 +128,12 @@ def loaded(name: str, any_size: bool = False) -> "DataSet":
     return load(name, lambda sentence: None, any_size)
 
 
-def require_data(name: str, sha256: str, any_size: bool = False) -> None:
-    """Raise DataError unless the data set of that name, on whatever computer this is, is the one a run began with."""
+def require_data(name: str, sha256: str, any_size: bool = False) -> "DataSet":
+    """The data set of that name, on whatever computer this is; DataError unless it is the one a run began with."""
     if (data := loaded(name, any_size)).sha256 != sha256:
         problem = f"{platform.node()} has other images as {data.source} than this run began with"
         raise DataError(problem, f"set {DATA_FOLDER} to the same files everywhere")
+    return data
 
 
 class Unavailable(DataError):

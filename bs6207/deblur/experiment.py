@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any, TypeAlias
 
 from bs6207.data import sources
-from bs6207.data.sources import loaded, settings_for
+from bs6207.data.sources import settings_for
 from bs6207.deblur.blur import Context, settings_of, split_data
 from bs6207.deblur.classical import BASELINES, tune_and_restore
 from bs6207.deblur.conditions import KERNEL_BASELINES, WITH_BASELINES
@@ -116,9 +116,9 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
 def run_task(settings: DeblurSettings, sha256: str, task: Task, progress: TaskProgress) -> Any:
     """Run a task in whatever process this is, whose state must not change the outcome."""
     seed, function = task
-    require_data(settings.data, sha256)
+    data = require_data(settings.data, sha256)
     prepare(seed)
-    return function(Context(split_data(loaded(settings.data, any_size=True), settings), settings, progress, seed))
+    return function(Context(split_data(data, settings), settings, progress, seed))
 
 
 def baseline_conditions(settings: DeblurSettings) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bs6207.data.images import DataSet, ImageSet
-from bs6207.data.sources import loaded, require_data
+from bs6207.data.sources import require_data
 from bs6207.errors import DivergenceError, after
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
@@ -90,8 +90,7 @@ class Failure(Checkpointable):
 
 @preserve_torch_state()
 def run_task(task: Task, progress: TaskProgress) -> AutoencoderResult | Baseline | Failure:
-    require_data(task.settings.data, task.sha256)
-    data = loaded(task.settings.data)
+    data = require_data(task.settings.data, task.sha256)
     train = data.train_subset(task.settings.train_images)
     prepare(task.seed)
     scorers: dict[str, Any] = {"pixels": score_pixels, "pca": score_pca, "autoencoder": train_and_score}

@@ -238,7 +238,7 @@ def run(
     map_tasks: MapTasks,
     need: "Callable[[Any, Any], Need]",
     load: Callable[[str, Callable[[str], None]], Any],
-    require_data: Callable[[str, str], None],
+    require_data: Callable[[str, str], Any],
 ) -> Result:
     """Run an experiment, a function of the module level, at every point of the sweep in its settings.
 
@@ -277,7 +277,7 @@ def run(
 
 
 def run_one(
-    experiment: Experiment, require_data: Callable[[str, str], None], task: RunTask, progress: TaskProgress
+    experiment: Experiment, require_data: Callable[[str, str], Any], task: RunTask, progress: TaskProgress
 ) -> RunScores:
     def on_event(kind: str, *values: Any) -> None:
         """Report what the run reports; the whole run is one step."""

@@ -13,12 +13,13 @@ from conftest import HURRY, Watched
 from PIL import Image
 from safetensors import safe_open
 
+from bs6207.data import sources
 from bs6207.data.sources import loaded
 from bs6207.deblur import classical
 from bs6207.deblur.blur import HELDOUT_SHARE, SMALLEST_SIDE, Context, split_data
 from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.evaluation import choose_clarity
-from bs6207.deblur.experiment import run
+from bs6207.deblur.experiment import run, run_task
 from bs6207.deblur.model import interpolated
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError, DivergenceError
@@ -164,6 +165,15 @@ def test_too_few_images_to_choose_or_to_be_scored_are_refused(part, count):
     data = loaded("mnist-5k")
     with pytest.raises(DataError, match="deblur needs 2 and 5, so give more"):
         split_data(replace(data, **{part: getattr(data, part)[:count]}), QUICK)
+
+
+def test_a_process_reads_the_images_once_for_all_its_tasks(monkeypatch):
+    reads, digits = [], loaded("mnist-5k")
+    monkeypatch.setattr(sources, "load", lambda *arguments: reads.append(arguments) or digits)
+    loaded.cache_clear()
+    for _ in range(3):
+        run_task(QUICK, digits.sha256, (0, lambda context: None), Watched())
+    assert len(reads) == 1
 
 
 @pytest.mark.slow

@@ -84,8 +84,7 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
     parts = map(shuffle, (honest.train, honest.validation, honest.test))
     shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
     monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
-    for module in (tasks, sources):
-        monkeypatch.setattr(module, "loaded", lambda *_: shuffled)
+    monkeypatch.setattr(sources, "loaded", lambda *_: shuffled)
     result = run(SETTINGS.model_copy(update={"skip_probes": True, "seeds": 1}), Watched())
     for name, weights in result.weights.items():
         before = finished[0].weights[name].tensors
@@ -105,8 +104,7 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
         "bare", *(ImageSet(part.pixels, None) for part in (digits.train, digits.validation, digits.test)), ""
     )
     monkeypatch.setattr(experiment, "load", lambda name, note: bare)
-    for module in (tasks, sources):
-        monkeypatch.setattr(module, "loaded", lambda *_: bare)
+    monkeypatch.setattr(sources, "loaded", lambda *_: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
     found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
     assert {key for key, value in found.items() if value is not None} == {"sizes"}
@@ -191,14 +189,23 @@ def test_the_weights_of_the_best_epoch_decide_whether_a_training_failed(monkeypa
     assert result.metrics["failed"] == []
 
 
+def test_a_process_reads_the_images_once_for_all_its_tasks(monkeypatch):
+    reads = []
+    monkeypatch.setattr(sources, "load", lambda *arguments: reads.append(arguments) or embedded_digits())
+    monkeypatch.setattr(tasks, "score_pixels", lambda task, train, data, progress: data)
+    sources.loaded.cache_clear()
+    task = tasks.Task("pixels", (), 0, (), 10, 1.0, embedded_digits().sha256, SETTINGS)
+    assert tasks.run_task(task, Watched()) is tasks.run_task(task, Watched())
+    assert len(reads) == 1
+
+
 def use_images(monkeypatch, pixels, labels, test=None):
     """A data set of these images, which are for validation and test too unless there are others for the test."""
     names = tuple(f"class {label}" for label in range(max(labels) + 1))
     part = ImageSet(np.asarray(pixels, np.uint8), np.array(labels))
     data = DataSet("made", part, part, test or part, "", names)
     monkeypatch.setattr(experiment, "load", lambda name, note: data)
-    for module in (tasks, sources):
-        monkeypatch.setattr(module, "loaded", lambda *_: data)
+    monkeypatch.setattr(sources, "loaded", lambda *_: data)
 
 
 def noise(*shape):
