@@ -20,6 +20,7 @@ from matplotlib.transforms import Bbox
 from bs6207.runs.names import legible
 
 # Okabe and Ito's palette, for colour-blind readers too (jfly.uni-koeln.de/color).
+FORMATS = ("png", "svg")  # for the screen and for print
 DPI = 160  # pixels an inch
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PLACES = 9  # digits of where axes stand, as shares of the figure
@@ -78,7 +79,7 @@ def legend_of(names: Sequence[str], handles: Sequence[Any], place: Axes | Figure
 def drawn(draw: Callable[[], Figure]) -> tuple[dict[str, bytes], str]:
     """A figure as files, by suffix, and the letters on it that no font has."""
     figure = draw()
-    files = {kind: render(figure, kind) for kind in ("png", "svg")}
+    files = {kind: render(figure, kind) for kind in FORMATS}
     return files, "".join(sorted({letter for text in texts(figure) for letter in fonts_for(text)[1]}))
 
 

@@ -99,12 +99,12 @@ def tv(planes: Images, sigma: float, weight: float) -> NDArray:
     return torch.cat([minimize_tv(batch, down, across, factor) for batch in pulls.split(AT_ONCE)]).numpy()
 
 
-def minimize_tv(pull: Tensor, rows: Tensor, columns: Tensor, shrink: Tensor, iterations: int = TV_ITERATIONS) -> Tensor:
+def minimize_tv(pull: Tensor, rows: Tensor, columns: Tensor, shrink: Tensor) -> Tensor:
     """The iterations of `tv`; `rows` and `columns` are the eigenvectors of A."""
-    return iterate_tv(pull, lambda moved: rows @ (rows.T @ moved @ columns * shrink) @ columns.T, iterations)
+    return iterate_tv(pull, lambda moved: rows @ (rows.T @ moved @ columns * shrink) @ columns.T)
 
 
-def iterate_tv(pull: Tensor, shrink: Callable[[Tensor], Tensor], iterations: int = TV_ITERATIONS) -> Tensor:
+def iterate_tv(pull: Tensor, shrink: Callable[[Tensor], Tensor]) -> Tensor:
     """Minimize TV: primal-dual, over-relaxed (Condat 2013, doi:10.1007/s10957-012-0245-9, algorithm 3.2).
 
     Both dual variables are scaled by the step, which leaves the weight in `shrink` and `pull` only. Their own steps,
@@ -113,7 +113,7 @@ def iterate_tv(pull: Tensor, shrink: Callable[[Tensor], Tensor], iterations: int
     """
     restored = pull.clone()
     slope_dual, range_dual = pull.new_zeros((2, *pull.shape)), torch.zeros_like(pull)
-    for _ in range(iterations):
+    for _ in range(TV_ITERATIONS):
         moved = restored - differences_adjoint(slope_dual) - range_dual
         nearer = shrink(moved) + pull
         ahead = 2 * nearer - restored

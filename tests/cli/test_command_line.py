@@ -312,15 +312,15 @@ def test_a_config_saved_by_notepad_is_read(bs6207, tmp_path):
     assert bs6207("bump", "--config", file).returncode == 0
 
 
-def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(bs6207, tmp_path):
+def test_a_size_that_learns_nothing_is_listed_and_costs_no_other(undrawn, tmp_path):
     line = "latent --config quick --dims 2 64 --epochs 1 --train-images 100 --skip-probes --jobs 1 --json"
-    done = bs6207(*line.split())
+    done = undrawn(*line.split())
     metrics = json.loads(done.stdout)
     assert list(metrics["cells"]) == ["64"]
     assert [(row["dim"], row["seed"]) for row in metrics["failed"]] == [(2, 0)]
     assert done.returncode == 1
     assert "dim 2, seed 0: it ends at a validation L1" in done.stderr
-    assert (tmp_path / "outputs/latent/scores.png").is_file()
+    assert (tmp_path / "outputs/latent/scores.csv").is_file()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench.kills import instants, kill_and_resume, leave_alone, start
-from conftest import call
+from conftest import UNDRAWN, call
 from forked import Stop
 
 from bs6207.bump import experiment
@@ -61,7 +61,8 @@ def test_a_signal_that_asks_to_stop_has_its_exit_code_and_a_sentence(main, monke
 def test_a_killed_run_resumes_from_its_checkpoints_and_ends_with_the_same_files(trained, tmp_path):
     """Kill -9, and a damaged checkpoint. One process does what two did in the other run."""
     record, part = trained("latent") / "config.toml", "again.partial/cells/autoencoder-*.part"
-    run = partial(call, "latent", "--config", str(record), "--out", "again", "--jobs", "1", cwd=tmp_path)
+    line = ("latent", "--config", str(record), "--out", "again", "--jobs", "1")
+    run = partial(call, *line, cwd=tmp_path, constants=UNDRAWN)
     assert run(stop=Stop(signal.SIGKILL, part)).returncode == -signal.SIGKILL
     (first,) = tmp_path.glob(part)
     first.write_bytes(first.read_bytes()[:-1])
@@ -70,7 +71,7 @@ def test_a_killed_run_resumes_from_its_checkpoints_and_ends_with_the_same_files(
     assert "goes on where it was interrupted" in done.stderr
     assert f"{first.name} is damaged" in done.stderr
     for file in record.parent.iterdir():
-        if file.name != "env.json":
+        if file.name != "env.json" and file.suffix not in (".png", ".svg"):
             assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
 
 
