@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError, Future
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,12 @@ from typing import ClassVar
 
 import distributed
 import pytest
-from conftest import call
+from conftest import Watched, call
 
 from bs6207.errors import UserError
 from bs6207.runs import dask as cluster
 from bs6207.runs.executor import WorkerLost
+from bs6207.runs.tasks import map_tasks
 
 pytestmark = pytest.mark.xdist_group("cluster")
 
@@ -143,7 +145,8 @@ def assert_same(one, other):
     assert filecmp.cmpfiles(one, other, names, shallow=False)[1:] == ([], [])
 
 
-@pytest.mark.parametrize("story", ["bump", pytest.param("latent", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("story", LINES)
 def test_a_worker_that_is_killed_halfway_changes_nothing(site, alone, tmp_path, story):
     first, second = site.worker(), site.worker()
     run = command(tmp_path, *LINES[story], "--scheduler", site.address)
@@ -215,6 +218,24 @@ def test_a_worker_with_other_code_is_refused_before_anything_is_written(sites, t
     assert said.startswith("bs6207: the worker tcp://127.0.0.1:")
     assert said.endswith("has other code of bs6207; install the same versions there as here, or restart it\n")
     assert not (tmp_path / "outputs").exists()
+
+
+def double(number, progress):
+    progress.record({"number": number})
+    progress.step("doubled")
+    return 2 * number
+
+
+def test_tasks_on_a_real_scheduler_have_the_outcomes_and_the_news_of_tasks_here(tmp_path):
+    seen, tasks = Watched(), {f"task {number}": number for number in range(5)}
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as site,
+        closing(cluster.DaskExecutor(site.scheduler_address)) as executor,
+    ):
+        assert map_tasks(executor, tmp_path, double, tasks, seen) == {name: 2 * n for name, n in tasks.items()}
+    assert seen.steps == 5
+    assert sorted(row["number"] for row in seen.rows) == [*range(5)]
+    assert len([*tmp_path.glob("*.done")]) == 5
 
 
 def test_a_worker_of_other_code_other_versions_or_without_the_package_is_refused_by_its_address():
