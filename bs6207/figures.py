@@ -3,11 +3,12 @@
 import io
 import unicodedata
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from matplotlib import colormaps, rcParams
+from matplotlib import colormaps, rc_context, rc_file_defaults, rcParams
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -34,7 +35,15 @@ STYLE: Any = {
     "svg.hashsalt": "bs6207",  # the same figure, the same bytes
     "text.parse_math": False,  # names may hold dollars; what is ours is written in Unicode
 }
-rcParams.update(STYLE)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the house style in the block, or the function decorated, whatever style the caller has chosen."""
+    with rc_context():
+        rc_file_defaults()
+        rcParams.update(STYLE)
+        yield
 
 
 def colours(count: int) -> list[str]:
@@ -76,6 +85,7 @@ def legend_of(names: Sequence[str], handles: Sequence[Any], place: Axes | Figure
         text.set_text(name)
 
 
+@house_style()
 def drawn(draw: Callable[[], Figure]) -> tuple[dict[str, bytes], str]:
     """A figure as files, by suffix, and the letters on it that no font has."""
     figure = draw()
@@ -83,6 +93,7 @@ def drawn(draw: Callable[[], Figure]) -> tuple[dict[str, bytes], str]:
     return files, "".join(sorted({letter for text in texts(figure) for letter in fonts_for(text)[1]}))
 
 
+@house_style()
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as a `png` or `svg` file; the same figure gives the same bytes."""
     stream = io.BytesIO()

@@ -20,10 +20,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-import bs6207.runs.executor  # which has garbage looked for seldom
 from bs6207.cli import commands as cli
+from bs6207.figures import house_style
 
-gc.set_threshold(700, 10, 10)  # often again, or a file that one test leaves open is reported in another
 torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
 
 # The same examples on every machine, and none too slow for a busy one.
@@ -109,6 +108,13 @@ def pytest_collection_modifyitems(items):
         return GROUPS.index(group.args[0]) if group else len(GROUPS)
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _style() -> Iterator[None]:
+    """Tests look at figures that are not rendered, which otherwise are in the house style only while they are."""
+    with house_style():
+        yield
 
 
 class Watched:
@@ -199,7 +205,8 @@ def main(tmp_path: Path, monkeypatch) -> Command:
     """`main(*arguments)`: the command in this process and the test's own folder; for what ends before any work."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(gc, "freeze", lambda: None)  # as if this process ended there, and
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # as if this process ended there,
+    monkeypatch.setattr(gc, "set_threshold", lambda count: None)  # or a file left open is reported in another test, and
     monkeypatch.setattr(cli, "STOP_SIGNALS", [])  # had not been asked to stop before
     monkeypatch.setenv("BS6207_DATA", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.with_name(tmp_path.name + "-cache")))

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HURRY
-from matplotlib import rcParams
 from PIL import Image
 
 from bs6207 import figures
 from bs6207.deblur.classical import BASELINES
+from bs6207.figures import STYLE
 
 FOLDERS, SHARES = 300, 20
 FEW = {  # whatever only takes time
@@ -179,7 +179,7 @@ def hurried(main, monkeypatch):
             monkeypatch.setattr(f"{module}.{name}", value)
     for name, baseline in BASELINES.items():
         monkeypatch.setitem(BASELINES, name, replace(baseline, grid=baseline.grid[:45:5]))
-    monkeypatch.setitem(rcParams, "figure.dpi", 40)
+    monkeypatch.setitem(STYLE, "figure.dpi", 40)
     drawn = figures.drawn
 
     def run(line, place, seed):

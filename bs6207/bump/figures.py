@@ -19,7 +19,7 @@ from bs6207.bump.diagram import PhaseDiagram
 from bs6207.bump.landscape import START, Landscape, Own
 from bs6207.bump.noise import CONFIDENCE, Survival
 from bs6207.bump.settings import BumpSettings, file_name
-from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, legend_of, panels, render
+from bs6207.figures import GROUND, INK, MUTED, PALETTE, clipped, colours, house_style, legend_of, panels, render
 from bs6207.runs.result import Drawing, Table
 from bs6207.runs.sweep import Axis
 from bs6207.training.optimizers import CONSTANT
@@ -127,6 +127,7 @@ def draw_ground(axes: Axes, landscape: Landscape, height: float, above: float = 
     return left, right, bottom, top
 
 
+@house_style()
 def animation(
     trajectories: Table, landscape: Landscape, height: float, on_frame: Callable[[], None] = lambda: None
 ) -> bytes:

@@ -34,6 +34,7 @@ from bs6207.runs.progress import Experiment, Progress
 from bs6207.runs.result import Table
 from bs6207.runs.settings import Options, Settings
 from bs6207.runs.tasks import map_tasks
+from bs6207.runs.workers import set_up_process
 from bs6207.training.devices import describe_device, require_device
 
 MOST_LETTERS = 20  # that are listed as having no font
@@ -252,6 +253,7 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line; exit codes: 0 done, 1 failed, 2 bad usage, 129 SIGHUP, 130 ctrl-C, 143 SIGTERM."""
+    set_up_process()
     open_streams()
     for number in stopping_signals():
         signal.signal(number, stop)

@@ -27,7 +27,7 @@ from packaging.specifiers import SpecifierSet
 
 from bs6207 import __version__
 from bs6207.errors import SET_TMPDIR, UserError, has_temporary_folder
-from bs6207.runs.executor import START_METHOD, cores, require_socket_folder
+from bs6207.runs.executor import cores, require_temporary_folder
 from bs6207.runs.files import failing_writes
 from bs6207.runs.folder import holder, is_held
 from bs6207.runs.memory import available, cores_granted, in_words
@@ -227,8 +227,7 @@ def outputs(outputs: Path, device: str) -> Iterator[Check]:
 
 
 def temporary(*_: object) -> Iterator[Check]:
-    if START_METHOD == "forkserver":
-        require_socket_folder()
+    require_temporary_folder()
     yield Check("temporary", "ok", f"files in {gettempdir()}")
 
 

@@ -1,29 +1,26 @@
-"""Typer options from the fields of settings models; flags, configuration file and defaults as one checked model."""
+"""Typer options from the fields of settings models, and the settings that they give."""
 
 import inspect
 import re
-import tomllib
-import types
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 import typer
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand, TyperGroup
 
-from bs6207.errors import SettingsError, suggest
-from bs6207.runs.names import Completions, PathSetting, is_at_home, usable
-from bs6207.runs.settings import BaseSettings, message_of, setting, shorten
+from bs6207.errors import SettingsError
+from bs6207.runs.config import check_settings
+from bs6207.runs.names import Completions, usable
+from bs6207.runs.settings import BaseSettings, constraints, element_of, flag_of, message_of, setting, spelling
 
 LAST_PANELS = ("Run", "Sweep")  # of a help page: what most people change stands before them
 NEGATIVE_NUMBER = re.compile(r"-\.?\d|-(inf|nan)$")
-PACKAGE = Path(__file__).parents[1]
-PRESETS = tuple(folder.resolve() for folder in (PACKAGE / "configs", PACKAGE.parent / "configs"))  # in a wheel, here
 
 
 class Invocation(BaseModel):
@@ -158,34 +155,6 @@ def option(name: str, info: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def spelling(settings_type: type[BaseSettings], field: str) -> str:
-    """The name of a field in messages: its flag, or its metavar if it is positional."""
-    look: Any = settings_type.model_fields[field].json_schema_extra
-    return look["metavar"] if look["positional"] else flag_of(field)
-
-
-def flag_of(field: str) -> str:
-    """The flag that sets a field."""
-    return "--json" if field == "print_json" else "--" + field.replace("_", "-")  # pydantic models have a `json`
-
-
-def element_of(info: FieldInfo) -> tuple[Any, bool]:
-    """The plain type of a setting or, where that is a list, of its elements; and whether it is a list."""
-    kind = plain_type(info.annotation)
-    is_list = get_origin(kind) is list
-    return plain_type(get_args(kind)[0]) if is_list else kind, is_list
-
-
-def plain_type(annotation: Any) -> Any:
-    """A type without its constraints and without None."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
-        return plain_type(annotation)
-    return annotation
-
-
 def limits_of(info: FieldInfo) -> str:
     """The default and the bounds of a field, or of the numbers of a list, as in `(default 0.3, above 0)`."""
     default = info.get_default()
@@ -200,23 +169,9 @@ def limits_of(info: FieldInfo) -> str:
 BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
-def constraints(info: FieldInfo) -> Iterator[Any]:
-    """The metadata of a field, and of the elements of a list field."""
-    yield from info.metadata
-    for part in get_args(info.annotation):
-        if get_origin(part) is Annotated:
-            for extra in get_args(part)[1:]:
-                yield from extra.metadata if isinstance(extra, FieldInfo) else (extra,)
-
-
 def read_settings(settings_type: type[BaseSettings], command: str, flags: Mapping[str, Any], config: str | None) -> Any:
-    """One checked model: flags first, then the configuration file, then the defaults.
-
-    Its `model_fields_set` names what the user has set, which leaves out the settings of a preset.
-    """
-    file, table = read_config(config, command, settings_type) if config is not None else (None, {})
-    from_preset = set(table) - set(flags) if file and file.parent.resolve() in PRESETS else set()
-    values = dict(table)
+    """One checked model: flags first, as the words that were typed, then the configuration file, then the defaults."""
+    values = dict[str, Any]()
     for field, raw in flags.items():
         element, is_list = element_of(settings_type.model_fields[field])
         read = TypeAdapter(element).validate_strings  # which checks only the shape: ranges are the model's
@@ -224,68 +179,4 @@ def read_settings(settings_type: type[BaseSettings], command: str, flags: Mappin
             values[field] = [read(word) for word in raw] if is_list else raw if element is bool else read(raw)
         except ValidationError as failure:
             raise SettingsError(f"{spelling(settings_type, field)}: {message_of(failure)}") from None
-    try:
-        settings = settings_type.model_validate(values)
-    except ValidationError as failure:
-        place = str(next(iter(failure.errors()[0]["loc"]), ""))
-        if place in flags or file is None:
-            where = f"{spelling(settings_type, place)}: " if place else ""
-        else:
-            where = f"{file}: {place}: " if place else f"{file}: " if not flags else ""
-        raise SettingsError(f"{where}{message_of(failure)}") from None
-    settings.model_fields_set.difference_update(from_preset)
-    return settings
-
-
-def read_config(config: str, command: str, settings_type: type[BaseSettings]) -> tuple[Path, Mapping[str, Any]]:
-    """The table of one command in a TOML file or a preset, its paths taken from the file's folder; and the file."""
-    file = find_config(config)
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as failure:
-        raise SettingsError(f"cannot read {file}: {failure.strerror or failure}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{file} is not UTF-8 text; save it as UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as failure:
-        raise SettingsError(f"{file} is not TOML: {failure}") from None
-    except ValueError:
-        raise SettingsError(f"{file} holds a number of more digits than Python reads; write a smaller one") from None
-
-    table = document.get(command)
-    if not isinstance(table, dict):
-        raise SettingsError(f"{file} has no [{command}] table; add one with the settings of bs6207 {command}")
-    for key in table:
-        if key not in settings_type.model_fields:
-            remedy = suggest(key, settings_type.model_fields)
-            raise SettingsError(f"{file}: [{command}] has no setting {key!r}", remedy)
-    return file, {key: located(file.absolute().parent, settings_type, key, value) for key, value in table.items()}
-
-
-def located(folder: Path, settings_type: type[BaseSettings], key: str, value: Any) -> Any:
-    """A value in a configuration file of that folder with its paths relative to it, those of a list or a sweep too."""
-    if isinstance(value, list):
-        return [located(folder, settings_type, key, one) for one in value]
-    if isinstance(value, dict):
-        return {name: located(folder, settings_type, name, one) for name, one in value.items()}
-    paths = constraints(settings_type.model_fields[key]) if key in settings_type.model_fields else ()
-    path = next((part for part in paths if isinstance(part, PathSetting)), None)
-    is_relative = path and isinstance(value, str) and value not in ("", *path.names) and not is_at_home(value)
-    return str(folder / value) if is_relative else value
-
-
-def find_config(config: str) -> Path:
-    """The file that `--config` names: a path, or a preset."""
-    if Path(config).suffix == ".toml" or "/" in config or "\\" in config:
-        if not Path(config).exists() or Path(config).is_dir():
-            remedy = f"give a TOML file, or a preset: {', '.join(presets())}"
-            raise SettingsError(f"--config: there is no file {config}", remedy)
-        return Path(config)
-    if config not in presets():
-        remedy = suggest(config, presets())
-        raise SettingsError(f"--config: no preset {shorten(config)}, and no name of a file in .toml", remedy)
-    return next(file for folder in PRESETS if (file := folder / f"{config}.toml").is_file())
-
-
-def presets() -> list[str]:
-    """The names of the presets that come with the package."""
-    return sorted(file.stem for folder in PRESETS for file in folder.glob("*.toml"))
+    return check_settings(settings_type, command, values, config)

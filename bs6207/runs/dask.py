@@ -16,10 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 from bs6207.errors import UserError
-from bs6207.runs.executor import Job, WorkerLost, picklable
+from bs6207.runs.executor import Job, WorkerLost
 from bs6207.runs.manifest import code_and_versions
 from bs6207.runs.memory import keep_memory
 from bs6207.runs.progress import OnEvent
+from bs6207.runs.workers import picklable
 
 TIMEOUT = 10  # seconds in which a scheduler must answer
 CLOSE_TIMEOUT = 2  # seconds

@@ -7,44 +7,19 @@ Not `concurrent.futures.ProcessPoolExecutor`: one killed process breaks it, it d
 would need a channel beside that of the outcome and arrive out of order, and its processes outlive a killed parent.
 """
 
-import gc
-import logging
-import multiprocessing
 import os
 import pickle
-import queue
 import signal
-import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection
-from multiprocessing.util import get_temp_dir
-from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 from bs6207.errors import LESS, NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError, has_temporary_folder
-from bs6207.runs.memory import keep_memory
 from bs6207.runs.progress import OnEvent
-
-# A fork of this process would copy the state of torch's threads half-way. One of a server that has only imported is
-# safe, and need not import again; macOS libraries do not bear a fork and Windows has none, so there each one imports.
-START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-
-# Importing torch and scikit-learn makes many objects and no garbage, and to look for it as often as Python does by
-# itself takes a fifth of the time.
-gc.set_threshold(100_000)
-
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it gives advice on where to keep its list of fonts
-
-OOM_SCORE = "500"  # thousandths of all memory by which a worker counts as larger than it is (man 5 proc)
-SOCKET = "/pymp-12345678/listener-12345678"  # what multiprocessing adds to the path of a folder
-LONGEST_SOCKET = 107  # bytes of the path of a socket on Linux (man 7 unix)
+from bs6207.runs.workers import Workers
 
 Job: TypeAlias = Callable[[OnEvent], Any]  # a function of the module level with all its other arguments
 
@@ -76,12 +51,9 @@ class ProcessExecutor:
 
     def __init__(self, jobs: int, preload: Sequence[str] = ()):
         self.threads = ThreadPoolExecutor(jobs, initializer=block_signals)
-        if START_METHOD == "forkserver":
-            require_socket_folder()
-            multiprocessing.set_forkserver_preload([__name__, *preload, "bs6207.runs.preloaded"])
-            self.threads.submit(forkserver.ensure_running)
+        self.workers = Workers([__name__, *preload])
+        self.threads.submit(self.workers.prepare)
         self.own = threading.local()  # of each thread: its process, and the pipe to it
-        self.lock, self.is_shut_down, self.processes = threading.Lock(), False, list[Any]()
 
     def submit(self, job: Job, on_event: OnEvent) -> "Future[Any]":
         """Run a job; the future raises WorkerLost if its process dies."""
@@ -90,7 +62,10 @@ class ProcessExecutor:
 
     def run(self, job: bytes, on_event: OnEvent) -> Any:
         if not hasattr(self.own, "process"):
-            self.start_process()
+            try:
+                self.own.process, self.own.pipe = self.workers.start()
+            except ConnectionError as failure:
+                raise WorkerLost(str(failure), LESS) from None
         process, pipe = self.own.process, self.own.pipe
         try:
             pipe.send_bytes(job)
@@ -98,8 +73,8 @@ class ProcessExecutor:
                 on_event(*event)
         except (EOFError, ConnectionError):
             del self.own.process
-            process.join()
-            code, died = process.exitcode, "died"
+            pipe.close()
+            code, died = self.workers.join(process), "died"
             if code < 0:
                 died = "was killed" if code == -signal.SIGKILL else f"died of {signal.Signals(-code).name}"
             raise WorkerLost(f"process {process.pid} {died}", LESS) from None
@@ -107,25 +82,11 @@ class ProcessExecutor:
             raise event[1]
         return event[1]
 
-    def start_process(self) -> None:
-        """Start the process of this thread."""
-        context: Any = multiprocessing.get_context(START_METHOD)
-        self.own.pipe, theirs = context.Pipe()
-        with self.lock:
-            if self.is_shut_down:
-                raise WorkerLost("the run has ended")
-            self.own.process = context.Process(target=serve, args=(theirs,), daemon=True)
-            self.own.process.start()
-            self.processes.append(self.own.process)
-        theirs.close()
-
     def close(self) -> None:
         """End all processes, whatever they are doing."""
-        with self.lock:
-            self.is_shut_down = True
-            for process in self.processes:
-                process.kill()
+        self.workers.kill()
         self.threads.shutdown(cancel_futures=True)
+        self.workers.close()
 
 
 def map_in_processes(
@@ -161,61 +122,3 @@ def require_temporary_folder() -> None:
     """Raise UserError unless temporary files can be made, as torch does when it is imported."""
     if not has_temporary_folder():
         raise UserError(NO_TEMPORARY_FOLDER, SET_TMPDIR)
-
-
-def require_socket_folder() -> None:
-    """Have multiprocessing make its server's socket where the path is short and writable; UserError if nowhere is."""
-    before, folders = tempfile.tempdir, [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp", "/dev/shm"]
-    with suppress(FileNotFoundError):
-        folders.insert(0, tempfile.gettempdir())
-    try:
-        for folder in folders:
-            if folder and len(os.fsencode(folder)) + len(SOCKET) <= LONGEST_SOCKET:
-                tempfile.tempdir = folder
-                with suppress(OSError):
-                    get_temp_dir()  # multiprocessing makes it once, and uses it from then on
-                    return
-    finally:
-        tempfile.tempdir = before
-    raise UserError(NO_TEMPORARY_FOLDER, SET_TMPDIR)
-
-
-def serve(pipe: Connection) -> NoReturn:
-    """Run jobs in a worker, one after the other."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Where memory is short Linux kills this process before its parent, which reports it.
-    with suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as file:
-        file.write(OOM_SCORE)
-    keep_memory()
-    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=receive, args=(pipe, jobs), daemon=True).start()
-
-    def send(*event: Any) -> None:
-        pipe.send_bytes(pickle.dumps(event))
-
-    while True:
-        job = jobs.get()
-        try:
-            send("returned", pickle.loads(job)(send))
-        except Exception as failure:
-            failure.add_note(traceback.format_exc())  # a traceback cannot be pickled
-            send("raised", picklable(failure))
-
-
-def receive(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> NoReturn:
-    """Receive jobs and end this process when the pipe closes, as the system closes it for a parent that is killed."""
-    try:
-        while True:
-            jobs.put(pipe.recv_bytes())
-    except (EOFError, OSError):
-        os._exit(1)
-
-
-def picklable(failure: Exception) -> Exception:
-    """The exception itself or, where it cannot be pickled, its words."""
-    try:
-        pickle.loads(pickle.dumps(failure))
-    except Exception:
-        return RuntimeError(f"{type(failure).__name__}: {failure}")
-    return failure

@@ -1,11 +1,13 @@
 """The base models of settings, and what checks and describes their fields."""
 
 import re
-from collections.abc import Collection
+import types
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from bs6207.errors import suggest
 
@@ -97,3 +99,40 @@ def distinct(values: list) -> list:
         if value in values[:place]:
             raise ValueError(f"{value} is given twice; give each value once")
     return values
+
+
+def spelling(settings_type: type[BaseSettings], field: str) -> str:
+    """The name of a field in messages: its flag, or its metavar if it is positional."""
+    look: Any = settings_type.model_fields[field].json_schema_extra
+    return look["metavar"] if look["positional"] else flag_of(field)
+
+
+def flag_of(field: str) -> str:
+    """The flag that sets a field."""
+    return "--json" if field == "print_json" else "--" + field.replace("_", "-")  # pydantic models have a `json`
+
+
+def element_of(info: FieldInfo) -> tuple[Any, bool]:
+    """The plain type of a setting or, where that is a list, of its elements; and whether it is a list."""
+    kind = plain_type(info.annotation)
+    is_list = get_origin(kind) is list
+    return plain_type(get_args(kind)[0]) if is_list else kind, is_list
+
+
+def plain_type(annotation: Any) -> Any:
+    """A type without its constraints and without None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+        return plain_type(annotation)
+    return annotation
+
+
+def constraints(info: FieldInfo) -> Iterator[Any]:
+    """The metadata of a field, and of the elements of a list field."""
+    yield from info.metadata
+    for part in get_args(info.annotation):
+        if get_origin(part) is Annotated:
+            for extra in get_args(part)[1:]:
+                yield from extra.metadata if isinstance(extra, FieldInfo) else (extra,)

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from bs6207.bump.settings import BumpSettings
-from bs6207.cli.options import PACKAGE
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.latent.settings import LatentSettings
 from bs6207.page.settings import ReportSettings
+from bs6207.runs.config import PACKAGE
 from bs6207.runs.settings import Options
 
 REFUSED = [  # arguments; words that the one sentence must hold

@@ -303,7 +303,6 @@ def test_without_a_folder_for_temporary_files_the_remedy_is_tmpdir_whatever_fail
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr("tempfile.gettempdir", none)
-    monkeypatch.setattr("bs6207.runs.executor.get_temp_dir", none)
     monkeypatch.setattr(doctor, "gettempdir", none)
     monkeypatch.setattr(doctor, "import_module", none)
     for look, name in ((doctor.temporary, "temporary"), (doctor.torch_and_torchvision, "import torch")):

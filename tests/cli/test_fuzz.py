@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from bs6207.bump import experiment as bump_experiment
 from bs6207.bump.settings import BumpSettings
 from bs6207.cli import commands as cli
-from bs6207.cli.options import Invocation, flag_of
+from bs6207.cli.options import Invocation
 from bs6207.deblur import experiment as deblur_experiment
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.latent import experiment as latent_experiment
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.result import Result, Table
+from bs6207.runs.settings import flag_of
 
 EXAMPLES = 50
 MANY = 40  # times as many where there is time

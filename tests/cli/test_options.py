@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bs6207.cli.options import PACKAGE, command, presets, read_settings, repeated
+from bs6207.cli.options import command, read_settings, repeated
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import settings_for
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.errors import DataError, SettingsError
 from bs6207.latent.settings import LatentSettings
+from bs6207.runs.config import PACKAGE, presets
 from bs6207.runs.settings import BaseSettings
 from bs6207.runs.sweep import expand, swept_values
 

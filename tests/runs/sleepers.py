@@ -22,6 +22,8 @@ def sleep(folder, progress):
 
 
 if __name__ == "__main__":
+    import sleepers  # by this name the workers find what they are to do
+
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what it puts behind & deaf to it
     with local_executor(2) as executor:
-        map_tasks(executor, Path(sys.argv[1]), sleep, dict.fromkeys("ab", sys.argv[1]), Silent())
+        map_tasks(executor, Path(sys.argv[1]), sleepers.sleep, dict.fromkeys("ab", sys.argv[1]), Silent())

@@ -158,7 +158,7 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_it_had_lived(whole, 
     process = start("latent", tmp_path)
     saved_training(tmp_path, process)
     (server,) = [
-        child for child in children(process.pid) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()
+        child for child in children(process.pid) if b"serve_forks" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
     os.kill(int(children(server)[0]), signal.SIGKILL)
     _, message = process.communicate()

@@ -2,12 +2,10 @@
 
 import errno
 import gc
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from bs6207.errors import LESS, MemoryShortage, UserError
+from bs6207.errors import LESS, MemoryShortage
 from bs6207.runs import executor as processes
-from bs6207.runs.executor import local_executor, map_in_processes, require_socket_folder
+from bs6207.runs import workers
+from bs6207.runs.executor import local_executor, map_in_processes
 from bs6207.runs.progress import FailedTask
 from bs6207.runs.tasks import TaskTracker, map_tasks, task_name
 
@@ -75,31 +74,13 @@ def count_to_four(task, progress):
 
 @pytest.fixture(scope="module", autouse=True)
 def _prepared():
-    """Processes are forked from one that has imported this file and what it needs."""
-    with local_executor(2, ["torch", __name__]) as executor:
-        list(map_in_processes(executor, abs, [1]))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where processes are forked from a server")
-def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_not_used_for_one(monkeypatch, tmp_path):
-    long = tmp_path / ("x" * 100)
-    long.mkdir()
-    made = []
-    monkeypatch.setattr(processes, "get_temp_dir", lambda: made.append(tempfile.tempdir))
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    require_socket_folder()
-    assert made[0] != str(long)
-    assert len(made[0] + processes.SOCKET) <= processes.LONGEST_SOCKET
-    assert tempfile.tempdir == str(long)  # for all else
-
-
-def test_without_any_place_for_sockets_the_remedy_is_named(monkeypatch):
-    def refuse():
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(processes, "get_temp_dir", refuse)
-    with pytest.raises(UserError, match="no folder for temporary files can be written; set TMPDIR to a folder"):
-        require_socket_folder()
+    """Processes of all tests are forked from one that has imported this file and what it needs."""
+    shared = workers.Server([processes.__name__, "torch", __name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "Server", lambda modules: shared)
+        patch.setattr(shared, "close", lambda: None)
+        yield
+    shared.close()
 
 
 @pytest.fixture
@@ -290,7 +271,7 @@ def test_no_worker_outlives_its_parent(sleepers, number):
 
 def square_or_die(number):
     """A square; the process of a worker dies over 3, this one does not."""
-    if number == 3 and multiprocessing.parent_process():
+    if number == 3 and sys.argv[0] == "-c":
         os.kill(os.getpid(), signal.SIGKILL)
     return number**2
 
