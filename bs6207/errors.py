@@ -32,8 +32,8 @@ class UserError(Exception):
         return "; ".join(self.args)
 
 
-class SettingsError(UserError):
-    """A flag, a configuration value or a request this machine cannot serve; raised before any file is written."""
+class SettingsError(UserError, ValueError):
+    """A setting, a configuration value or a request this machine cannot serve; raised before any file is written."""
 
     exit_code = 2
 
@@ -98,6 +98,12 @@ def has_temporary_folder() -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def require_temporary_folder() -> None:
+    """Raise UserError unless temporary files can be made, as torch does when it is imported."""
+    if not has_temporary_folder():
+        raise UserError(NO_TEMPORARY_FOLDER, SET_TMPDIR)
 
 
 def together(reasons: Sequence[str]) -> str:

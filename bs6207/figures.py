@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
+from matplotlib.image import imread
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 from matplotlib.transforms import Bbox
@@ -25,6 +26,7 @@ FORMATS = ("png", "svg")  # for the screen and for print
 DPI = 160  # pixels an inch
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PLACES = 9  # digits of where axes stand, as shares of the figure
+SHOWN_DPI = 96  # pixels an inch in a notebook, of a screen that may have more
 INK, MUTED, GROUND = "#222222", "#8a8a8a", "#e8e4da"
 
 STYLE: Any = {
@@ -46,6 +48,15 @@ def house_style() -> Iterator[None]:
         yield
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, as it does those of pyplot, which this package leaves alone."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png")
+        return stream.getvalue(), {"width": round(SHOWN_DPI * self.get_figwidth())}
+
+
 def colours(count: int) -> list[str]:
     """Distinct colours: the palette's if they suffice, else evenly through a rainbow."""
     if count <= len(PALETTE):
@@ -55,7 +66,7 @@ def colours(count: int) -> list[str]:
 
 def panels(rows: int, columns: int, size: tuple[float, float], **subplots: Any) -> tuple[Figure, Any]:
     """A figure of `rows` x `columns` axes, each `size` inches wide and high, and the axes, [rows, columns]."""
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    figure = ShownFigure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
 
 
@@ -94,27 +105,52 @@ def drawn(draw: Callable[[], Figure]) -> tuple[dict[str, bytes], str]:
 
 
 @house_style()
+def complete(draw: Callable[[], Figure]) -> Figure:
+    """A figure to use further: its texts and ticks are those of its files, whatever style is chosen later."""
+    figure = draw()
+    with warnings.catch_warnings(action="ignore"):  # of letters that no font has
+        find_fonts(figure)
+        figure.draw_without_rendering()
+    return figure
+
+
+@house_style()
+def of_picture(content: bytes) -> Figure:
+    """A figure that shows a PNG file."""
+    pixels = imread(io.BytesIO(content), format="png")
+    height, width = pixels.shape[:2]
+    figure = ShownFigure(figsize=(width / STYLE["figure.dpi"], height / STYLE["figure.dpi"]))
+    figure.figimage(pixels)
+    return figure
+
+
+@house_style()
 def render(figure: Figure, kind: str) -> bytes:
     """The figure as a `png` or `svg` file; the same figure gives the same bytes."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `drawn` returns them
-        for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
-                axis.set_major_formatter(PlainLogFormatter())
-            if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
-                axis.set_minor_formatter(PlainLogFormatter())
-        if layout := figure.get_layout_engine():
-            layout.execute(figure)  # from now on the ticks have their texts
-            if foreign := [(text, families) for text in texts(figure) if (families := fonts_for(text)[0])]:
-                for text, families in foreign:
-                    text.set_fontfamily([*text.get_fontfamily(), *families])
-                layout.execute(figure)
-            figure.set_layout_engine(None)  # or savefig draws it once more in vain, for every file
+        find_fonts(figure)
+        figure.set_layout_engine(None)  # or savefig draws it once more in vain, for every file
         for axes in figure.axes:  # a layout's last digits differ by process, and SVG names its clips after all digits
             axes.set_position(Bbox(axes.get_position(original=True).get_points().round(PLACES)))
         figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return stream.getvalue()
+
+
+def find_fonts(figure: Figure) -> None:
+    """Lay a figure out, with plain labels on logarithmic axes and a font for every letter that has one."""
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+            axis.set_major_formatter(PlainLogFormatter())
+        if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+            axis.set_minor_formatter(PlainLogFormatter())
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)  # from now on the ticks have their texts
+        if foreign := [(text, families) for text in texts(figure) if (families := fonts_for(text)[0])]:
+            for text, families in foreign:
+                text.set_fontfamily([*text.get_fontfamily(), *families])
+            layout.execute(figure)
 
 
 class PlainLogFormatter(LogFormatter):

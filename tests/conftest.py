@@ -35,7 +35,7 @@ RUNS = {  # the trained fixtures: one short run of every story, which all tests 
     "deblur": "deblur --config quick --epochs 3 --train-images 240 --test-images 20 --test-sigmas 1.5 "
     "--batch-size 8 --jobs 1",
 }
-EVERY_STEP = {"bs6207.cli.progress": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
+EVERY_STEP = {"bs6207.runs.report": {"PLAIN_INTERVAL": 0}}  # a line for every step, not every ten seconds
 UNDRAWN = {"bs6207.figures": {"FORMATS": []}}  # figures are made and not written
 HURRY = {  # evaluators that train for a few steps, and few images to tune on: their scores are tested elsewhere
     "bs6207.deblur.evaluators": {"DISC_STEPS": 80, "TWO_SAMPLE_STEPS": 5, "CLASSIFIER_STEPS": [30, 30]},

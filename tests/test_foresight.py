@@ -24,7 +24,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would_and_leaves_nothing_b
 ):
     needed = STORIES[command]().of(jobs)
     monkeypatch.setattr(memory, "available", lambda: needed - 1)
-    monkeypatch.setattr("bs6207.cli.commands.map_tasks", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("bs6207.runs.run.map_tasks", lambda *_: pytest.fail("work has begun"))
     done = main(command, "--data", "mnist-5k", "--jobs", str(jobs))
     assert (done.returncode, done.stdout) == (1, "")
     (sentence,) = done.stderr.splitlines()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from bs6207.cli.progress import Remaining, about
+from bs6207.runs.remaining import Remaining, about
 
 OFF = 3  # times that an estimate may be too long or too short here; ten is what is promised
 

@@ -1,28 +1,39 @@
 """How tall a bump can this optimizer escape?"""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bs6207.bump.conformance.experiment import AuditReport
+    from bs6207.bump.conformance.settings import AuditSettings
+    from bs6207.bump.settings import BumpSettings
+    from bs6207.runs.progress import Experiment
+    from bs6207.runs.run import FinishedRun, MakeReport
+    from bs6207.runs.view import Result
 
 
-def threshold(optimizer: str, **settings: Any) -> dict[str, Any]:
+def threshold(optimizer: str | type, **settings: Any) -> dict[str, Any]:
     """The entry of metrics.json for one optimizer: h_max, bracket, step, settings, margin, certificate and more.
 
     Args:
-        optimizer: a name from `bs6207.training.optimizers.OPTIMIZERS`, or package.module:Class.
+        optimizer: a name from `bs6207.training.optimizers.OPTIMIZERS`, package.module:Class, or a class.
         settings: fields of `BumpSettings`, such as lr=0.3, beta1=0.9, distance=1.0, steps=1000.
 
     Raises:
-        pydantic.ValidationError: a setting is unknown or out of range.
+        ValueError: a setting is unknown or out of range.
     """
     from bs6207.bump.optimizers import make_adapter
     from bs6207.bump.search import study
     from bs6207.bump.settings import BumpSettings
+    from bs6207.runs.caller import undisturbed
+    from bs6207.runs.python import settings_of
 
-    chosen = BumpSettings(optimizer=[optimizer], **settings)
-    return study(make_adapter(optimizer, chosen), chosen).metrics
+    with undisturbed():
+        chosen = settings_of("bump", BumpSettings, {"optimizer": optimizer, **settings})
+        return study(make_adapter(chosen.names[0], chosen), chosen).metrics
 
 
 def audit(
@@ -37,10 +48,87 @@ def audit(
         keywords: for its constructor, such as lr=0.01; hyperparameters that are left out are varied.
 
     Raises:
-        SettingsError: the optimizer cannot be used.
-        ValueError: there is no such rule or check.
+        ValueError: the optimizer cannot be used, or there is no such rule or check.
     """
     from bs6207.bump.conformance.experiment import audit_class
     from bs6207.bump.conformance.subject import find_subject
+    from bs6207.runs.caller import undisturbed
 
-    return audit_class(find_subject(optimizer, keywords, {}), rule, expect_failed)
+    with undisturbed():
+        return audit_class(find_subject(optimizer, keywords, {}), rule, expect_failed)
+
+
+def run(
+    *,
+    out: "str | PathLike[str] | None" = None,
+    progress: bool = True,
+    config: "str | PathLike[str] | None" = None,
+    **settings: Any,
+) -> "Result":
+    """Run the experiment, as `bs6207 bump` does, and leave this process as it was.
+
+    Args:
+        out: the run folder to fill, exactly as the command does: an interrupted run there resumes, and an earlier one
+            moves to the history. Without it nothing is written; `Result.save` fills a folder later.
+        progress: a bar in a notebook, and a line every ten seconds elsewhere.
+        config: a TOML file or the name of a preset, such as quick; `settings` win.
+        settings: fields of `BumpSettings`, which are the flags of the command: optimizer="adam", lr=0.1.
+
+    Raises:
+        ValueError: a setting is unknown or out of range, with the sentence of the command.
+        bs6207.errors.UserError: the run failed; what was done resumes if `out` is given.
+    """
+    from bs6207.bump.settings import BumpSettings
+    from bs6207.runs.python import call
+
+    return call("bump", BumpSettings, run_with, settings, out, progress, config)
+
+
+def run_with(settings: "BumpSettings", folder: "Path | None", make_report: "MakeReport") -> "FinishedRun":
+    """Run with checked settings, in a folder if there is one; what `run` and the command call."""
+    from bs6207.bump.optimizers import require_optimizers
+    from bs6207.errors import require_temporary_folder
+    from bs6207.runs.run import run_experiment
+    from bs6207.training.devices import describe_device, require_device
+
+    if (settings.jobs or 2) > 1 or settings.scheduler:
+        require_importable([*settings.names, settings.landscape])
+    require_temporary_folder()  # torch needs one to be imported
+    require_optimizers(settings)
+    require_device(settings.device)
+    return run_experiment("bump", settings, import_experiment, describe_device, folder, make_report)
+
+
+def audit_with(settings: "AuditSettings", folder: "Path | None", make_report: "MakeReport") -> "FinishedRun":
+    """Audit several optimizers with checked settings, in a folder if there is one; what the command calls."""
+    from bs6207.bump.conformance.experiment import require_subjects
+    from bs6207.errors import require_temporary_folder
+    from bs6207.runs.run import run_experiment
+    from bs6207.training.devices import describe_device, require_device
+
+    require_temporary_folder()
+    require_subjects(settings)
+    require_device(settings.device)
+    return run_experiment("audit", settings, import_audit, describe_device, folder, make_report)
+
+
+def require_importable(names: Sequence[str]) -> None:
+    """Raise SettingsError if other processes cannot import an optimizer or a landscape."""
+    from bs6207.errors import SettingsError
+
+    for name in names:
+        if name.startswith("__main__:"):
+            remedy = "leave out --jobs and --scheduler, or move it into a file"
+            raise SettingsError(f"{name} is of this script or notebook, and other processes have none", remedy)
+
+
+def import_experiment() -> "Experiment":
+    from bs6207.bump.experiment import run
+
+    return run
+
+
+def import_audit() -> "Experiment":
+    from bs6207.bump.conformance.experiment import run
+
+    return run

@@ -320,10 +320,21 @@ def make_for(flag: str, name: str, settings: BumpSettings) -> Adapter:
 
 
 def source_checksum(settings: BumpSettings) -> str:
-    """A checksum of the Python files beside every optimizer of the user's own: results are of that code only."""
+    """A checksum of the Python files beside every optimizer of the user's own: results are of that code only.
+
+    Of one that a notebook defines it is that of its functions, as there is no file.
+    """
     digest = hashlib.sha256()
     for name in filter(is_foreign, [*settings.names, settings.landscape]):
-        file = inspect.getsourcefile(load(name))
+        target = load(name)
+        try:
+            file = inspect.getsourcefile(target)
+        except OSError:
+            file = None
+            for function in filter(inspect.isfunction, [target, *getattr(target, "__dict__", {}).values()]):
+                code = inspect.unwrap(function).__code__
+                digest.update(repr((code.co_code, code.co_names)).encode())
+                digest.update(repr([part for part in code.co_consts if not inspect.iscode(part)]).encode())
         for source in sorted(Path(file).parent.glob("*.py")) if file else ():
             digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -6,7 +6,6 @@ import signal
 import sys
 import traceback
 import webbrowser
-from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,29 +14,29 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from bs6207 import __version__
+import bs6207
 from bs6207.bump.conformance.settings import AuditSettings
 from bs6207.bump.settings import BumpSettings
 from bs6207.cli.console import echo, open_streams, reader_may_leave, show, show_json
 from bs6207.cli.options import Group, Invocation, command
 from bs6207.cli.progress import ProgressReport
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
-from bs6207.errors import UserError, in_a_sentence, together
+from bs6207.errors import UserError, in_a_sentence, require_temporary_folder, together
 from bs6207.latent.settings import LatentSettings
 from bs6207.page.settings import ReportSettings
-from bs6207.runs.executor import cores, local_executor, map_in_processes, require_temporary_folder
-from bs6207.runs.files import failing_writes, strict_json, write_again, write_new
-from bs6207.runs.folder import matplotlib_folder, open_run
-from bs6207.runs.manifest import room_of
+from bs6207.runs.files import strict_json, write_again, write_new
 from bs6207.runs.memory import keep_memory
-from bs6207.runs.progress import Experiment, Progress
 from bs6207.runs.result import Table
 from bs6207.runs.settings import Options, Settings
-from bs6207.runs.tasks import map_tasks
 from bs6207.runs.workers import set_up_process
-from bs6207.training.devices import describe_device, require_device
+from bs6207.training.devices import require_device
 
-MOST_LETTERS = 20  # that are listed as having no font
+STORIES: dict[str, Any] = {
+    "bump": bs6207.bump.run_with,
+    "latent": bs6207.latent.run_with,
+    "deblur": bs6207.deblur.run_with,
+    "audit": bs6207.bump.audit_with,
+}
 STOP_SIGNALS: list[int] = []  # that this process has received
 
 # What --out and --json do where it is not what they do for an experiment.
@@ -58,10 +57,6 @@ def bump(settings: BumpSettings, invocation: Invocation) -> None:
     bs6207 bump --optimizer adam
     bs6207 bump --optimizer gd adam mine.py:MyOptimizer --lr 0.1
     """
-    from bs6207.bump.optimizers import require_optimizers
-
-    require_temporary_folder()
-    require_optimizers(settings)
     run_experiment("bump", settings, invocation)
 
 
@@ -121,10 +116,6 @@ def audit(settings: AuditSettings, invocation: Invocation) -> None:
     bs6207 audit adam mine.py:MyAdam
     bs6207 audit torch.optim:SGD --set momentum=0.9 nesterov=True
     """
-    from bs6207.bump.conformance.experiment import require_subjects
-
-    require_temporary_folder()
-    require_subjects(settings)
     run_experiment("audit", settings, invocation)
 
 
@@ -168,44 +159,11 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
 
 
 def run_experiment(command: str, settings: Settings, invocation: Invocation) -> None:
-    """Run an experiment, publish its folder and print its result."""
-    require_temporary_folder()
+    """Run an experiment in its folder and print its result."""
     keep_memory()
-    require_device(settings.device)
-    settings = settings.model_copy(update={"jobs": settings.jobs or cores()})
     folder = invocation.out or Path("outputs") / command
-    with ExitStack() as stack:
-        cluster = None
-        if settings.scheduler:
-            from bs6207.runs.dask import DaskExecutor
-
-            cluster = DaskExecutor(settings.scheduler)
-            stack.callback(cluster.close)
-        run = stack.enter_context(open_run(command, folder, settings))
-        stack.enter_context(matplotlib_folder(run))
-        progress = stack.enter_context(ProgressReport(command, run.record, end_if_stopped, invocation.quiet))
-        processes = stack.enter_context(
-            local_executor(settings.jobs, [f"bs6207.{room_of(command).replace('/', '.')}.experiment"])
-        )
-        for remark in filter(None, (run.archived, cluster.remark if cluster else "")):
-            progress.warn(remark)
-
-        def map_tasks_of_run(function: Any, tasks: Any, progress: Progress, fingerprint: str = "") -> dict[Any, Any]:
-            """Run tasks with checkpoints in the folder of the run."""
-            run.machine = describe_device(settings.device)
-            fingerprint = strict_json([fingerprint, run.machine], indent=None)
-            if sentence := run.resume(fingerprint):
-                progress.warn(sentence)
-            return map_tasks(cluster or processes, run.cells, function, tasks, progress, fingerprint)
-
-        result = import_experiment(command)(settings, progress, map_tasks_of_run)
-        with failing_writes(folder):
-            without_font = run.write_result(result, partial(map_in_processes, processes))
-        if without_font:
-            progress.warn(
-                f"no installed font has {without_font[:MOST_LETTERS]}, so figures show boxes; install one that has, "
-                "such as Noto Sans of that script"
-            )
+    make_report = partial(ProgressReport, command, end_if_stopped=end_if_stopped, quiet=invocation.quiet)
+    result = STORIES[command](settings, folder, make_report).result
     if invocation.print_json:
         show_json(strict_json(result.metrics), folder)
     else:
@@ -216,29 +174,10 @@ def run_experiment(command: str, settings: Settings, invocation: Invocation) -> 
         raise UserError(together(result.failures))
 
 
-def import_experiment(command: str) -> Experiment:
-    """The function that runs an experiment; importing it takes a second, in which the workers start."""
-    if command == "bump":
-        from bs6207.bump.experiment import run as run_bump
-
-        return run_bump
-    if command == "audit":
-        from bs6207.bump.conformance.experiment import run as run_audit
-
-        return run_audit
-    if command == "latent":
-        from bs6207.latent.experiment import run as run_latent
-
-        return run_latent
-    from bs6207.deblur.experiment import run as run_deblur
-
-    return run_deblur
-
-
 def print_version(wanted: bool) -> None:
     if wanted:
         with reader_may_leave(sys.stdout):
-            print(f"bs6207 {__version__}")
+            print(f"bs6207 {bs6207.__version__}")
         raise typer.Exit
 
 

@@ -6,20 +6,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import fill
 from typing import Any, TextIO
 
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from bs6207.errors import UserError
 from bs6207.runs.names import legible
 from bs6207.runs.result import Table
-
-UNBOUNDED = 10_000  # letters, where the width of a table is asked for
+from bs6207.runs.table import fitting, rich_table
 
 
 def open_streams() -> None:
@@ -77,32 +71,3 @@ def reader_may_leave(stream: TextIO) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python would report it at exit
         if stream is sys.stdout and not isinstance(failure, BrokenPipeError):
             raise UserError(f"cannot print to stdout: {failure.strerror}", "what the run wrote is whole") from None
-
-
-def fitting(table: Table, console: Console) -> RichTable:
-    """A table no wider than the terminal, by broken headings or a line for every value; values are not broken."""
-    cells = [[legible(str(row.get(column, ""))) for column in table.columns] for row in table.rows]
-    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-    broken = [
-        fill(heading, max(width, *map(len, heading.split())), break_on_hyphens=False)
-        for heading, width in zip(table.columns, widths, strict=True)
-    ]
-    for headings in (table.columns, broken):
-        shown = rich_table(headings, cells, no_wrap=True)
-        if console.measure(shown, options=console.options.update_width(UNBOUNDED)).maximum <= console.width:
-            return shown
-    pairs = [pair for row in cells for pair in zip(table.columns, row, strict=True)]
-    return rich_table(("", ""), pairs, section=len(table.columns))
-
-
-def rich_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], no_wrap: bool = False, section: int = 0
-) -> RichTable:
-    """A table of numbers, which stand to the right and are not wrapped, or of words; a rule ends so many rows."""
-    shown = RichTable(box=box.SIMPLE_HEAD, show_header=any(headings))
-    for place, heading in enumerate(headings):
-        justify: Any = "right" if place and no_wrap else "left"
-        shown.add_column(Text(heading), justify=justify, no_wrap=no_wrap, overflow="fold")
-    for number, row in enumerate(rows, 1):
-        shown.add_row(*map(Text, row), end_section=bool(section) and number % section == 0)
-    return shown

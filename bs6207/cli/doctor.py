@@ -25,9 +25,9 @@ from typing import Literal, TypeAlias
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from bs6207 import __version__
-from bs6207.errors import SET_TMPDIR, UserError, has_temporary_folder
-from bs6207.runs.executor import cores, require_temporary_folder
+from bs6207._version import __version__
+from bs6207.errors import SET_TMPDIR, UserError, has_temporary_folder, require_temporary_folder
+from bs6207.runs.executor import cores
 from bs6207.runs.files import failing_writes
 from bs6207.runs.folder import holder, is_held
 from bs6207.runs.memory import available, cores_granted, in_words

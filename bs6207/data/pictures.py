@@ -150,12 +150,24 @@ def without_hidden(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArr
 
 def png(picture: Picture) -> bytes:
     """The picture as a PNG file, every pixel as it is."""
-    layers = picture.pixels if picture.alpha is None else np.concatenate((picture.pixels, picture.alpha[None]))
-    pixels = np.ascontiguousarray(layers[0] if len(layers) == 1 else layers.transpose(1, 2, 0))
     stream = io.BytesIO()
     exif = {"exif": picture.exif} if picture.exif else {}
-    Image.fromarray(pixels).save(stream, "PNG", icc_profile=picture.profile, **exif)
+    to_image(picture).save(stream, "PNG", icc_profile=picture.profile, **exif)
     return stream.getvalue()
+
+
+def to_image(picture: Picture) -> Image.Image:
+    """The picture as an image of Pillow's, L, RGB, LA, RGBA or of 16 bits."""
+    layers = picture.pixels if picture.alpha is None else np.concatenate((picture.pixels, picture.alpha[None]))
+    image = Image.fromarray(np.ascontiguousarray(layers[0] if len(layers) == 1 else layers.transpose(1, 2, 0)))
+    if picture.profile:
+        image.info["icc_profile"] = picture.profile
+    return image
+
+
+def from_image(image: Image.Image) -> Picture:
+    """An image of Pillow's, read as `read` reads a file; DataError if it cannot be."""
+    return decode(image, Path("the image"))
 
 
 def as_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+import bs6207.deblur.figures as figures
 from bs6207.data.images import DataSet, npz, on_one_side, to_float
-from bs6207.deblur import figures
 from bs6207.deblur.blur import TYPICAL, Split
 from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.conditions import CONDITIONS, PHOTOGRAPH_CONDITIONS, Condition, PhotographCondition

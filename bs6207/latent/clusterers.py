@@ -10,6 +10,7 @@ from __future__ import annotations  # the settings name clusterers, and --help m
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -185,11 +186,13 @@ def principal_axes(vectors: Vectors) -> Callable[[Vectors], NDArray[np.float64]]
         with np.errstate(invalid="ignore"):  # the share of variance explained, where there is none
             axes = PCA(min(MIXTURE_DIMS, len(vectors)), svd_solver="covariance_eigh").fit(vectors).components_
 
-    def project(some: Vectors) -> NDArray[np.float64]:
-        return some - mean if axes is None else (some - mean) @ axes.T
+    scale = np.sqrt(np.mean(project(mean, axes, 1.0, vectors) ** 2)) or 1.0
+    return partial(project, mean, axes, scale)  # which can be pickled, as a fitted estimator must
 
-    scale = np.sqrt(np.mean(project(vectors) ** 2)) or 1.0
-    return lambda some: project(some) / scale
+
+def project(mean: Any, axes: Any, scale: float, vectors: Vectors) -> NDArray[np.float64]:
+    centred = vectors - mean
+    return (centred if axes is None else centred @ axes.T) / scale
 
 
 def connected(graph: Any, points: Vectors) -> Any:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+import bs6207.latent.figures as figures
 from bs6207.data.images import SPLIT_SEED, DataSet, npz, to_uint8
-from bs6207.latent import figures
 from bs6207.latent.clusterers import SEES_IMAGES, subset
 from bs6207.latent.figures import class_noun
 from bs6207.latent.projector import projector_files

@@ -104,13 +104,8 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
     """One autoencoder; DivergenceError if it is no better than a constant image, and there was something to learn."""
     settings, (dim,), seed = task.settings, task.dims, task.seed
     device = choose_device(settings.device)
-    recipe = RECIPES[settings.recipe](dim, train)
-    if settings.batch_size:
-        recipe = recipe.with_batch_size(min(settings.batch_size, len(train)))
-    if settings.lr:
-        recipe = replace(recipe, lr=settings.lr)
-    components = principal_components(train, dim) if recipe.linear else None
-    model = Autoencoder(train.image_shape, dim, recipe, settings.arch, components)
+    model = new_autoencoder(train, dim, settings)
+    recipe = model.recipe
     model.to(device).to(memory_format=torch.channels_last)  # convolutions are half as fast again with it
     pixels, validation, test = (to_device(images, device) for images in (train, data.validation, data.test))
 
@@ -162,6 +157,17 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
         grid=None if grid is None else grid.numpy(),
         weakness=weakness if 0 < gain < WEAK_GAIN else "",
     )
+
+
+def new_autoencoder(train: ImageSet, dim: int, settings: LatentSettings) -> Autoencoder:
+    """An untrained autoencoder of the recipe that the settings ask for."""
+    recipe = RECIPES[settings.recipe](dim, train)
+    if settings.batch_size:
+        recipe = recipe.with_batch_size(min(settings.batch_size, len(train)))
+    if settings.lr:
+        recipe = replace(recipe, lr=settings.lr)
+    components = principal_components(train, dim) if recipe.linear else None
+    return Autoencoder(train.image_shape, dim, recipe, settings.arch, components)
 
 
 def has_learned_nothing(train: ImageSet, dim: int, constant: str, train_l1: float) -> bool:

@@ -12,14 +12,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from bs6207 import __version__
+from bs6207._version import __version__
 from bs6207.errors import FolderError
 from bs6207.page.compare import circumstances, compare, written
 from bs6207.page.explorers import EXPLORERS
 from bs6207.page.packing import deflate
 from bs6207.page.pictures import pictures
-from bs6207.page.runs import RunFolder, by_dim, decimals
+from bs6207.page.runs import by_dim, decimals
 from bs6207.runs.files import finite
+from bs6207.runs.finished import RunFolder
 
 HERE = Path(__file__).parent
 MARK = b"<!doctype html><!-- bs6207 report -->"  # how a page begins, so that nothing else is ever replaced by one

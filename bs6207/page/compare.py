@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bs6207.page.runs import RunFolder, by_dim
+from bs6207.page.runs import by_dim
+from bs6207.runs.finished import RunFolder
 
 
 class Line(NamedTuple):

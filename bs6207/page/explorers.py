@@ -10,7 +10,8 @@ import numpy as np
 from bs6207.data.images import to_uint8
 from bs6207.page.decoder import read_decoder
 from bs6207.page.packing import pack
-from bs6207.page.runs import RunFolder, by_dim
+from bs6207.page.runs import by_dim
+from bs6207.runs.finished import RunFolder
 from bs6207.runs.result import Row, Table
 
 CHECKED = 6  # places along each axis of the plane at which a decoder is held against what the run has drawn

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from bs6207.page.runs import RunFolder, by_dim, decimals
+from bs6207.page.runs import by_dim, decimals
+from bs6207.runs.finished import RunFolder
 
 QUALITY = 56  # of WebP, from 0 to 100; lettering stays clean
 

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from typing import Any, TypeAlias
 
-from bs6207.errors import LESS, NO_TEMPORARY_FOLDER, SET_TMPDIR, UserError, has_temporary_folder
+from bs6207.errors import LESS, UserError
 from bs6207.runs.progress import OnEvent
 from bs6207.runs.workers import Workers
 
@@ -116,9 +116,3 @@ def block_signals() -> None:
     """Keep ctrl-C and a hang-up, which reach all processes of a terminal, from those that this thread starts."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-
-
-def require_temporary_folder() -> None:
-    """Raise UserError unless temporary files can be made, as torch does when it is imported."""
-    if not has_temporary_folder():
-        raise UserError(NO_TEMPORARY_FOLDER, SET_TMPDIR)

@@ -163,6 +163,35 @@ class Run:
 @contextmanager
 def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
     """Lock `folder`, check that it can be written, and publish the run if the block ends well."""
+    with locked(command, folder) as run:
+        with failing_writes(run.folder.parent):
+            run.remove_checkpoints()  # a run that was killed while it was published has not
+            run.begin(settings)
+        try:
+            yield run
+        except UserError:
+            if {file.name for file in run.cells.glob("*")} <= {MANIFEST, FINGERPRINT, FONTS}:  # and no checkpoint
+                shutil.rmtree(run.partial, ignore_errors=True)
+            raise
+        with failing_writes(run.folder.parent):
+            run.publish()
+
+
+def copy_run(command: str, source: Path, folder: Path) -> None:
+    """Copy the files of a finished run into a folder; what lies there moves to the history."""
+    files = {file.name: file.read_bytes() for file in sorted(source.iterdir()) if file.is_file()}
+    with locked(command, folder) as run, failing_writes(run.folder.parent):
+        if run.partial.exists():
+            run.archive(run.partial)
+        run.partial.mkdir()
+        for name, content in files.items():
+            run.write(name, content)
+        run.publish()
+
+
+@contextmanager
+def locked(command: str, folder: Path) -> Iterator[Run]:
+    """Lock `folder` for a run of `command`; FolderError if it is busy, something else, or cannot be written."""
     with failing_writes(folder):
         run = Run(command, folder.resolve())  # a link stays where it is, and what it points to is filled
         is_empty = run.folder.is_dir() and not any(run.folder.iterdir())
@@ -178,17 +207,7 @@ def open_run(command: str, folder: Path, settings: Settings) -> Iterator[Run]:
             busy = f"{folder} is being filled by {holder(run.partial)}"
             raise FolderError(busy, "wait for it, or choose another --out") from None
     try:
-        with failing_writes(run.folder.parent):
-            run.remove_checkpoints()  # a run that was killed while it was published has not
-            run.begin(settings)
-        try:
-            yield run
-        except UserError:
-            if {file.name for file in run.cells.glob("*")} <= {MANIFEST, FINGERPRINT, FONTS}:  # and no checkpoint
-                shutil.rmtree(run.partial, ignore_errors=True)
-            raise
-        with failing_writes(run.folder.parent):
-            run.publish()
+        yield run
     finally:
         lock.release()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from bs6207 import __version__
+from bs6207._version import __version__
 
 PACKAGE = Path(__file__).parents[1]
 STORIES = ("bump", "latent", "deblur")

@@ -28,7 +28,7 @@ MAX_ATTEMPTS = 2  # workers that a task may lose
 
 def map_tasks(
     executor: "ProcessExecutor | DaskExecutor | None",
-    folder: Path,
+    folder: Path | None,
     function: Callable[[Any, TaskProgress], Any],
     tasks: Mapping[Any, Any],
     progress: Progress,
@@ -41,7 +41,7 @@ def map_tasks(
 
     Args:
         executor: None for this process, which also runs a single task, so that no worker need be started.
-        folder: for checkpoints.
+        folder: for checkpoints; None for none.
     """
     tracker = TaskTracker(tasks, folder, progress, fingerprint)
     if executor is None or (executor.is_local and len(tracker.unfinished) <= 1):
@@ -113,18 +113,18 @@ class TaskTracker:
     recorded as they come, those of later tasks when the ones before have finished.
     """
 
-    def __init__(self, keys: Iterable[Any], folder: Path, progress: Progress, fingerprint: str):
+    def __init__(self, keys: Iterable[Any], folder: Path | None, progress: Progress, fingerprint: str):
         self.folder, self.progress, self.fingerprint = folder, progress, fingerprint
         self.states = {key: TaskState() for key in keys}
         for key, state in self.states.items():
-            if saved := self.checkpoint(key, "done").load(progress.warn):
+            if (done := self.checkpoint(key, "done")) and (saved := done.load(progress.warn)):
                 state.rows, state.outcome, state.finished = saved["rows"], saved["outcome"], True
                 for kind in saved["steps"]:
                     progress.step(f"{task_name(key)}, from before the interruption", kind, 0.0)
         self.record_rows()
 
-    def checkpoint(self, key: Any, suffix: str = "part") -> Checkpoint:
-        return Checkpoint(self.folder / f"{task_name(key)}.{suffix}", self.fingerprint)
+    def checkpoint(self, key: Any, suffix: str = "part") -> Checkpoint | None:
+        return Checkpoint(self.folder / f"{task_name(key)}.{suffix}", self.fingerprint) if self.folder else None
 
     @property
     def unfinished(self) -> list[Any]:
@@ -169,8 +169,8 @@ class TaskTracker:
     def finish(self, key: Any, outcome: Any) -> None:
         state = self.states[key]
         state.outcome, state.finished = outcome, True
-        if not isinstance(outcome, FailedTask):
-            self.checkpoint(key, "done").save({"outcome": outcome, "rows": state.rows, "steps": state.steps})
+        if not isinstance(outcome, FailedTask) and (done := self.checkpoint(key, "done")):
+            done.save({"outcome": outcome, "rows": state.rows, "steps": state.steps})
         self.record_rows()
 
     def on_worker_lost(self, key: Any, lost: WorkerLost) -> bool:

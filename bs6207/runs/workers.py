@@ -60,6 +60,7 @@ class Server:
     """A process that imports modules, and from which workers are then forked."""
 
     def __init__(self, modules: Sequence[str]):
+        self.lock = threading.Lock()  # it answers one question at a time
         self.control, theirs = socket.socketpair()
         with theirs:
             imports = "".join(map(IMPORT.format, modules))
@@ -70,18 +71,24 @@ class Server:
 
     def fork(self, pipe: Connection) -> "ForkedProcess":
         """Start a worker at the other end of a pipe; waits for the imports."""
-        socket.send_fds(self.control, [FORK], [pipe.fileno()])
-        return ForkedProcess(self, self.answer())
+        with self.lock:
+            socket.send_fds(self.control, [FORK], [pipe.fileno()])
+            return ForkedProcess(self, self.answer())
 
     def exit_code(self, process: int) -> int:
         """Of a worker that ends; asked once."""
-        self.control.sendall(WAIT + NUMBER.pack(process))
-        return self.answer()
+        with self.lock:
+            self.control.sendall(WAIT + NUMBER.pack(process))
+            return self.answer()
 
     def answer(self) -> int:
-        content = self.control.recv(NUMBER.size, socket.MSG_WAITALL)
-        if len(content) < NUMBER.size:
-            self.process.wait()
+        content = b""
+        try:
+            content = self.control.recv(NUMBER.size, socket.MSG_WAITALL)
+        finally:
+            if len(content) < NUMBER.size:  # an answer that came later would be taken for that to the next question
+                self.close()
+        if not content:
             raise ConnectionError("the process that starts workers died")
         return NUMBER.unpack(content)[0]
 
@@ -146,8 +153,7 @@ class Workers:
 
     def join(self, process: Any) -> int:
         """The exit code of a process that ends."""
-        with self.lock:  # the server answers one at a time
-            process.join()
+        process.join()
         return process.exitcode
 
     def kill(self) -> None:

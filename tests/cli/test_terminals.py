@@ -12,10 +12,11 @@ import forked
 import pytest
 from rich.console import Console
 
-from bs6207.cli import console, progress
-from bs6207.cli.console import fitting
+from bs6207.cli import console
 from bs6207.cli.progress import ProgressReport
+from bs6207.runs import report as reporting
 from bs6207.runs.result import Table
+from bs6207.runs.table import fitting
 
 COMMAND = f"{sys.executable} -m bs6207"
 BUMP = f"{COMMAND} bump --optimizer gd --steps 20"
@@ -153,7 +154,7 @@ def test_a_value_longer_than_the_terminal_is_folded_and_not_cut():
 
 def test_without_a_terminal_a_line_says_how_far_it_is_and_how_long_it_will_take(monkeypatch, capsys):
     clock = iter([0.0, 1.0, 12.0, 30.0, 48.0, 66.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: next(clock))
     report = ProgressReport("latent", lambda row: None)
     report.expect(8)
     report.status("reading")
@@ -174,7 +175,7 @@ def test_a_log_gets_plain_lines_and_no_moving_cursor_whatever_colours_it_is_prom
         monkeypatch.setenv(name, value)
     with ProgressReport("latent", lambda row: None) as report:
         report.expect(2)
-        report.last_line -= progress.PLAIN_INTERVAL
+        report.last_line -= reporting.PLAIN_INTERVAL
         report.step("one")
         report.step("two")
     lines = capsys.readouterr().err.splitlines()

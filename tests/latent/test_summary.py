@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from latent.made_results import changed, made
 
-from bs6207.cli.console import fitting
 from bs6207.data.images import ImageSet, on_one_side
 from bs6207.latent.clusterers import subset
 from bs6207.latent.evaluation import mcnemar
@@ -15,6 +14,7 @@ from bs6207.latent.figures import DIGITS, class_noun
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.summary import MAX_POINTS, MIN_POINTS, answer, on_stability, project, summarize
 from bs6207.runs.files import strict_json, to_csv
+from bs6207.runs.table import fitting
 
 NO_DIFFERENCE = {"only_latents": 0, "only_baseline": 0, "p_value": 1.0}
 WIDEST = 80  # columns of a terminal, and of a pipe

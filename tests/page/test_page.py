@@ -32,8 +32,9 @@ from bs6207.page.decoder import EXACT, Decoder, read_decoder
 from bs6207.page.explorers import grid
 from bs6207.page.packing import pack, pack_rounded
 from bs6207.page.pictures import pictures
-from bs6207.page.runs import read_run, read_runs
+from bs6207.page.runs import read_runs
 from bs6207.runs.files import strict_json
+from bs6207.runs.finished import read_run
 from bs6207.runs.folder import open_run
 
 

@@ -19,9 +19,9 @@ from bs6207.bump.settings import BumpSettings
 from bs6207.cli.options import read_settings
 from bs6207.errors import DataError, FolderError
 from bs6207.latent.settings import LatentSettings
-from bs6207.page.runs import RunFolder
 from bs6207.runs import folder as folder_module
 from bs6207.runs.files import strict_json, to_csv, write_new
+from bs6207.runs.finished import RunFolder
 from bs6207.runs.folder import Run, is_held, is_run, matplotlib_folder, open_run
 from bs6207.runs.result import Result, Table
 from bs6207.runs.settings import Settings, setting

@@ -8,7 +8,7 @@ from PIL import Image
 from bs6207.bump import experiment
 from bs6207.bump.settings import BumpSettings
 from bs6207.data.sources import DATA_FOLDER, folders_with, parse_data_name
-from bs6207.page.runs import read_run
+from bs6207.runs.finished import read_run
 from bs6207.runs.names import at_home
 from bs6207.runs.result import Result, Table
 

@@ -1,0 +1,92 @@
+"""Calls from Python: keywords become the settings of a command, and its run a `Result`."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from bs6207.errors import SettingsError, suggest
+from bs6207.runs.caller import undisturbed
+from bs6207.runs.config import check_settings
+from bs6207.runs.names import usable
+from bs6207.runs.report import NotebookBar, Report, is_in_notebook
+from bs6207.runs.run import FinishedRun, MakeReport
+from bs6207.runs.settings import BaseSettings, element_of
+from bs6207.runs.view import Result
+
+HOW = ("out", "progress", "config")  # the keywords that are no settings
+LARGEST = 2**1000  # whole number that becomes a float
+RunWith: TypeAlias = Callable[[Any, Path | None, MakeReport], FinishedRun]  # takes the settings first
+
+
+def call(
+    command: str,
+    settings_type: type[BaseSettings],
+    run_with: RunWith,
+    keywords: Mapping[str, Any],
+    out: str | PathLike[str] | None,
+    progress: bool,
+    config: str | PathLike[str] | None,
+) -> Result:
+    """Run a story with the settings of `keywords`, and leave the caller's process as it was."""
+    kind = partial(Report, quiet=True) if not progress else NotebookBar if is_in_notebook() else Report
+    with undisturbed():
+        settings = settings_of(command, settings_type, keywords, config)
+        return Result.of(run_with(settings, None if out is None else folder_of(out), partial(kind, command)))
+
+
+def folder_of(out: str | PathLike[str]) -> Path:
+    try:
+        return Path(usable(fspath(out)))
+    except ValueError as failure:
+        raise SettingsError(f"--out: {failure}") from None
+
+
+def settings_of(
+    command: str,
+    settings_type: type[BaseSettings],
+    keywords: Mapping[str, Any],
+    config: str | PathLike[str] | None = None,
+) -> Any:
+    """The checked settings; SettingsError, a ValueError, with the sentence of the command if they are refused."""
+    for name in keywords:
+        if name not in settings_type.model_fields:
+            remedy = suggest(name, [*settings_type.model_fields, *HOW])
+            raise SettingsError(f"bs6207.{command} has no setting {name!r}", remedy)
+    given = {name: as_setting(settings_type, name, value) for name, value in keywords.items()}
+    return check_settings(settings_type, command, given, None if config is None else fspath(config))
+
+
+def as_setting(settings_type: type[BaseSettings], name: str, value: Any) -> Any:
+    """A value as its setting takes it: one value for a list of one, a pair of numbers for LOW:HIGH."""
+    (element, is_list), value = element_of(settings_type.model_fields[name]), plain(value)
+    if is_list:
+        if isinstance(value, dict) and name != "sweep":
+            return [f"{key}={part}" for key, part in value.items()]
+        values = value if isinstance(value, list | dict) or value is None else [value]
+        return [as_float(part) for part in values] if element is float and isinstance(values, list) else values
+    if hasattr(element, "parse") and not isinstance(value, str) and value is not None:
+        return ":".join(map(str, value if isinstance(value, list) else [value]))
+    return as_float(value) if element is float else value
+
+
+def as_float(value: Any) -> Any:
+    """A whole number as a float, as a command reads it; a larger one is refused as it is."""
+    return float(value) if type(value) is int and abs(value) < LARGEST else value
+
+
+def plain(value: Any) -> Any:
+    """A value of Python's own types: numbers and arrays of numpy's, paths, ranges, classes as package.module:Class."""
+    if value is None or type(value) in (str, bool, int, float):
+        return value
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, type) or hasattr(value, "__qualname__"):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    return [plain(part) for part in value] if is_list else value

@@ -1,0 +1,86 @@
+"""The restorer for arrays and images in memory."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from bs6207.data.sources import embedded_digits
+from bs6207.deblur import Restorer
+from bs6207.deblur.model import Model
+from bs6207.deblur.networks import UNet
+from bs6207.errors import DataError
+
+
+@pytest.fixture
+def untrained():
+    """One that changes nothing: its last layer is zero."""
+    restorer = Restorer()
+    restorer.model_ = Model(UNet(1), UNet(1), {"channels": 1, "sigma": (0.2, 4.0), "clarity": 0.0})
+    return restorer
+
+
+IMAGES = {
+    "grey": np.arange(20 * 30, dtype=np.uint8).reshape(20, 30),
+    "colour": np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3),
+    "one channel": np.arange(20 * 30, dtype=np.uint8).reshape(20, 30, 1),
+    "deep": np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) * 99,
+    "float": np.linspace(0, 1, 600).reshape(20, 30),
+    "float32": np.linspace(0, 1, 1800, dtype=np.float32).reshape(20, 30, 3),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_array_comes_back_in_its_type_and_shape(untrained, name):
+    restored = untrained.restore(IMAGES[name])
+    assert (restored.dtype, restored.shape) == (IMAGES[name].dtype, IMAGES[name].shape)
+    assert np.allclose(restored, IMAGES[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA"])
+def test_an_image_comes_back_in_its_mode_and_keeps_its_transparency(untrained, mode):
+    image = Image.fromarray(np.full((20, 30, 4), 200, np.uint8) + np.arange(30, dtype=np.uint8)[:, None]).convert(mode)
+    restored = untrained.restore(image)
+    assert (restored.mode, restored.size) == (mode, image.size)
+    assert np.array_equal(np.asarray(restored), np.asarray(image))
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (np.zeros((2, 3, 4, 5)), r"an image is \[H, W\] or \[H, W, 1 or 3\], not \[2, 3, 4, 5\]"),
+        (np.zeros((8, 8), np.int64), "pixels are uint8, uint16 or floats"),
+        (np.full((8, 8), 2.0), r"images must lie in \[0, 1\]"),
+    ],
+)
+def test_what_is_no_image_is_refused(untrained, image, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        untrained.restore(image)
+
+
+def test_wrong_settings_and_images_are_refused_before_any_training():
+    with pytest.raises(ValueError, match="--epochs: should be greater than or equal to 3, not 1"):
+        Restorer(epochs=1)
+    with pytest.raises(ValueError, match="Restorer has no setting 'data'; fit takes the images"):
+        Restorer(data="mnist")
+    with pytest.raises(ValueError, match="not fitted"):
+        Restorer().restore(np.zeros((8, 8)))
+    with pytest.raises(ValueError, match="images must have one size"):
+        Restorer().fit([np.zeros((8, 8)), np.zeros((9, 8))])
+    with pytest.raises(DataError, match="deblur needs 20, so give more"):
+        Restorer().fit(np.zeros((10, 28, 28), np.uint8))
+
+
+@pytest.mark.slow
+def test_what_it_learns_restores_what_it_has_not_seen():
+    data = embedded_digits()
+    restorer = Restorer(epochs=3, batch_size=16, precision="fp32").fit(data.train.pixels[:400])
+    clear = data.test.pixels[:50, 0] / 255
+    blurred = gaussian_filter(clear, (0, 1.5, 1.5))
+    restored = np.stack([restorer.restore(image) for image in blurred])
+    assert ((restored - clear) ** 2).mean() < 0.6 * ((blurred - clear) ** 2).mean()  # 0.45 was seen
+    assert {row["stage"] for row in restorer.history_} == {"l1", "disc_net", "l1, last stage", "l1_disc, last stage"}
+    again = pickle.loads(pickle.dumps(restorer))
+    assert np.array_equal(again.restore(blurred[0], 1.0), restorer.restore(blurred[0], 1.0))
