@@ -40,6 +40,7 @@ def test_pictures_of_several_sizes_are_split_by_picture_and_stay_in_eight_bits(t
     assert {(picture.dtype, len(picture)) for picture in pictures} == {(np.dtype(np.uint8), 3)}
     assert len({picture.tobytes() for picture in pictures}) == 40
     assert len({picture.shape for picture in pictures}) > 30
+    assert all(picture.flags.writeable and picture.flags.c_contiguous for picture in pictures)  # as torch wants them
     assert data.record()["photographs"] is True
     again = read_folder(tmp_path / "mine", pytest.fail, any_size=True)
     assert all(np.array_equal(*pair) for pair in zip(data.test.pixels, again.test.pixels, strict=True))
