@@ -13,7 +13,7 @@ __all__ = ["__version__", "bump", "deblur", "latent", "load_run"]
 
 
 def load_run(folder: "str | PathLike[str]") -> "Result":
-    """A finished run of bump, latent or deblur, as their `run` returns it.
+    """A finished run of any command, as `run` of its story returns it.
 
     Raises:
         bs6207.errors.FolderError: the folder holds none, or it cannot be read.

@@ -52,10 +52,12 @@ def audit(
     """
     from bs6207.bump.conformance.experiment import audit_class
     from bs6207.bump.conformance.subject import find_subject
+    from bs6207.bump.settings import check_optimizer
     from bs6207.runs.caller import undisturbed
 
     with undisturbed():
-        return audit_class(find_subject(optimizer, keywords, {}), rule, expect_failed)
+        target = check_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
+        return audit_class(find_subject(target, keywords, {}), rule, expect_failed)
 
 
 def run(

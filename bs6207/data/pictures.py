@@ -160,8 +160,7 @@ def to_image(picture: Picture) -> Image.Image:
     """The picture as an image of Pillow's, L, RGB, LA, RGBA or of 16 bits."""
     layers = picture.pixels if picture.alpha is None else np.concatenate((picture.pixels, picture.alpha[None]))
     image = Image.fromarray(np.ascontiguousarray(layers[0] if len(layers) == 1 else layers.transpose(1, 2, 0)))
-    if picture.profile:
-        image.info["icc_profile"] = picture.profile
+    image.info |= {key: held for key, held in (("icc_profile", picture.profile), ("exif", picture.exif)) if held}
     return image
 
 

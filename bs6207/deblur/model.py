@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from bs6207.data.images import ImageSet, Photographs
 from bs6207.deblur.networks import REACH, STRIDE, State, UNet
 from bs6207.errors import FolderError, reason_of
 from bs6207.runs.names import at_home
@@ -32,6 +33,7 @@ OUTLIERS = 0.5  # per cent of pixels at either end that the range leaves out, fo
 # Of MNIST's test images the ground takes .70 or more, under a blur of sigma 3 .23 or more in 99 of 100; of nine in ten
 # photographs .30 or less, but of a night's sky .9, which colour tells from a drawing.
 SURELY_DRAWN, HARDLY_DRAWN = 0.65, 0.20
+EXAMINED = 100  # training images that tell drawings from photographs
 
 
 def kinds_of(pixels: NDArray[Any]) -> set[str]:
@@ -43,6 +45,14 @@ def kinds_of(pixels: NDArray[Any]) -> set[str]:
     if high > low and (max(ends) < HARDLY_DRAWN or has_colour):
         return {PHOTOGRAPHS}
     return {DRAWINGS} if max(ends) > SURELY_DRAWN else {DRAWINGS, PHOTOGRAPHS}
+
+
+def kind_of_images(images: ImageSet) -> str:
+    """What training images are: drawings if most of them may be nothing else, and else just `images`."""
+    if isinstance(images, Photographs):
+        return PHOTOGRAPHS
+    drawn = [kinds_of(image) == {DRAWINGS} for image in images.pixels[:EXAMINED]]
+    return DRAWINGS if np.mean(drawn) > 1 / 2 else "images"
 
 
 class Tile(NamedTuple):

@@ -8,15 +8,17 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from bs6207.data import pictures
-from bs6207.data.images import DataSet, ImageSet, shuffled, to_uint8
+from bs6207.data.folder import WHOLE
+from bs6207.data.images import DataSet, ImageSet, Photographs, shuffled, to_uint8
 from bs6207.data.pictures import Picture
 from bs6207.deblur.blur import TYPICAL, Context, split_data
-from bs6207.deblur.model import Model
+from bs6207.deblur.blur import settings_of as for_data
+from bs6207.deblur.model import Model, kind_of_images
 from bs6207.deblur.networks import State, load_weights, new_restorer
-from bs6207.deblur.restore import restore_picture
+from bs6207.deblur.restore import require_trained_on, restore_picture
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import fine_tune, train_disc, train_l1
-from bs6207.errors import SettingsError
+from bs6207.errors import DataError, SettingsError
 from bs6207.runs.caller import undisturbed
 from bs6207.runs.progress import TaskProgress
 from bs6207.runs.python import settings_of
@@ -34,7 +36,7 @@ class Restorer:
 
     Args:
         settings: fields of `DeblurSettings` that concern the training, such as epochs=7, sigma=(0.2, 4), noise=0.01,
-            disc_weight=0.0005, seed=0, device="auto".
+            blur=["disk", "motion"], disc_weight=0.0005, seed=0, device="auto".
 
     Attributes:
         model_: the trained `bs6207.deblur.model.Model`, which takes tensors; on the CPU.
@@ -55,19 +57,21 @@ class Restorer:
         """Train on clear images, which are blurred anew for every step.
 
         Args:
-            images: of one size, an array [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels, or a list of
-                arrays [H, W] or [H, W, C] or of Pillow images. Pixels are uint8, or floats in [0, 1]. A tenth is held
-                out to follow the training, and another one, as the command holds it out for its test.
+            images: an array [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels, or a sequence of Pillow
+                images or arrays [H, W] or [H, W, C]. Pixels are uint8, uint16, or floats in [0, 1]. Images of several
+                sizes, or of more than 128 pixels a side, are photographs, of which crops are trained on. A tenth is
+                held out to follow the training, and another one, as the command holds it out for its test.
 
         Raises:
-            ValueError: the images have several sizes, or pixels of another kind.
+            ValueError: an image has another shape, or pixels of another kind.
             bs6207.errors.DataError: they are too few or too small.
             bs6207.errors.DivergenceError: the restorer ends worse than what takes no training.
         """
-        mixed = shuffled(ImageSet(stack(images), None))
-        count = max(TYPICAL, len(mixed) // VALIDATED)
-        data = DataSet("the data", mixed[count:], mixed[:count], mixed[:count], sha256="")
-        settings, split = self.settings, split_data(data, self.settings)
+        mixed = shuffled(image_set(images))
+        count = max(1 if isinstance(mixed, Photographs) else TYPICAL, len(mixed) // VALIDATED)
+        data = DataSet("the images of fit", mixed[count:], mixed[:count], mixed[:count], sha256="")
+        settings = for_data(data, self.settings)
+        split = split_data(data, settings)
         require_device(settings.device)
         context = Context(split, settings, TaskProgress(lambda *event: None), settings.seed)
         shape = split.train.image_shape
@@ -81,58 +85,80 @@ class Restorer:
                 prepare(settings.seed)
                 tuned.append(fine_tune(name, weight, first.state, disc.state, context))
         self.history_ = [dict(row) for part in (first, disc, *tuned) for row in part.history]
-        metadata = {"channels": shape[0], "sigma": tuple(settings.sigma), "clarity": 0.0}
+        metadata = {"channels": shape[0], "sigma": tuple(settings.sigma), "clarity": 0.0, "blur": settings.blur}
+        metadata["trained_on"] = {"data": data.name, "pictures": kind_of_images(split.train)}
         self.model_ = Model(network(tuned[0].state, shape), network(tuned[-1].state, shape), metadata)
         return self
 
-    def restore(self, image: Any, clarity: float = 0.0) -> Any:
+    def restore(self, image: Any, clarity: float = 0.0, anyway: bool = False) -> Any:
         """The image restored, of the same type and shape.
 
         Args:
             image: of any size, an array [H, W] or [H, W, C] with 1 or 3 channels, of uint8, uint16 or floats in [0, 1],
-                or a Pillow image. Transparency is kept.
+                or a Pillow image, whose transparency, colour profile and EXIF are kept.
             clarity: from 0, closest to the truth on average, to 1, the most pleasing to the discriminator.
+            anyway: restore a photograph too if `fit` saw drawings, such as digits, or the reverse.
 
         Raises:
             ValueError: the image has another shape, or values outside of [0, 1]; or clarity lies outside.
+            bs6207.errors.DataError: it is unlike the images of `fit`.
         """
         if not hasattr(self, "model_"):
             raise ValueError("this Restorer is not fitted; call fit with clear images first")
+        picture = pictures.from_image(image) if is_pillow(image) else Picture(layers_of(image))
+        is_float = np.issubdtype(picture.pixels.dtype, np.floating)
+        if not anyway:
+            seen = Picture(to_uint8(picture.pixels)) if is_float else picture
+            try:
+                require_trained_on(self.model_, seen, "the image")
+            except DataError as failure:
+                raise DataError(failure.problem, "fit one on such images, or pass anyway=True") from None
         with undisturbed():
-            if hasattr(image, "getbands"):
-                return pictures.to_image(restore_picture(self.model_, pictures.from_image(image), clarity))
-            pixels = np.asarray(image)
-            if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS) or not pixels.size:
-                raise ValueError(f"an image is [H, W] or [H, W, 1 or 3], not {list(pixels.shape)}")
-            layers = np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
-            if pixels.dtype in (np.uint8, np.uint16):
-                restored = restore_picture(self.model_, Picture(layers), clarity).pixels
-            elif np.issubdtype(pixels.dtype, np.floating):
-                restored = self.model_.restore(layers[None], clarity)[0].numpy().astype(pixels.dtype)
+            if is_float:
+                pixels = self.model_.restore(picture.pixels[None], clarity)[0].numpy()
             else:
-                raise ValueError(f"pixels are uint8, uint16 or floats in [0, 1], not {pixels.dtype}")
-        return restored.transpose(1, 2, 0).reshape(pixels.shape)
+                restored = restore_picture(self.model_, picture, clarity)
+                if is_pillow(image):
+                    return pictures.to_image(restored)
+                pixels = restored.pixels
+        return pixels.astype(picture.pixels.dtype).transpose(1, 2, 0).reshape(np.shape(image))
 
 
 def network(state: State, shape: tuple[int, int, int]) -> torch.nn.Module:
     return load_weights(new_restorer("unet", shape), state, torch.device("cpu"))
 
 
-def stack(images: Any) -> NDArray[np.uint8]:
-    """Images of one size as uint8, [N, C, H, W]."""
-    if not hasattr(images, "ndim"):
-        images = [pictures.from_image(one).pixels if hasattr(one, "getbands") else np.asarray(one) for one in images]
-        if len({one.shape for one in images}) != 1:
-            raise ValueError("images must have one size; crop or resize them")
-    pixels = np.asarray(images)
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    elif pixels.ndim == 4 and pixels.shape[3] in CHANNELS:
-        pixels = pixels.transpose(0, 3, 1, 2)
-    if pixels.ndim != 4 or pixels.shape[1] not in CHANNELS:
-        raise ValueError(f"images must be [N, H, W], [N, H, W, C] or [N, C, H, W], not {list(pixels.shape)}")
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    if not np.issubdtype(pixels.dtype, np.floating) or not ((pixels >= 0) & (pixels <= 1)).all():
-        raise ValueError(f"pixels must be uint8, or floats in [0, 1]; these are {pixels.dtype}")
-    return to_uint8(pixels)
+def is_pillow(image: Any) -> bool:
+    return hasattr(image, "getbands")
+
+
+def layers_of(image: Any) -> NDArray[Any]:
+    """An image as an array [C, H, W] of uint8, uint16 or floats."""
+    if is_pillow(image):
+        return pictures.from_image(image).pixels
+    pixels = np.asarray(image)
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS) or not pixels.size:
+        raise ValueError(f"an image is [H, W] or [H, W, 1 or 3], not {list(pixels.shape)}")
+    if pixels.dtype not in (np.uint8, np.uint16) and not np.issubdtype(pixels.dtype, np.floating):
+        raise ValueError(f"pixels are uint8, uint16 or floats in [0, 1], not {pixels.dtype}")
+    if np.issubdtype(pixels.dtype, np.floating) and not ((pixels >= 0) & (pixels <= 1)).all():
+        raise ValueError("images must lie in [0, 1]; divide 8-bit pixels by 255")
+    return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+
+
+def image_set(images: Any) -> ImageSet:
+    """Images as uint8, grey, or RGB if any has colour."""
+    if getattr(images, "ndim", 0) == 4 and images.shape[3] not in CHANNELS:
+        images = np.moveaxis(np.asarray(images), 1, 3)
+    every = []
+    for pixels in map(layers_of, images):
+        if pixels.dtype != np.uint8:
+            pixels = to_uint8(pixels / 65535 if pixels.dtype == np.uint16 else pixels)
+        every.append(pixels)
+    if not every:
+        raise ValueError("there are no images to fit")
+    channels = max(map(len, every))
+    every = [pixels if len(pixels) == channels else pixels.repeat(channels, axis=0) for pixels in every]
+    sizes = {pixels.shape[1:] for pixels in every}
+    is_photographs = len(sizes) > 1 or min(min(sizes)) > WHOLE
+    return Photographs.of(every) if is_photographs else ImageSet(np.stack(every), None)

@@ -16,7 +16,7 @@ from bs6207.deblur.classical import BASELINES
 from bs6207.deblur.conditions import CONDITIONS, PHOTOGRAPH_CONDITIONS, Condition, PhotographCondition
 from bs6207.deblur.evaluation import CLEAR, IDENTITY, Evaluation, Interpolation, curve_sigmas, middle_crops
 from bs6207.deblur.figures import NAMES
-from bs6207.deblur.model import DRAWINGS, PHOTOGRAPHS, kinds_of
+from bs6207.deblur.model import kind_of_images
 from bs6207.deblur.networks import State
 from bs6207.deblur.settings import STRONG, DeblurSettings
 from bs6207.figures import DPI
@@ -27,7 +27,6 @@ from bs6207.training.metrics.seeds import over_seeds
 LEARNED = ("autoencoder", "l1", "l1_disc")
 TYPICAL_CROPS, WORST_CROPS = 3, 2  # of photographs: those of the median PSNR of L1, and the worst
 WORST = 3  # test images shown beside the typical ones: those that L1 restores worst
-EXAMINED = 100  # training images that tell drawings from photographs
 SCORES = (
     "psnr", "ssim", "l1", "sharpness", "heldout_clear", "disc_clear", "two_sample", "digit_accuracy", "frechet",
     "plausibility",
@@ -87,7 +86,7 @@ def report(
         ]
     shape = split.train.image_shape
     metadata: dict[str, Any] = {"arch": settings.arch, "channels": shape[0], "image_shape": list(shape)}
-    metadata["trained_on"] = {"data": data.name, "pictures": kind_of_training(split)}
+    metadata["trained_on"] = {"data": data.name, "pictures": kind_of_images(split.train)}
     metadata |= {
         "sigma": list(settings.sigma),
         "blur": list(settings.blur),
@@ -105,14 +104,6 @@ def report(
     weights = {name: Weights(state, metadata) for name, state in states.items()}
     texts = headline(restorers, settings), remarks(metrics, settings)
     return Result(settings, metrics, *texts, tables, figures, weights, {"examples.npz": npz(examples)})
-
-
-def kind_of_training(split: Split) -> str:
-    """What the training images are: drawings if most of them may be nothing else, and else just `images`."""
-    if split.crop is not None:
-        return PHOTOGRAPHS
-    drawn = [kinds_of(image) == {DRAWINGS} for image in split.train.pixels[:EXAMINED]]
-    return DRAWINGS if np.mean(drawn) > 1 / 2 else "images"
 
 
 def conditions_of(settings: DeblurSettings) -> dict[str, str]:

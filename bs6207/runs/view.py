@@ -44,7 +44,7 @@ class Result:
     """The result of a run: numbers, tables, figures and remarks; a notebook shows it, and `print` its table.
 
     Attributes:
-        command: bump, latent or deblur.
+        command: bump, latent, deblur or audit.
         settings: as they were used.
         metrics: what metrics.json holds.
         remarks: sentences that say how to read the table.
@@ -125,7 +125,7 @@ class Result:
             picture,
             partial(copy_run, run.command, run.place),
             run.place,
-            failures=[str(part["reason"]) for part in run.metrics.get("failed", [])],
+            failures=[part if isinstance(part, str) else part["reason"] for part in run.metrics.get("failed", [])],
         )
 
     def figure(self, name: str | None = None) -> "Figure":

@@ -7,11 +7,16 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from bs6207.data.images import Photographs
+from bs6207.data.photos import photos
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur import Restorer
 from bs6207.deblur.model import Model
 from bs6207.deblur.networks import UNet
+from bs6207.deblur.restorer import image_set
 from bs6207.errors import DataError
+
+MAKER = 0x010F  # of the camera: a tag of EXIF
 
 
 @pytest.fixture
@@ -67,10 +72,57 @@ def test_wrong_settings_and_images_are_refused_before_any_training():
         Restorer(data="mnist")
     with pytest.raises(ValueError, match="not fitted"):
         Restorer().restore(np.zeros((8, 8)))
-    with pytest.raises(ValueError, match="images must have one size"):
-        Restorer().fit([np.zeros((8, 8)), np.zeros((9, 8))])
+    with pytest.raises(ValueError, match=r"an image is \[H, W\] or \[H, W, 1 or 3\], not \[8\]"):
+        Restorer().fit([np.zeros(8)])
+    with pytest.raises(DataError, match="pictures of less than 7 pixels a side"):
+        Restorer().fit([np.zeros((8, 8)), np.zeros((9, 3)), *np.zeros((9, 9, 9))])
+    with pytest.raises(DataError, match="1 photographs to train on, 1 to validate and 1 to test on"):
+        Restorer().fit(np.zeros((2, 200, 200)))
     with pytest.raises(DataError, match="deblur needs 20, so give more"):
         Restorer().fit(np.zeros((10, 28, 28), np.uint8))
+
+
+def test_images_of_several_sizes_are_photographs_grey_or_in_colour_as_they_come():
+    grey, colour = np.zeros((20, 30), np.uint8), np.full((30, 20, 3), 0.2)
+    images = image_set([grey, colour, Image.fromarray(grey), np.full((9, 9), 65535, np.uint16)])
+    assert isinstance(images, Photographs)
+    assert [one.shape for one in images.pixels] == [(3, 20, 30), (3, 30, 20), (3, 20, 30), (3, 9, 9)]
+    assert [one.max() for one in images.pixels] == [0, 51, 0, 255]
+    assert image_set(np.zeros((5, 1, 28, 28))).image_shape == (1, 28, 28)
+    assert image_set(np.zeros((5, 28, 28, 3))).image_shape == (3, 28, 28)
+    assert isinstance(image_set(np.zeros((5, 200, 300))), Photographs)
+
+
+def test_a_photograph_is_refused_by_a_restorer_of_drawings_unless_it_is_asked_to_restore_it_anyway(untrained):
+    untrained.model_.trained_on = {"data": "the images of fit", "pictures": "drawings"}
+    ramp = np.linspace(0, 1, 600).reshape(20, 30)
+    eight_bits = (255 * ramp).astype(np.uint8)
+    for photograph in (ramp, eight_bits, Image.fromarray(eight_bits)):
+        with pytest.raises(DataError, match=r"looks like a photograph.*; fit one on such images, or pass anyway=True"):
+            untrained.restore(photograph)
+        assert np.allclose(untrained.restore(photograph, anyway=True), photograph, atol=1e-6)
+
+
+def test_what_a_camera_wrote_into_an_image_is_kept(untrained):
+    image = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30))
+    exif = Image.Exif()
+    exif[MAKER] = "a maker"
+    image.info |= {"icc_profile": b"a profile", "exif": exif.tobytes()}
+    restored = untrained.restore(image)
+    assert restored.getexif()[MAKER] == "a maker"
+    assert restored.info["icc_profile"] == b"a profile"
+
+
+@pytest.mark.slow
+def test_it_learns_from_photographs_by_crops(monkeypatch):
+    monkeypatch.setattr("bs6207.deblur.training.CROPS", 640)
+    data = photos()
+    pictures = [picture.transpose(1, 2, 0)[:200, :300] for picture in data.train.pixels]
+    restorer = Restorer(epochs=4, crop=32, blur=["gaussian"], sigma=2, precision="fp32").fit(pictures)
+    assert restorer.model_.trained_on["pictures"] == "photographs"
+    clear = data.test.pixels[0][:, 100:300, 100:300].transpose(1, 2, 0) / 255
+    blurred = gaussian_filter(clear, (2, 2, 0), mode="reflect")
+    assert ((restorer.restore(blurred) - clear) ** 2).mean() < 0.97 * ((blurred - clear) ** 2).mean()
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ SMALL_LATENT = {"data": "mnist-5k", "epochs": 1, "train_images": 200, "jobs": 1}
 SMALL_DEBLUR = SMALL_LATENT | {"epochs": 3, "test_images": 20, "test_sigmas": [1.5], "batch_size": 8}
 DEBLUR = f"--config quick {QUICK.replace('--epochs 1', '--epochs 3')} --test-images 20 --test-sigmas 1.5 --batch-size 8"
 slow = pytest.mark.slow
-TEN = {  # a command line, and the keywords that mean the same
+SAME = {  # a command line, and the keywords that mean the same
     "bump --optimizer adam": {"optimizer": "adam"},
     "bump --config assignment": {"config": "assignment"},
     "bump --optimizer gd adam --lr 0.1 --steps 200 --exact": {
@@ -43,7 +43,12 @@ TEN = {  # a command line, and the keywords that mean the same
     | {"dims": 4, "skip_probes": True, "sweep": {"lr": [0.01, 0.02]}, "jobs": 2},
     f"deblur {DEBLUR} --sigma 0.5:3": SMALL_DEBLUR | {"config": "quick", "sigma": (0.5, 3)},
     f"deblur {DEBLUR} --sigma 2 --frontier": SMALL_DEBLUR | {"config": "quick", "sigma": 2, "frontier": True},
+    "deblur --data photos --epochs 3 --batch-size 4 --crop 32 --sigma 2 --test-sigmas 1.6 --jobs 2": {
+        "data": "photos", "epochs": 3, "batch_size": 4, "crop": 32, "sigma": 2, "test_sigmas": 1.6, "jobs": 2
+    },
 }  # fmt: skip
+QUICKEST = ("bump --optimizer torch.optim:SGD", "bump --optimizer adam --sweep")
+LINES = [line if line.startswith(QUICKEST) else pytest.param(line, marks=slow) for line in SAME]
 
 
 def story(line: str):
@@ -62,16 +67,16 @@ def _only_the_embedded_digits(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("line", [line if line.startswith("bump") else pytest.param(line, marks=slow) for line in TEN])
+@pytest.mark.parametrize("line", LINES)
 def test_the_metrics_of_a_call_are_those_of_the_command_to_the_byte(line, bs6207, tmp_path, monkeypatch):
     hurry(monkeypatch)
     done = bs6207(*line.split(), "--out", "command", constants=HURRY)
     assert done.returncode == 0, done.stderr
-    result = story(line).run(progress=False, **TEN[line])
+    result = story(line).run(progress=False, **SAME[line])
     assert strict_json(result.metrics) == (tmp_path / "command/metrics.json").read_text()
     assert not (tmp_path / "outputs").exists()
     assert result.save("saved") == Path("saved")
-    story(line).run(progress=False, out="called", **TEN[line])
+    story(line).run(progress=False, out="called", **SAME[line])
     names = {file.name for file in (tmp_path / "command").iterdir()}
     for folder in ("saved", "called"):
         assert {file.name for file in (tmp_path / folder).iterdir()} == names
@@ -279,7 +284,7 @@ result = bs6207.bump.run(optimizer="adam", progress=False)
 run = bs6207.load_run({bump!r})
 transformer = bs6207.latent.LatentTransformer(dim=3, epochs=1).fit(images)
 calls = {{
-    "threshold": lambda: bs6207.bump.threshold("adam"),
+    "threshold": lambda: bs6207.bump.threshold("adam"), "audit": lambda: bs6207.bump.audit("torch.optim:SGD"),
     "bump": lambda: bs6207.bump.run(optimizer=["adam", "nesterov"], exact=False, progress=False),
     "with processes": lambda: bs6207.bump.run(optimizer=["adam", "gd"], jobs=2, progress=False),
     "animation": lambda: bs6207.bump.run(optimizer="gd", animate=True, progress=False),
@@ -318,7 +323,7 @@ def test_no_light_call_changes_anything_of_the_process(tmp_path, trained, flush)
     folders = {name: str(trained(name)) for name in ("bump", "latent", "deblur")}
     done = run_script(STATE.format(calls=LIGHT.format(**folders), flush=flush), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(done.stdout.splitlines()) == 13
+    assert len(done.stdout.splitlines()) == 14
 
 
 @slow
@@ -402,6 +407,7 @@ names: list[str] = [*result.tables]
 result.figure("trajectory").savefig("trajectory.png")
 clusterer = bs6207.latent.LatentClusterer(n_clusters=10, dim=4)
 restorer = bs6207.deblur.Restorer(epochs=3)
+bs6207.bump.audit("adam", lr=0.1).raise_if_failed()
 folder: str = str(result.save("outputs/bump"))
 again: dict[str, object] = bs6207.load_run(folder).metrics
 """

@@ -134,9 +134,9 @@ def number(value: Any) -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AuditReport:
-    """The audit of one class, as Python has it; printing it shows the findings.
+    """The audit of one class, as Python has it; Python and notebooks show it as its findings.
 
     checks: a dict each with name, state, finding and evidence; state is passed, failed, expected (to fail), warning,
         refused (in words, which is right) or skipped.
@@ -172,7 +172,7 @@ class AuditReport:
         if not self.ok:
             raise AssertionError("\n".join(sentences(self.name, self.metrics, ("failed",))))
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join([f"{self.name}: {rule_of(self.metrics)}", *self.findings])
 
 

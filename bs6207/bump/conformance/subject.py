@@ -22,7 +22,7 @@ from bs6207.bump.optimizers import (
     spelling,
 )
 from bs6207.bump.settings import is_foreign
-from bs6207.errors import SettingsError
+from bs6207.errors import SettingsError, suggest
 from bs6207.training.optimizers import OPTIMIZERS
 
 Array: TypeAlias = Any  # of float64
@@ -94,6 +94,8 @@ def find_subject(
     """
     name = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
     if isinstance(target, str) and not is_foreign(target):
+        if target not in OPTIMIZERS:
+            raise SettingsError(f"{target} is no optimizer", suggest(target, OPTIMIZERS))
         recipe = OPTIMIZERS[target]
         made: Callable[..., Any] = recipe
         takes, takes_anything = constructor_keywords(getattr(torch.optim, recipe.kind))[0], False

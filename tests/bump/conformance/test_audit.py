@@ -88,6 +88,10 @@ def test_names_of_their_own_claim_nothing(name):
 def test_unknown_rules_checks_and_keywords_are_refused_in_a_sentence():
     with pytest.raises(ValueError, match="no rule 'adamx'; did you mean adam"):
         audit(torch.optim.SGD, rule="adamx")
+    with pytest.raises(ValueError, match=r"no optimizer 'adm'; .* did you mean adam"):
+        audit("adm")
+    with pytest.raises(ValueError, match="all is no optimizer; choose from"):
+        audit("all")
     with pytest.raises(ValueError, match="no check 'pickles'; did you mean pickle"):
         audit(torch.optim.SGD, expect_failed=["pickles"])
     with pytest.raises(SettingsError, match="takes no 'lrr'; did you mean lr"):
@@ -116,6 +120,9 @@ def test_the_command_writes_what_it_found_and_ends_with_exit_code_1(bs6207, tmp_
     assert (entry["claim"], entry["ok"], metrics["ok"]) == ("adagrad", False, False)
     names = {file.name for file in (tmp_path / "outputs/audit").iterdir()}
     assert names >= {"checks.csv", "differences.csv", "differences.png", "config.toml"}
+    result = package.load_run(tmp_path / "outputs/audit")
+    assert (result.metrics, result.failures, result.figures) == (metrics, metrics["failed"], ("differences",))
+    assert {*result.tables} == {"headline", "checks", "differences"}
     page = bs6207("report")
     assert page.returncode == 0, page.stderr
     assert "Does this optimizer do what its name says?" in (tmp_path / "outputs/report.html").read_text()
