@@ -26,8 +26,10 @@ def load(folder: str | Path) -> "Model":
         bs6207.errors.FolderError: the folder holds none, its file is damaged, or it takes images of one size only.
     """
     from bs6207.deblur import model
+    from bs6207.runs.caller import undisturbed
 
-    return model.load(folder)
+    with undisturbed():
+        return model.load(folder)
 
 
 def run(

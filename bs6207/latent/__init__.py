@@ -30,8 +30,10 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> "Model":
         bs6207.errors.FolderError: the folder holds none of that size, or its file is damaged.
     """
     from bs6207.latent import model
+    from bs6207.runs.caller import undisturbed
 
-    return model.load(folder, dim, seed)
+    with undisturbed():
+        return model.load(folder, dim, seed)
 
 
 def run(

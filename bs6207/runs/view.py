@@ -45,7 +45,7 @@ class Result:
 
     Attributes:
         command: bump, latent, deblur or audit.
-        settings: as they were used.
+        settings: as they were used, without those that have no value.
         metrics: what metrics.json holds.
         remarks: sentences that say how to read the table.
         notes: warnings of the run; empty for one that was loaded.
@@ -92,7 +92,7 @@ class Result:
         tables = {HEADLINE: result.headline, **result.tables}
         return cls(
             run.command,
-            result.settings.model_dump(),
+            result.settings.model_dump(exclude_none=True),
             json.loads(strict_json(result.metrics)),
             result.headline,
             result.remarks,

@@ -359,7 +359,7 @@ def test_a_script_without_a_guard_runs_once_and_its_own_classes_work_in_one_proc
     h_max, parity, sentence = done.stdout.splitlines()
     assert h_max == "0.4101842951299659"
     assert "'first_step': None" in parity
-    assert sentence.startswith("__main__:Descent is a class of this script or notebook")
+    assert sentence.startswith("__main__:Descent is of this script or notebook")
     assert (tmp_path / "begun").read_text() == "once "
 
 
@@ -413,6 +413,7 @@ again: dict[str, object] = bs6207.load_run(folder).metrics
 """
 
 
+@slow  # mypy reads torch's types, too
 def test_a_script_that_uses_the_package_passes_strict_type_checks(tmp_path):
     (tmp_path / "script.py").write_text(TYPED)
     package = str(Path(bs6207.__file__).parents[1])
