@@ -30,11 +30,12 @@ PAGE = """<div style="font:0.9em sans-serif">
 {rows}
 </table>
 {remarks}
-{figure}
+{figures}
 </div>"""
 CELL = '<{kind} style="padding:0.2em 0.7em;text-align:{side};border-bottom:1px solid {line}">{text}</{kind}>'
 LINE = "rgba(128,128,128,0.4)"  # seen on a light ground and on a dark one
 REMARK = '<p style="margin:0.4em 0;max-width:60em">{}</p>'
+MOST_FIGURES = 2  # that a notebook shows of itself; `figure` gives the others
 FIGURE = '<img alt="{name}" style="max-width:100%" width="{width}" src="data:image/png;base64,{data}">'
 PNG_WIDTH = slice(16, 20)  # bytes of a PNG file that hold its width in pixels
 DENSITY = 160 / 96  # pixels of a figure to one of a page, as in `bs6207.figures`
@@ -169,16 +170,14 @@ class Result:
             headings=headings,
             rows="\n".join(f"<tr>{row}</tr>" for row in rows),
             remarks="\n".join(REMARK.format(escape(sentence)) for sentence in sentences),
-            figure=self._figure_in_html(),
+            figures="\n".join(map(self._figure_in_html, self.figures[:MOST_FIGURES])),
         )
 
-    def _figure_in_html(self) -> str:
-        if not self.figures:
-            return ""
-        content = self._picture(self.figures[0])
+    def _figure_in_html(self, name: str) -> str:
+        content = self._picture(name)
         width = round(int.from_bytes(content[PNG_WIDTH]) / DENSITY)
         data = base64.b64encode(content).decode()
-        return FIGURE.format(name=escape(self.figures[0]), width=width, data=data)
+        return FIGURE.format(name=escape(name), width=width, data=data)
 
 
 class Tables(Mapping[str, "DataFrame"]):

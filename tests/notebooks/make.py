@@ -34,8 +34,8 @@ CELLS = [
         """
         ## bump: how tall a bump can an optimizer escape?
 
-        A result shows its table, the sentences that say how to read it, and its main figure. Its `metrics` are those of
-        `metrics.json`, its `tables` pandas DataFrames.
+        A result shows its table, the sentences that say how to read it, and its main figures. Its `metrics` are those
+        of `metrics.json`, its `tables` pandas DataFrames.
         """,
     ),
     ("code", "bump = bs6207.bump.run()\nbump"),

@@ -21,10 +21,11 @@ from bs6207.latent.settings import LatentSettings
 from bs6207.runs.files import strict_json
 from bs6207.runs.python import settings_of
 
-QUICK = "--data mnist-5k --epochs 1 --train-images 200 --jobs 1"
-SMALL_LATENT = {"data": "mnist-5k", "epochs": 1, "train_images": 200, "jobs": 1}
-SMALL_DEBLUR = SMALL_LATENT | {"epochs": 3, "test_images": 20, "test_sigmas": [1.5], "batch_size": 8}
-DEBLUR = f"--config quick {QUICK.replace('--epochs 1', '--epochs 3')} --test-images 20 --test-sigmas 1.5 --batch-size 8"
+QUICK = "--data mnist-5k --jobs 1 --epochs 3"
+LATENT = f"{QUICK} --train-images 1000"
+DEBLUR = f"--config quick {QUICK} --train-images 200 --test-images 20 --test-sigmas 1.5 --batch-size 8"
+SMALL_LATENT = {"data": "mnist-5k", "jobs": 1, "epochs": 3, "train_images": 1000}
+SMALL_DEBLUR = SMALL_LATENT | {"train_images": 200, "test_images": 20, "test_sigmas": [1.5], "batch_size": 8}
 slow = pytest.mark.slow
 SAME = {  # a command line, and the keywords that mean the same
     "bump --optimizer adam": {"optimizer": "adam"},
@@ -36,10 +37,10 @@ SAME = {  # a command line, and the keywords that mean the same
     "bump --optimizer torch.optim:SGD --set momentum=0.5 nesterov=True": {
         "optimizer": "torch.optim:SGD", "set": {"momentum": 0.5, "nesterov": True}
     },
-    f"latent {QUICK} --dims 2 --skip-probes": SMALL_LATENT | {"dims": 2, "skip_probes": True},
-    f"latent {QUICK} --dims 4 8 --clusterer kmeans gmm": SMALL_LATENT
+    f"latent {LATENT} --dims 2 --skip-probes": SMALL_LATENT | {"dims": 2, "skip_probes": True},
+    f"latent {LATENT} --dims 4 8 --clusterer kmeans gmm": SMALL_LATENT
     | {"dims": range(4, 9, 4), "clusterer": ["kmeans", "gmm"]},
-    f"latent {QUICK} --dims 4 --skip-probes --sweep lr=0.01,0.02 --jobs 2": SMALL_LATENT
+    f"latent {LATENT} --dims 4 --skip-probes --sweep lr=0.01,0.02 --jobs 2": SMALL_LATENT
     | {"dims": 4, "skip_probes": True, "sweep": {"lr": [0.01, 0.02]}, "jobs": 2},
     f"deblur {DEBLUR} --sigma 0.5:3": SMALL_DEBLUR | {"config": "quick", "sigma": (0.5, 3)},
     f"deblur {DEBLUR} --sigma 2 --frontier": SMALL_DEBLUR | {"config": "quick", "sigma": 2, "frontier": True},
@@ -182,7 +183,7 @@ def test_what_a_notebook_shows_needs_no_network_and_is_read_on_any_ground(traine
     page = bs6207.load_run(trained("latent"))._repr_html_()
     assert "http" not in page
     assert "<script" not in page
-    assert page.count('src="data:image/png;base64,') == page.count("src=") == 1
+    assert page.count('src="data:image/png;base64,') == page.count("src=") == 2
     assert "color:inherit;background:transparent" in page
     table = bs6207.bump.run(optimizer="gd", progress=False)
     table.remarks.append("<b>&")
