@@ -314,7 +314,7 @@ def read_files(
     if deep:
         reading["sixteen_bit"] = len(deep)
         warn(f"stored with 16 bits and read with 8, 65535 being white: {first_and_count(deep)}")
-    return [pixels if len(pixels) == channels else pixels.repeat(channels, axis=0) for pixels in every]
+    return [np.array(np.broadcast_to(pixels, (channels, *pixels.shape[1:])), order="C") for pixels in every]
 
 
 def read_picture(file: Path) -> tuple[NDArray[np.uint8], int]:
