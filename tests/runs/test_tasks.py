@@ -269,17 +269,19 @@ def test_no_worker_outlives_its_parent(sleepers, number):
         time.sleep(0.05)
 
 
-def square_or_die(number):
-    """A square; the process of a worker dies over 3, this one does not."""
-    if number == 3 and sys.argv[0] == "-c":
+def square_or_die(task):
+    """A square; every process but the one of the test dies over 3."""
+    number, test_process = task
+    if number == 3 and os.getpid() != test_process:
         os.kill(os.getpid(), signal.SIGKILL)
     return number**2
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_map_in_processes_is_map_even_where_a_process_dies(jobs):
+    tasks = [(number, os.getpid()) for number in range(6)]
     with local_executor(jobs) as executor:
-        assert [*map_in_processes(executor, square_or_die, range(6))] == [0, 1, 4, 9, 16, 25]
+        assert [*map_in_processes(executor, square_or_die, tasks)] == [0, 1, 4, 9, 16, 25]
 
 
 def test_an_error_in_one_of_map_in_processes_is_raised():
