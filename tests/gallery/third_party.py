@@ -47,4 +47,5 @@ if __name__ == "__main__":
         writer.writeheader()
         for name in names:
             writer.writerow(row_of(name))
+            stream.flush()
             print(name, file=sys.stderr)

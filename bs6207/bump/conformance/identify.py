@@ -95,7 +95,6 @@ def expected(name: str, has: Mapping[str, Any], adds: Mapping[str, Any]) -> Hype
     given: dict[str, Any] = {key: has[key] for key in HYPERPARAMETERS if has.get(key) is not None}
     for keys, is_on, is_off in (
         (DECOUPLED, {"decay": "decoupled"}, {"decay": "l2"}),
-        (UNSCALED, {"decay": "unscaled"}, {}),
         (
             CORRECTS,
             {"corrects_first": True, "corrects_second": True},
@@ -105,6 +104,8 @@ def expected(name: str, has: Mapping[str, Any], adds: Mapping[str, Any]) -> Hype
     ):
         switch = next((has[key] for key in keys if isinstance(has.get(key), bool)), None)
         given |= is_on if switch else is_off if switch is False else {}
+    if given.get("decay") != "l2" and any(has.get(key) is True for key in UNSCALED):  # it says how to decouple
+        given["decay"] = "unscaled"
     if name == "adafactor" and is_number(given.get("eps")):
         given["eps"] = (None, given["eps"])
     h = rule.hyperparameters({**adds, **given})

@@ -10,7 +10,7 @@ import bs6207 as package
 from bs6207.bump.conformance.checks import CHECKS
 from bs6207.bump.conformance.deviations import DEVIATIONS
 from bs6207.bump.conformance.experiment import OTHER_CHECKS
-from bs6207.bump.conformance.identify import claimed
+from bs6207.bump.conformance.identify import claimed, expected
 from bs6207.bump.conformance.rules import RULES
 from bs6207.errors import SettingsError
 
@@ -83,6 +83,20 @@ def test_a_name_claims_the_longest_known_one_within_it(name, rule, is_firm):
 @pytest.mark.parametrize("name", ["AdamP", "Prodigy", "Amos", "SGDP"])
 def test_names_of_their_own_claim_nothing(name):
     assert claimed(name) is None
+
+
+@pytest.mark.parametrize(
+    ("switches", "form"),
+    [
+        ({}, "l2"),
+        ({"weight_decouple": True}, "decoupled"),
+        ({"weight_decouple": True, "fixed_decay": True}, "unscaled"),
+        ({"weight_decouple": False, "fixed_decay": True}, "l2"),  # there is nothing to be fixed
+        ({"fixed_decay": True}, "unscaled"),
+    ],
+)
+def test_switches_of_the_decay_are_read_together(switches, form):
+    assert expected("adadelta", {"weight_decay": 0.1, **switches}, {}).decay == form
 
 
 def test_unknown_rules_checks_and_keywords_are_refused_in_a_sentence():
