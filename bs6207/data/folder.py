@@ -1,10 +1,11 @@
 """A folder of the user's own as a data set: pictures, their classes being sub-folders, or four idx files."""
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,16 @@ from bs6207.errors import DataError
 from bs6207.runs.memory import require_memory
 from bs6207.runs.names import is_text, listed
 
+if TYPE_CHECKING:
+    from bs6207.data.sources import Form
+
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 PICTURES = SUFFIXES | {".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl"}  # those not read are refused, not left out
 SUFFIX_LIST = ", ".join(sorted(SUFFIXES))
 CLUTTER = {"__macosx", "@eadir"}  # folders that macOS and Synology add, with copies of the pictures' names or previews
 
+SIDES = 28, 64  # pixels: the least and the largest side of squares for pictures of several sizes
+MATTERS = 0.02  # share of the variance that makes colour matter; JPEG's rounding of grey pictures has 0.0005
 WHOLE = 128  # pixels: pictures with a shorter side beyond it are photographs, where those may be of any size
 HELD_OUT = {"validation": 10, "test": 5}  # one in so many, where the folder does not say which
 FEWEST = max(HELD_OUT.values())
@@ -41,10 +47,11 @@ IdxFiles = dict[str, dict[str, Path]]  # by data set, "" for MNIST, and by stem 
 Contents = tuple[list[Path], list[Path], list[Path]]  # of a folder: sub-folders, pictures and other files, by name
 
 
-def read_folder(folder: Path, warn: Warn, any_size: bool = False) -> DataSet:
+def read_folder(folder: Path, warn: Warn, form: "Form | None") -> DataSet:
     """Read a folder of images and split it; `warn` is called with what decides how the images are read.
 
-    With `any_size`, pictures of several sizes or of more than `WHOLE` pixels a side are `Photographs`, without labels.
+    Pictures of several sizes are brought to one, as `form` says; if that is None, those or pictures of more than
+    `WHOLE` pixels a side are `Photographs`, without labels.
 
     Sub-folders train, validation and test, by these or other usual names, are the split; without a test, the
     validation images are the test images; without validation, a tenth of train is for it. Without any such sub-folder
@@ -52,15 +59,17 @@ def read_folder(folder: Path, warn: Warn, any_size: bool = False) -> DataSet:
     labels.
 
     Raises:
-        DataError: it holds something else, too much, too little, or images of several sizes.
+        DataError: it holds something else, too much, or too little.
     """
     left_out, reading = list[Path](), dict[str, Any]()
-    root = unwrap(folder, None, left_out, warn)
-    sets = find_idx_files(root)
-    if sets:
+    is_nested = form is not None and form.recursive
+    root = folder if is_nested else unwrap(folder, None, left_out, warn)
+    if sets := {} if is_nested else find_idx_files(root):
+        if form is not None and (form.size, form.colour) != (None, "auto"):
+            raise DataError(f"{root} holds idx files, of one size and grey", "leave out --size and --colour")
         parts, classes = read_idx_files(root, sets, reading, warn)
     else:
-        parts, classes = read_pictures(root, left_out, reading, warn, any_size)
+        parts, classes = read_pictures(root, folder, left_out, reading, warn, form)
     sha256 = sha256_of(*(array for name in PARTS if name in parts for array in parts[name].arrays))
     if "test" in parts:
         sides = on_one_side(parts["train"], parts["test"], classes)
@@ -157,14 +166,16 @@ def find_idx_files(folder: Path) -> IdxFiles:
 
 
 def read_pictures(
-    folder: Path, left_out: list[Path], reading: dict[str, Any], warn: Warn, any_size: bool
+    folder: Path, given: Path, left_out: list[Path], reading: dict[str, Any], warn: Warn, form: "Form | None"
 ) -> tuple[Parts, tuple[str, ...]]:
-    """The pictures of a folder, in the order of their names, and its classes, by number and name."""
-    folders = part_folders(folder, left_out, warn)
+    """The pictures of a folder in the one that was given, in the order of their names, and its classes, by number."""
+    is_nested = form is not None and form.recursive
+    folders = {"train": folder} if is_nested else part_folders(folder, left_out, warn)
     if folders["train"] != folder:
         reading["split"] = {name: place.name for name, place in folders.items()}
         folders = {name: unwrap(place, name, left_out, warn) for name, place in folders.items()}
-    by_part = {name: find_pictures(place, left_out) for name, place in folders.items()}
+    find = find_nested_pictures if is_nested else find_pictures
+    by_part = {name: find(place, left_out) for name, place in folders.items()}
     every = [picture for part in by_part.values() for picture in part]
     classes = tuple(sorted({name for _, name in every if name is not None}, key=natural_order))
     if classes and (unlabelled := [file for file, name in every if name is None]):
@@ -178,15 +189,16 @@ def read_pictures(
     for why, paths in ((f"no {SUFFIX_LIST}", files), ("folders without an image", empty)):
         if paths:
             warn(f"left out, as {why}: {first_and_count(paths)}")
-    pictures = read_files(folder, [file for file, _ in every], reading, warn, any_size)
-    sizes = {picture.shape[1:] for picture in pictures}
+    files = [file for file, _ in every]
+    read = read_files(folder, files, reading, warn) if form is None else read_fitted(folder, files, form, reading, warn)
+    sizes = {picture.shape[1:] for picture in read}
     images: ImageSet
-    if len(sizes) > 1 or (any_size and min(*sizes.pop()) > WHOLE):
-        classes, images = (), Photographs.of(pictures)
+    if form is None and (len(sizes) > 1 or min(*sizes.pop()) > WHOLE):
+        classes, images = (), Photographs.of(read)
     else:
         label_of: dict[str | None, int] = {name: label for label, name in enumerate(classes)}
         labels = np.array([label_of[name] for _, name in every], np.int64) if classes else None
-        images = ImageSet(np.stack(pictures), labels)
+        images = ImageSet(np.stack(read), labels, np.array([legible_path(file, given) for file in files]))
     parts, start = {}, 0
     for name, part in by_part.items():
         parts[name] = images[start : start + len(part)]
@@ -254,6 +266,23 @@ def find_pictures(folder: Path, left_out: list[Path]) -> list[tuple[Path, str | 
     return classed
 
 
+def find_nested_pictures(folder: Path, left_out: list[Path]) -> list[tuple[Path, str | None]]:
+    """Every picture at any depth, without a class; other files are added to `left_out`, DataError if there is none."""
+    found, todo, seen = list[Path](), [folder], set[Path]()
+    while todo:
+        place = todo.pop()
+        if place.resolve() in seen or place.name.casefold() in CLUTTER:
+            continue
+        seen.add(place.resolve())
+        folders, files, others = list_folder(place)
+        todo += folders
+        found += files
+        left_out += others
+    if not found:
+        raise DataError(f"{folder} holds no image ({SUFFIX_LIST}) at any depth; give another folder")
+    return [(file, None) for file in sorted(found)]
+
+
 def contents(folder: Path) -> Contents:
     """Like `list_folder`, but sub-folders without images are among the others."""
     folders, files, others = list_folder(folder)
@@ -292,42 +321,119 @@ def natural_order(name: str) -> tuple[Any, ...]:
     return [int(part) if place % 2 else part for place, part in parts], name
 
 
+def legible_path(file: Path, folder: Path) -> str:
+    """The path relative to a folder; bytes that are not UTF-8 are written as in `\\xff`."""
+    return os.fsencode(file.relative_to(folder).as_posix()).decode(errors="backslashreplace")
+
+
 def first_and_count(paths: Sequence[Path]) -> str:
     return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
 
 
-def read_files(
-    folder: Path, files: Sequence[Path], reading: dict[str, Any], warn: Warn, any_size: bool
-) -> list[NDArray[np.uint8]]:
-    """The pictures of a folder, each [C, H, W], of one size unless any will do; grey, or RGB if any has colour."""
+def read_files(folder: Path, files: Sequence[Path], reading: dict[str, Any], warn: Warn) -> list[NDArray[np.uint8]]:
+    """The pictures of a folder, each [C, H, W] and of any size; grey, or RGB if any has colour."""
     every, deep, channels = list[NDArray[np.uint8]](), list[Path](), 0
     for file in files:
-        pixels, bits = read_picture(file)
+        pixels, alpha, bits = read_picture(file)
+        if alpha is not None:
+            raise DataError(f"{file} has transparent pixels; save it without an alpha channel")
         if bits > 8:
             deep.append(file)
         if len(pixels) > channels:  # the first, and the first that has colour
             channels = len(pixels)
             require_memory(len(files) * pixels.size, folder)
         every.append(pixels)
-        if not any_size:
-            require_one_size(files[0], every[0].shape[1:], file, pixels.shape[1:])
+    report_depth(deep, reading, warn)
+    return [with_channels(pixels, channels) for pixels in every]
+
+
+def read_fitted(
+    folder: Path, files: Sequence[Path], form: "Form", reading: dict[str, Any], warn: Warn
+) -> list[NDArray[np.uint8]]:
+    """The pictures of a folder, each [C, H, W], of one size; opaque; grey or RGB.
+
+    Transparent ones are laid on white, or on black where what is visible is light in the mean of all.
+    """
+    sizes = [size_of_picture(file) for file in files]
+    side = side_for({*sizes}, sizes, form)
+    shape = (side, side) if side else sizes[0]
+    require_memory(len(files) * math.prod(shape), folder)
+    every, alphas, deep = list[NDArray[np.uint8]](), dict[int, NDArray[np.uint8]](), list[Path]()
+    for place, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        pixels, alpha, bits = read_picture(file)
+        if bits > 8:
+            deep.append(file)
+        if alpha is not None:
+            alphas[place] = alpha if size == shape else pictures.fit(alpha, shape[0], form.fit, (0,))
+        every.append(pixels if size == shape else pictures.fit(pixels, shape[0], form.fit))
+    ground = pictures.ground_for([(every[place], alpha) for place, alpha in alphas.items()])
+    for place, alpha in alphas.items():
+        every[place] = pictures.laid_on(ground, every[place], alpha)
+    coloured = [place for place, pixels in enumerate(every) if len(pixels) == 3]
+    is_rgb = form.colour == "rgb" or (form.colour == "auto" and pictures.colour_share(every) >= MATTERS)
+    if not is_rgb:
+        for place in coloured:
+            every[place] = pictures.convert(every[place], "grey")
+    report_depth(deep, reading, warn)
+    done = {
+        "resized": len(files) - sizes.count(shape),
+        "made_grey": 0 if is_rgb else len(coloured),
+        "made_opaque": len(alphas),
+    }
+    if any(done.values()):
+        reading["brought_to_one"] = {"width": shape[1], "height": shape[0], "fit": form.fit, "rgb": is_rgb, **done}
+        widths, heights = (sorted({size[axis] for size in sizes}) for axis in (1, 0))
+        clauses = {
+            f"brings {done['resized']} of {widths[0]} x {heights[0]} to {widths[-1]} x {heights[-1]} pixels to "
+            f"{shape[1]} x {shape[0]} (--size) by {form.fit} (--fit)": done["resized"],
+            f"reads {done['made_grey']} of colour in grey (--colour)": done["made_grey"],
+            f"lays {done['made_opaque']} with transparent pixels on {'black' if ground == 0 else 'white'}": len(alphas),
+        }
+        said = [clause for clause, count in clauses.items() if count]
+        warn(f"of {len(files)} pictures, {'; '.join(said)}")
+    return [with_channels(pixels, 3 if is_rgb else 1) for pixels in every]
+
+
+def side_for(different: set[tuple[int, int]], sizes: Sequence[tuple[int, int]], form: "Form") -> int | None:
+    """The side of the squares that pictures are brought to; None where all are of one size, and none is asked for."""
+    if form.size or len(different) == 1:
+        return form.size
+    return int(np.clip(np.median([max(size) for size in sizes]), *SIDES))
+
+
+def report_depth(deep: Sequence[Path], reading: dict[str, Any], warn: Warn) -> None:
     if deep:
         reading["sixteen_bit"] = len(deep)
         warn(f"stored with 16 bits and read with 8, 65535 being white: {first_and_count(deep)}")
-    return [np.array(np.broadcast_to(pixels, (channels, *pixels.shape[1:])), order="C") for pixels in every]
 
 
-def read_picture(file: Path) -> tuple[NDArray[np.uint8], int]:
-    """The pixels of a picture, upright, [C, H, W], with as few channels as it needs; and its bits per channel."""
-    if not file.is_file():
-        raise DataError(f"{file} is not a file; leave it out")
+def with_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    return np.array(np.broadcast_to(pixels, (channels, *pixels.shape[1:])), order="C")
+
+
+def size_of_picture(file: Path) -> tuple[int, int]:
+    require_file(file)
+    return pictures.size_of(file)
+
+
+def read_picture(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, int]:
+    """A picture, upright, [C, H, W] with as few channels as it needs, its alpha, [1, H, W], and its bits per channel.
+
+    The alpha is None where all is opaque.
+    """
+    require_file(file)
     picture = pictures.read(file)
-    if picture.alpha is not None and picture.alpha.min() < 255:
-        raise DataError(f"{file} has transparent pixels; save it without an alpha channel")
     is_grey = bool((picture.pixels == picture.pixels[:1]).all())
     pixels = picture.pixels[:1] if is_grey else picture.pixels
     step = np.iinfo(pixels.dtype).max // 255  # the nearest of eight bits: 0 to 65535 become 0 to 255
-    return ((pixels.astype(np.uint32) + step // 2) // step).astype(np.uint8), 8 * pixels.itemsize
+    eight = ((pixels.astype(np.uint32) + step // 2) // step).astype(np.uint8)
+    alpha = None if picture.alpha is None or picture.alpha.min() == 255 else picture.alpha[None]
+    return eight, alpha, 8 * pixels.itemsize
+
+
+def require_file(file: Path) -> None:
+    if not file.is_file():
+        raise DataError(f"{file} is not a file; leave it out")
 
 
 def require_one_size(first: Path, shape: tuple[int, ...], file: Path, other: tuple[int, ...]) -> None:

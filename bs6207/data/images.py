@@ -20,12 +20,14 @@ class ImageSet:
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
+    files: NDArray[np.str_] | None = None  # [N]; of pictures, relative to the folder they are in
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __getitem__(self, chosen: "slice | NDArray[np.int64]") -> Self:
-        return type(self)(self.pixels[chosen], None if self.labels is None else self.labels[chosen])
+        labels = None if self.labels is None else self.labels[chosen]
+        return type(self)(self.pixels[chosen], labels, None if self.files is None else self.files[chosen])
 
     @property
     def unit_pixels(self) -> NDArray[np.float32]:

@@ -1,7 +1,9 @@
-"""One picture of the user's own: read as it is meant to be seen, and encoded without loss."""
+"""Pictures of the user's own: read as they are meant to be seen, brought to a size and a mode, encoded without loss."""
 
 import io
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 from bs6207.errors import DataError
 
+GREY = (19595, 38470, 7471)  # 65536ths of red, green and blue: Pillow's weights (ITU-R BT.601)
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the suffix; others may call programs
 READ_AS = {  # Pillow's modes
     **dict.fromkeys(("1", "L", "LA"), "L"),
@@ -24,6 +27,8 @@ PHOTOMETRIC, BLACK_ON_WHITE = 262, 0  # a TIFF file's tag, and its value where z
 OF_THE_FILE = (256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 34675)
 SIXTEEN_BITS = {"I;16", "I;16B", "I;16L", "I;16N"}
 SIXTEEN_BITS_AS_32 = {("I", "PNG"), ("I", "PPM")}  # mode and format: of PNG in Pillow before 11
+ORIENTATION, TURNED = 274, (5, 6, 7, 8)  # the tag of EXIF, and its values that exchange width and height
+RESAMPLING = Image.Resampling.BICUBIC
 SAFE_PIXELS = 89_478_485  # Pillow's bound, a quarter of a gigabyte of RGB: a small file may unpack to far more
 
 # Formats that are not read, recognized by how a file begins: https://en.wikipedia.org/wiki/List_of_file_signatures.
@@ -68,6 +73,20 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
     Raises DataError if the file is missing, broken, holds several pictures or more than `most_pixels`; `or_else` then
     ends the message with another remedy.
     """
+    with opened(file, most_pixels, or_else) as image:
+        return decode(image, file)
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Height and width of a picture, upright, from the beginning of its file; DataError if that is broken."""
+    with opened(file, SAFE_PIXELS) as image:
+        turned = image.getexif().get(ORIENTATION) in TURNED
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+@contextmanager
+def opened(file: Path, most_pixels: int, or_else: str = "") -> Iterator[Image.Image]:
+    """A picture whose pixels are not read yet; what fails then is reported as in `read`."""
     try:
         is_folder, is_file = file.is_dir(), file.is_file()
     except OSError as failure:  # a name that is too long, a folder that may not be entered
@@ -84,7 +103,7 @@ def read(file: Path, most_pixels: int = SAFE_PIXELS, or_else: str = "") -> Pictu
             if (pixels := image.width * image.height) > most_pixels:
                 safe = f"{most_pixels:,} that are safe; make it smaller{or_else}"
                 raise DataError(f"{file} has {pixels:,} pixels, more than the {safe}")
-            return decode(image, file)
+            yield image
     except (DataError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -130,6 +149,60 @@ def exif_of(image: Image.Image) -> bytes | None:
     for tag in OF_THE_FILE:
         exif.pop(tag, None)
     return exif.tobytes() if exif else None
+
+
+def convert(pixels: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
+    """Pixels, [..., C, H, W], of the other number of channels: `rgb` from grey, or `grey` from RGB."""
+    if colour == "rgb":
+        return pixels.repeat(3, axis=-3)
+    weighted = np.tensordot(np.array(GREY, np.uint32), pixels.astype(np.uint32), (0, pixels.ndim - 3))
+    return np.expand_dims((weighted + 2**15 >> 16).astype(np.uint8), -3)
+
+
+def fit(pixels: NDArray[np.uint8], side: int, how: str, ground: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
+    """A picture, [C, H, W], as a square of `side` pixels a side.
+
+    Args:
+        how: `pad` (whole, with even margins), `crop` (the middle) or `stretch` (whole, its shape changed).
+        ground: the colour of margins; the median of the border if None.
+    """
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    if how == "pad":
+        edges = [pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]]
+        colour = ground or tuple(np.median(np.concatenate(edges, axis=1), axis=1).astype(int).tolist())
+        image = ImageOps.pad(image, (side, side), RESAMPLING, colour[0] if len(colour) == 1 else colour)
+    elif how == "crop":
+        image = ImageOps.fit(image, (side, side), RESAMPLING)
+    else:
+        image = image.resize((side, side), RESAMPLING)
+    return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+
+
+def ground_for(transparent: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> int:
+    """The grey level that stands out from what is visible of pictures, each with its alpha: 255, or 0."""
+    light = sum(float((pixels * (alpha / 255)).mean(0).sum()) for pixels, alpha in transparent)
+    visible = sum(float(alpha.sum()) / 255 for _, alpha in transparent)
+    return 0 if light > visible * 255 / 2 else 255
+
+
+def laid_on(ground: int, pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture on an even ground of that grey level; `alpha` is [1, H, W]."""
+    share = alpha / np.float32(255)
+    return np.rint(share * pixels + (1 - share) * ground).astype(np.uint8)
+
+
+def colour_share(every: Sequence[NDArray[np.uint8]]) -> float:
+    """The share of the variance of all pixels, over all pictures, that is of their colour and not of their light."""
+    count, sums, squares = 0, np.zeros(4), np.zeros(4)
+    for pixels in every:
+        light = pixels.mean(0, dtype=np.float64)
+        parts = np.concatenate((light[None], pixels - light if len(pixels) == 3 else np.zeros((3, *light.shape))))
+        count += light.size
+        sums += parts.sum((1, 2))
+        squares += np.square(parts).sum((1, 2))
+    variances = squares / count - np.square(sums / count)
+    of_light, of_colour = 3 * variances[0], variances[1:].sum()
+    return float(of_colour / total) if (total := of_light + of_colour) > 0 else 0.0
 
 
 def without_hidden(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:

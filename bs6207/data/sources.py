@@ -88,13 +88,24 @@ PUBLISHED = {
 Warn = Callable[[str], None]
 
 
-def load(name: str, warn: Warn, any_size: bool = False) -> "DataSet":
+@dataclass(frozen=True)
+class Form:
+    """How the pictures of a folder are read and brought to one size and mode."""
+
+    size: int | None = None  # pixels a side; None for that of the pictures, or what suits them where they differ
+    fit: str = "pad"  # how other shapes become a square: see `pictures.fit`
+    colour: str = "auto"  # grey, rgb, or auto: RGB where colour matters
+    recursive: bool = False  # read what lies at any depth, without classes
+
+
+def load(name: str, warn: Warn, any_size: bool = False, form: Form = Form()) -> "DataSet":
     """Read and split a data set: one of `DATASETS`, a folder, or `auto`, which is mnist where it can be had at once.
 
-    `warn` is called with what decides which images these are. With `any_size` it may hold `Photographs`.
+    `warn` is called with what decides which images these are. With `any_size` it may hold `Photographs`; without, the
+    pictures of a folder are brought to one size.
 
     Raises:
-        DataError: it is not found, a file is broken, or its pictures are of several sizes and may not be.
+        DataError: it is not found, or a file is broken.
     """
     if name == "photos" and not any_size:
         raise DataError("photos are pictures of several sizes", "use them with bs6207 deblur, or choose other --data")
@@ -103,7 +114,7 @@ def load(name: str, warn: Warn, any_size: bool = False) -> "DataSet":
     if name != "auto":
         from bs6207.data.folder import read_folder
 
-        return read_folder(Path(name), warn, any_size)
+        return read_folder(Path(name), warn, None if any_size else form)
     try:
         return published("mnist", AUTO_TIMEOUT)
     except Unavailable:
@@ -123,14 +134,14 @@ def settings_for(data: "DataSet", settings: Any, warn: Warn) -> Any:
 
 
 @lru_cache(maxsize=1)
-def loaded(name: str, any_size: bool = False) -> "DataSet":
+def loaded(name: str, any_size: bool = False, form: Form = Form()) -> "DataSet":
     """A data set of which the user has seen the warnings, read once in a process."""
-    return load(name, lambda sentence: None, any_size)
+    return load(name, lambda sentence: None, any_size, form)
 
 
-def require_data(name: str, sha256: str, any_size: bool = False) -> "DataSet":
+def require_data(name: str, sha256: str, any_size: bool = False, form: Form = Form()) -> "DataSet":
     """The data set of that name, on whatever computer this is; DataError unless it is the one a run began with."""
-    if (data := loaded(name, any_size)).sha256 != sha256:
+    if (data := loaded(name, any_size, form)).sha256 != sha256:
         problem = f"{platform.node()} has other images as {data.source} than this run began with"
         raise DataError(problem, f"set {DATA_FOLDER} to the same files everywhere")
     return data

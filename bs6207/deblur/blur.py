@@ -7,7 +7,7 @@ the test images are blurred by scipy in double precision.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from bs6207.data.images import DataSet, ImageSet, Photographs, shuffled, to_float, to_uint8
+from bs6207.data.pictures import convert
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DataError
 from bs6207.runs.progress import TaskProgress
@@ -45,7 +46,6 @@ CACHED_SIDE = 128  # pixels along an axis up to which `folds` are cached for the
 FEWEST_PHOTOGRAPHS = 2  # for training, one of them for the held-out discriminator
 LONGEST_SIDE = 1024  # pixels: of larger ones the middle is scored, or the classical baselines would take hours
 MOST_SCORED, MOST_FOLLOWED = 4_000_000, 1_000_000  # pixels of all test and of all validation photographs
-GREY = (19595, 38470, 7471)  # 65536ths of red, green and blue: Pillow's weights (ITU-R BT.601)
 BORDERS = {False: "constant", True: "reflect"}  # scipy's names: digits are black beyond the border, photographs are not
 
 Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
@@ -166,15 +166,9 @@ def in_colour(images: ImageSet, colour: str) -> ImageSet:
     if colour == "auto" or channels == (3 if colour == "rgb" else 1):
         return images
 
-    def convert(batch: Pixels) -> Pixels:
-        if colour == "rgb":
-            return batch.repeat(3, axis=-3)
-        weighted = np.tensordot(np.array(GREY, np.uint32), batch.astype(np.uint32), (0, batch.ndim - 3))
-        return np.expand_dims((weighted + 2**15 >> 16).astype(np.uint8), -3)
-
     if isinstance(images, Photographs):
-        return Photographs.of([convert(picture) for picture in images.pixels])
-    return ImageSet(convert(images.pixels), images.labels)
+        return Photographs.of([convert(picture, colour) for picture in images.pixels])
+    return replace(images, pixels=convert(images.pixels, colour))
 
 
 def unit_batches(images: ImageSet) -> Batches:

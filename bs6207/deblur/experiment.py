@@ -6,8 +6,7 @@ from functools import partial
 from itertools import product
 from typing import Any, TypeAlias
 
-from bs6207.data import sources
-from bs6207.data.sources import settings_for
+from bs6207.data.sources import load, require_data, settings_for
 from bs6207.deblur.blur import Context, settings_of, split_data
 from bs6207.deblur.classical import BASELINES, tune_and_restore
 from bs6207.deblur.conditions import KERNEL_BASELINES, WITH_BASELINES
@@ -33,9 +32,6 @@ from bs6207.training.devices import prepare, preserve_torch_state
 
 SWEPT = sweeps.Measure("psnr", "PSNR dB of L1 + disc", "sigma", ("restorer", "l1_disc"), "l1", "L1 alone", "max")
 
-# whose pictures may be of any size
-load, require_data = partial(sources.load, any_size=True), partial(sources.require_data, any_size=True)
-
 Task: TypeAlias = tuple[int, Callable[[Context], Any]]  # its seed, and a function
 Key: TypeAlias = tuple[Any, ...]  # a name, and a seed or a sigma
 
@@ -49,7 +45,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
     """
     if settings.sweep:
         return sweeps.run(run, settings, SWEPT, progress, map_tasks, need, load, require_data)
-    data = load(settings.data, progress.warn)
+    data = load(settings.data, progress.warn, **settings.read_as)
     settings = settings_of(data, settings_for(data, settings, progress.warn))
     split = split_data(data, settings)
     require_memory(split, settings, data.name)
@@ -116,7 +112,7 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
 def run_task(settings: DeblurSettings, sha256: str, task: Task, progress: TaskProgress) -> Any:
     """Run a task in whatever process this is, whose state must not change the outcome."""
     seed, function = task
-    data = require_data(settings.data, sha256)
+    data = require_data(settings.data, sha256, **settings.read_as)
     prepare(seed)
     return function(Context(split_data(data, settings), settings, progress, seed))
 

@@ -135,6 +135,10 @@ class DeblurSettings(SweptSettings):
         1000, "Test images to score, a fixed random choice; fewer where they are large.", ge=10, le=100_000
     )
 
+    @property
+    def read_as(self) -> dict[str, Any]:
+        return {"any_size": True}
+
     def for_photographs(self) -> Self:
         """With the defaults for photographs, where the user has set no others."""
         unset = {name: value for name, value in PHOTOGRAPHS.items() if name not in self.model_fields_set}

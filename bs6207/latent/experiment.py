@@ -37,7 +37,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
     """
     if settings.sweep:
         return sweep.run(run, settings, SWEPT, progress, map_tasks, need, load, require_data)
-    data = load(settings.data, progress.warn)
+    data = load(settings.data, progress.warn, **settings.read_as)
     settings = settings_for(data, settings, progress.warn)
     train = data.train_subset(settings.train_images)
     require_memory(data, settings)

@@ -1,11 +1,11 @@
 """Settings of `bs6207 latent`."""
 
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bs6207.data.sources import DATA_HELP, DataName
+from bs6207.data.sources import DATA_HELP, NAMES, DataName, Form
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
 from bs6207.runs.names import Completions
 from bs6207.runs.settings import distinct, known, setting
@@ -26,7 +26,7 @@ def installed(choice: str) -> str:
 ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed), Completions((*CLUSTERERS,))]
 ProjectionName = Annotated[Literal["pca", "umap"], AfterValidator(installed)]
 
-TRAINING = "Training"
+TRAINING, FOLDER = "Training", "A folder of your own"
 
 
 class LatentSettings(SweptSettings):
@@ -49,6 +49,24 @@ class LatentSettings(SweptSettings):
         False,
         "Write files for TensorBoard's projector too; the extra tensorboard is only the viewer of the run folder.",
     )
+
+    size: int | None = setting(
+        None,
+        "Bring pictures to squares of so many pixels a side; if not given they stay as they are or, where their sizes "
+        "differ, get the median of their longer sides, from 28 to 64.",
+        panel=FOLDER,
+        ge=2,
+        le=512,
+    )
+    fit: Literal["pad", "crop", "stretch"] = setting(
+        "pad", "How other shapes become squares: pad shows them whole, crop their middle, stretch all.", panel=FOLDER
+    )
+    colour: Literal["auto", "grey", "rgb"] = setting(
+        "auto",
+        "Read pictures in grey or in colours; auto: in grey unless 2 % of the variance is of colour.",
+        panel=FOLDER,
+    )
+    recursive: bool = setting(False, "Read pictures at any depth of the folder, without classes.", panel=FOLDER)
 
     recipe: Literal["full", "fast"] = setting(
         "full", "Network and schedule: full is best after many epochs, fast after one.", panel=TRAINING
@@ -76,6 +94,17 @@ class LatentSettings(SweptSettings):
     precision: PrecisionName = setting(
         "auto", "Number format of the training; auto is bf16 where the processor has it.", panel=TRAINING
     )
+
+    @property
+    def read_as(self) -> dict[str, Any]:
+        return {"form": Form(self.size, self.fit, self.colour, self.recursive)}
+
+    @model_validator(mode="after")
+    def require_folder(self) -> "LatentSettings":
+        """The images of a named data set are of one size and mode already."""
+        if self.data in NAMES and self.read_as["form"] != Form():
+            raise ValueError(f"--size, --fit, --colour and --recursive are for a folder, not for --data {self.data}")
+        return self
 
     @model_validator(mode="after")
     def require_enough_images(self) -> "LatentSettings":

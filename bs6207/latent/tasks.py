@@ -90,7 +90,7 @@ class Failure(Checkpointable):
 
 @preserve_torch_state()
 def run_task(task: Task, progress: TaskProgress) -> AutoencoderResult | Baseline | Failure:
-    data = require_data(task.settings.data, task.sha256)
+    data = require_data(task.settings.data, task.sha256, **task.settings.read_as)
     train = data.train_subset(task.settings.train_images)
     prepare(task.seed)
     scorers: dict[str, Any] = {"pixels": score_pixels, "pca": score_pca, "autoencoder": train_and_score}

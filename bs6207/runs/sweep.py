@@ -145,6 +145,11 @@ class SweptSettings(Settings):
         metavar="KEY=A,B|LOW:HIGH:COUNT[:log]...",
     )
 
+    @property
+    def read_as(self) -> dict[str, Any]:
+        """Keywords of `sources.load`: how the data are read."""
+        return {}
+
     @model_validator(mode="after")
     def check_sweep(self) -> Self:
         expand(self)
@@ -237,31 +242,32 @@ def run(
     progress: Progress,
     map_tasks: MapTasks,
     need: "Callable[[Any, Any], Need]",
-    load: Callable[[str, Callable[[str], None]], Any],
-    require_data: Callable[[str, str], Any],
+    load: Callable[..., Any],
+    require_data: Callable[..., Any],
 ) -> Result:
     """Run an experiment, a function of the module level, at every point of the sweep in its settings.
 
     Args:
         need: the memory that the experiment takes with some data and settings.
-        load: loads a data set by its name, with a function to warn.
-        require_data: raises a UserError, on a worker, unless the data set of that name has that checksum.
+        load: loads a data set by its name, with a function to warn, and as the keywords `read_as` of settings say.
+        require_data: raises a UserError, on a worker, unless the data set of that name, so read, has that checksum.
     """
     runs = expand(settings)
-    data_sets: dict[str, tuple[str, str]] = {}  # by name: the name that is recorded, and the checksum
+    data_sets: dict[Any, tuple[str, str]] = {}  # by name and reading: the name that is recorded, and the checksum
     taken: list[int] = []  # bytes of memory
-    for name in dict.fromkeys(changed.data for changed in runs.values()):
-        data = load(name, progress.warn)
-        data_sets[name] = data.source, data.sha256
+    for key in dict.fromkeys(map(data_key, runs.values())):
+        first = next(changed for changed in runs.values() if data_key(changed) == key)
+        data = load(first.data, progress.warn, **first.read_as)
+        data_sets[key] = data.source, data.sha256
         for changed in runs.values():
-            if changed.data == name:
+            if data_key(changed) == key:
                 with suppress(UserError):  # what else does not suit the data is reported as a failure of that run
                     taken.append(need(data, changed).of(1))
     is_local = settings.scheduler is None
     require_room(f"a sweep of {len(runs)} runs", Need(0, [taken * is_local]), settings.jobs or 1, ())
     axes, tasks = swept_values(settings), {}
     for values, changed in runs.items():
-        source, sha256 = data_sets[changed.data]
+        source, sha256 = data_sets[data_key(changed)]
         at = dict(zip(axes, values, strict=True))
         title = ", ".join(f"{name} {value}" for name, value in at.items())
         tasks[values] = RunTask(changed.model_copy(update={"data": source}), title, at, sha256)
@@ -276,8 +282,13 @@ def run(
     return report([*zip(tasks.values(), outcomes.values(), strict=True)], axes, measure, settings)
 
 
+def data_key(settings: Any) -> tuple[Any, ...]:
+    """What distinguishes the images of one run from those of another."""
+    return settings.data, *settings.read_as.values()
+
+
 def run_one(
-    experiment: Experiment, require_data: Callable[[str, str], Any], task: RunTask, progress: TaskProgress
+    experiment: Experiment, require_data: Callable[..., Any], task: RunTask, progress: TaskProgress
 ) -> RunScores:
     def on_event(kind: str, *values: Any) -> None:
         """Report what the run reports; the whole run is one step."""
@@ -287,7 +298,7 @@ def run_one(
             (progress.warn if kind == "warn" else progress.status)(f"{task.name}: {values[0]}")
 
     try:
-        require_data(task.settings.data, task.sha256)
+        require_data(task.settings.data, task.sha256, **task.settings.read_as)
         result = experiment(task.settings, TaskProgress(on_event), map_serially)
     except UserError as failure:
         return RunScores(None, (), [], [f"{task.name}: {failure}"])

@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,15 @@ import pytest
 from PIL import Image
 
 from bs6207.data import folder as module
-from bs6207.data.folder import SUFFIXES, read_folder, read_picture
+from bs6207.data.folder import SUFFIXES, read_picture
 from bs6207.data.idx import IDX_FILES
 from bs6207.data.images import SPLIT_SEED
+from bs6207.data.sources import Form
 from bs6207.errors import DataError
 from bs6207.runs import memory
+
+AS_GIVEN = Form()
+read_folder = partial(module.read_folder, form=AS_GIVEN)
 
 
 def save(path: Path, value: int = 0, size: tuple[int, int] = (5, 4), mode: str = "L", **options) -> None:
@@ -36,19 +41,19 @@ def colours(images) -> list[int]:
     return images.pixels[:, 0, 0, 0].tolist()
 
 
-def read(folder: Path, *words: str):
+def read(folder: Path, *words: str, form: Form | None = AS_GIVEN):
     """The data set of a folder, of which as many sentences are told as words are given, each with one of them."""
     notes: list[str] = []
-    data = read_folder(folder, notes.append)
+    data = read_folder(folder, notes.append, form=form)
     assert len(notes) == len(words), notes
     assert all(word in note for word, note in zip(words, notes, strict=True)), notes
     return data
 
 
-def refusal(folder: Path) -> str:
+def refusal(folder: Path, form: Form | None = AS_GIVEN) -> str:
     """The sentence with which a folder is refused."""
     with pytest.raises(DataError) as refused:
-        read_folder(folder, pytest.fail)
+        read_folder(folder, pytest.fail, form=form)
     sentence = str(refused.value)
     assert "\n" not in sentence
     assert "; " in sentence
@@ -251,7 +256,7 @@ def test_every_kind_of_picture_is_read_as_grey_or_rgb(tmp_path, mode, stored, re
         picture.putpalette([value for value in range(256) for _ in range(3)])
     for place in range(10):
         picture.save(tmp_path / f"{place}.tif")
-    images = read_folder(tmp_path, pytest.fail).train
+    images = read_folder(tmp_path, pytest.fail, form=None).train
     assert images.image_shape == (len(read), 4, 5)
     assert images.pixels[0, :, 0, 0].tolist() == read
 
@@ -261,7 +266,7 @@ def test_grey_pictures_among_coloured_ones_become_rgb(tmp_path):
     picture = Image.new("RGB", (5, 4), (200, 200, 200))
     picture.putpixel((0, 0), (200, 201, 200))
     picture.save(tmp_path / "colour.png")
-    data = read(tmp_path)
+    data = read(tmp_path, form=None)
     everything = np.concatenate([part.pixels for part in (data.train, data.validation, data.test)])
     assert everything.shape == (10, 3, 4, 5)
     assert sorted(everything[:, 2, 3, 4].tolist()) == [*range(9), 200]
@@ -306,7 +311,7 @@ def test_one_size_is_one_to_the_eye(tmp_path):
     Image.new("L", (4, 5)).save(tmp_path / "x.png", exif=exif)
     assert read(tmp_path).train.image_shape == (1, 4, 5)
     Image.new("L", (5, 4)).save(tmp_path / "x.png", exif=exif)
-    assert "000.png is 5 x 4 pixels and" in refusal(tmp_path)
+    assert read(tmp_path, "brings 10 of 4 x 4 to 5 x 5 pixels to 28 x 28").train.image_shape == (1, 28, 28)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -334,7 +339,7 @@ def test_a_phones_photo_with_a_preview_in_it_is_one_picture(tmp_path):
     photo, preview = Image.new("RGB", (5, 4), (90, 9, 9)), Image.new("RGB", (2, 2))
     for place in range(10):
         photo.save(tmp_path / f"{place}.jpg", "MPO", save_all=True, append_images=[preview])
-    assert read(tmp_path).train.image_shape == (3, 4, 5)
+    assert read(tmp_path, form=None).train.image_shape == (3, 4, 5)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -484,7 +489,6 @@ def truncated(path: Path) -> None:
 
 
 STRAYS = {  # one file beside nine good ones: how it is made, and what the sentence says besides its name
-    "another size": (lambda path: save(path, size=(4, 5)), r"000.png is 5 x 4 pixels and .* is 4 x 5"),
     "empty": (lambda path: path.write_bytes(b""), "is not an image"),
     "text": (lambda path: path.write_text("not an image"), "is not an image"),
     "truncated": (truncated, "cannot read"),
@@ -493,8 +497,6 @@ STRAYS = {  # one file beside nine good ones: how it is made, and what the sente
         lambda path: path.write_bytes(b"P6 5 4 65535\n" + bytes(5 * 4 * 3 * 2)),
         "has more than 8 bits per channel",
     ),
-    "transparent": (transparent, "has transparent pixels"),
-    "transparent palette": (transparent_palette, "has transparent pixels"),
     "a bomb": (lambda path: bomb(path, 60_000), "has [0-9,]+ pixels, more than the [0-9,]+ that"),
     "half a bomb": (lambda path: bomb(path, 10_000), "has [0-9,]+ pixels, more than the [0-9,]+ that"),
     "an animation": (animation, "holds several pictures"),
@@ -508,9 +510,101 @@ STRAYS = {  # one file beside nine good ones: how it is made, and what the sente
 def test_a_file_that_cannot_be_used_is_named(tmp_path, make, words):
     fill(tmp_path, range(9))
     make(tmp_path / "x.png")
-    sentence = refusal(tmp_path)
-    assert f"{tmp_path}/x.png" in sentence
-    assert re.search(words, sentence)
+    for form in (Form(), None):
+        sentence = refusal(tmp_path, form)
+        assert f"{tmp_path}/x.png" in sentence
+        assert re.search(words, sentence)
+
+
+@pytest.mark.parametrize("make", [transparent, transparent_palette])
+def test_transparent_pixels_are_refused_where_pictures_stay_as_they_are(tmp_path, make):
+    fill(tmp_path, range(9))
+    make(tmp_path / "x.png")
+    assert f"{tmp_path}/x.png has transparent pixels" in refusal(tmp_path, None)
+
+
+@pytest.mark.parametrize(("level", "ground", "name"), [(20, 255, "white"), (230, 0, "black")])
+def test_transparent_pictures_are_laid_on_what_they_stand_out_from(tmp_path, level, ground, name):
+    fill(tmp_path, range(100, 109))
+    picture = np.full((4, 5, 2), level, np.uint8)
+    picture[:, 2:, 1], picture[:, :2, 1] = 0, 255
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    data = read(tmp_path, f"of 10 pictures, lays 1 with transparent pixels on {name}")
+    everything = np.concatenate([part.pixels for part in (data.train, data.validation, data.test)])
+    assert [level, level, ground, ground, ground] in everything[:, 0, 0].tolist()
+    assert data.record()["brought_to_one"]["made_opaque"] == 1
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+def test_pictures_of_several_sizes_become_squares(tmp_path, fit):
+    fill(tmp_path, range(10, 20), size=(20, 20))
+    wide = np.full((10, 20), 200, np.uint8)
+    wide[(0, -1), :] = wide[:, (0, -1)] = 9  # the colour of the margins
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    data = read(tmp_path, f"brings 11 of 20 x 10 to 20 x 20 pixels to 32 x 32 (--size) by {fit}", form=Form(32, fit))
+    pixels, files = (np.concatenate([getattr(part, key) for part in parts_of(data)]) for key in ("pixels", "files"))
+    assert pixels.shape == (11, 1, 32, 32)
+    found = pixels[files == "wide.png"][0, 0]
+    if fit == "pad":
+        assert np.unique(found[[*range(8), *range(24, 32)]]).tolist() == [9]
+    else:
+        assert (found[16, 0] == 200) == (fit == "crop")  # which leaves out the margins at the sides
+    assert found[16, 16] == 200
+    assert data.record()["brought_to_one"] == {
+        **{"width": 32, "height": 32, "fit": fit, "rgb": False},
+        **{"resized": 11, "made_grey": 0, "made_opaque": 0},
+    }
+
+
+def parts_of(data) -> tuple:
+    return data.train, data.validation, data.test
+
+
+@pytest.mark.parametrize(("sides", "side"), [((5, 9), 28), ((30, 42), 36), ((200, 300), 64)])
+def test_the_size_follows_from_those_of_the_pictures(tmp_path, sides, side):
+    for place in range(10):
+        save(tmp_path / f"{place}.png", place, (sides[place % 2],) * 2)
+    assert read(tmp_path, "of 10 pictures, brings").train.image_shape == (1, side, side)
+
+
+def test_every_file_stands_beside_its_picture(tmp_path):
+    fill(tmp_path / "mine/a", range(20))
+    fill(tmp_path / "mine/b", range(20, 50))
+    for part in parts_of(read(tmp_path / "mine")):
+        expected = [f"{'a' if value < 20 else 'b'}/{value:03}.png" for value in colours(part)]
+        assert part.files.tolist() == expected
+
+
+def test_nested_pictures_are_read_without_classes_where_asked_for(tmp_path):
+    for value, place in enumerate(("a/b/c", "a", "", "b", "__MACOSX", ".hidden")):
+        fill(tmp_path / place, range(10 * value, 10 * value + 10))
+    data = read(tmp_path, form=Form(recursive=True))
+    assert data.classes == ()
+    assert sorted(value for part in parts_of(data) for value in colours(part)) == [*range(40)]
+    assert sorted(file for part in parts_of(data) for file in part.files)[::10] == [
+        *("020.png", "a/010.png", "a/b/c/000.png", "b/030.png")
+    ]
+
+
+@pytest.mark.parametrize(("spread", "channels"), [(3, 1), (90, 3)])
+def test_colour_is_kept_where_it_matters(tmp_path, spread, channels):
+    random = np.random.RandomState(0)
+    for place in range(10):
+        light = random.randint(90, 160, (6, 6, 1))
+        Image.fromarray((light + random.randint(-spread, spread + 1, (6, 6, 3))).astype(np.uint8)).save(
+            tmp_path / f"{place}.png"
+        )
+    words = ["reads 10 of colour in grey"] if channels == 1 else []
+    assert read(tmp_path, *words).train.image_shape[0] == channels
+    assert read(tmp_path, form=Form(colour="rgb")).train.image_shape[0] == 3
+    grey = read(tmp_path, "reads 10 of colour in grey", form=Form(colour="grey")).train
+    assert grey.image_shape[0] == 1
+
+
+def test_idx_files_are_of_one_size_and_mode_already(tmp_path):
+    for stem in IDX_FILES:
+        (tmp_path / stem).touch()
+    assert "idx files, of one size and grey; leave out --size" in refusal(tmp_path, Form(size=20))
 
 
 LAYOUTS = {  # pictures, and what the sentence says
@@ -582,4 +676,7 @@ def test_more_than_memory_is_refused_when_one_picture_has_been_read(tmp_path, mo
     monkeypatch.setattr(module, "read_picture", lambda file: seen.append(file) or read_picture(file))
     monkeypatch.setattr(memory, "available", lambda: memory.COPIES * 200 - 1)
     assert f"images of {tmp_path} need about" in refusal(tmp_path)
+    assert len(seen) == 0  # the sizes are known before
+    monkeypatch.setattr(memory, "available", lambda: memory.COPIES * 200 - 1)
+    assert f"images of {tmp_path} need about" in refusal(tmp_path, None)
     assert len(seen) == 1

@@ -11,7 +11,7 @@ from bs6207.data import photos as module
 from bs6207.data.folder import WHOLE, read_folder
 from bs6207.data.images import Photographs, sha256_of, shuffled
 from bs6207.data.photos import TEST, TRAIN, VALIDATION, photos
-from bs6207.data.sources import load, require_data
+from bs6207.data.sources import Form, load, require_data
 from bs6207.errors import DataError
 
 EVERY = TRAIN + VALIDATION + TEST
@@ -32,7 +32,7 @@ def save_pictures(folder, count=40):
 
 def test_pictures_of_several_sizes_are_split_by_picture_and_stay_in_eight_bits(tmp_path):
     save_pictures(tmp_path / "mine")
-    data = read_folder(tmp_path / "mine", pytest.fail, any_size=True)
+    data = read_folder(tmp_path / "mine", pytest.fail, None)
     parts = (data.train, data.validation, data.test)
     assert [len(part) for part in parts] == [28, 4, 8]
     assert all(isinstance(part, Photographs) and part.labels is None for part in parts)
@@ -42,13 +42,13 @@ def test_pictures_of_several_sizes_are_split_by_picture_and_stay_in_eight_bits(t
     assert len({picture.shape for picture in pictures}) > 30
     assert all(picture.flags.writeable and picture.flags.c_contiguous for picture in pictures)  # as torch wants them
     assert data.record()["photographs"] is True
-    again = read_folder(tmp_path / "mine", pytest.fail, any_size=True)
+    again = read_folder(tmp_path / "mine", pytest.fail, None)
     assert all(np.array_equal(*pair) for pair in zip(data.test.pixels, again.test.pixels, strict=True))
 
 
 def test_a_portrait_is_upright(tmp_path):
     save_pictures(tmp_path / "mine")
-    data = read_folder(tmp_path / "mine", pytest.fail, any_size=True)
+    data = read_folder(tmp_path / "mine", pytest.fail, None)
     with Image.open(tmp_path / "mine/02.png") as image:
         stored = np.asarray(image)
     upright = np.rot90(stored, -1).transpose(2, 0, 1)
@@ -60,7 +60,7 @@ def test_a_broken_file_among_them_is_named_in_one_sentence(tmp_path):
     save_pictures(tmp_path / "mine")
     (tmp_path / "mine/17.jpg").write_bytes((tmp_path / "mine/17.jpg").read_bytes()[:300])
     with pytest.raises(DataError, match=r"mine/17.jpg.*; ") as refused:
-        read_folder(tmp_path / "mine", pytest.fail, any_size=True)
+        read_folder(tmp_path / "mine", pytest.fail, None)
     assert "\n" not in str(refused.value)
 
 
@@ -68,15 +68,12 @@ def test_pictures_of_one_size_are_photographs_beyond_what_is_trained_on_whole(tm
     for side, kind in ((WHOLE, False), (WHOLE + 1, True)):
         for place in range(10):
             save(tmp_path / f"{side}/{place}.png", place, (side, side))
-        data = read_folder(tmp_path / str(side), pytest.fail, any_size=True)
+        data = read_folder(tmp_path / str(side), pytest.fail, None)
         assert isinstance(data.train, Photographs) == kind
-        assert not isinstance(read_folder(tmp_path / str(side), pytest.fail).train, Photographs)
+        assert not isinstance(read_folder(tmp_path / str(side), pytest.fail, Form()).train, Photographs)
 
 
-def test_where_one_size_is_needed_several_are_refused_as_before(tmp_path):
-    save_pictures(tmp_path / "mine")
-    with pytest.raises(DataError, match="resize them to one size"):
-        load(str(tmp_path / "mine"), pytest.fail)
+def test_photos_are_refused_where_one_size_is_needed():
     with pytest.raises(DataError, match="several sizes; use them with bs6207 deblur"):
         load("photos", pytest.fail)
 

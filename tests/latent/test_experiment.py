@@ -83,8 +83,8 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
 
     parts = map(shuffle, (honest.train, honest.validation, honest.test))
     shuffled = DataSet(honest.name, *parts, honest.sha256, honest.classes)
-    monkeypatch.setattr(experiment, "load", lambda name, note: shuffled)
-    monkeypatch.setattr(sources, "loaded", lambda *_: shuffled)
+    monkeypatch.setattr(experiment, "load", lambda *_, **__: shuffled)
+    monkeypatch.setattr(sources, "loaded", lambda *_, **__: shuffled)
     result = run(SETTINGS.model_copy(update={"skip_probes": True, "seeds": 1}), Watched())
     for name, weights in result.weights.items():
         before = finished[0].weights[name].tensors
@@ -103,8 +103,8 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
     bare = DataSet(
         "bare", *(ImageSet(part.pixels, None) for part in (digits.train, digits.validation, digits.test)), ""
     )
-    monkeypatch.setattr(experiment, "load", lambda name, note: bare)
-    monkeypatch.setattr(sources, "loaded", lambda *_: bare)
+    monkeypatch.setattr(experiment, "load", lambda *_, **__: bare)
+    monkeypatch.setattr(sources, "loaded", lambda *_, **__: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
     found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
     assert {key for key, value in found.items() if value is not None} == {"sizes"}
@@ -127,13 +127,13 @@ def test_as_many_clusters_are_found_as_asked_for_and_no_probes():
 def test_a_latent_larger_than_the_images_or_their_number_is_refused(monkeypatch):
     digits = embedded_digits()
     few = DataSet("few", *(part[:50] for part in (digits.train, digits.validation, digits.test)), "", digits.classes)
-    monkeypatch.setattr(experiment, "load", lambda name, note: few)
+    monkeypatch.setattr(experiment, "load", lambda *_, **__: few)
     with pytest.raises(DataError, match="51 components needs as many images, and there are 50"):
         run(LatentSettings(dims=[2, 51], data="mnist-5k"), Watched())
     small = DataSet(
         "small", *(ImageSet(part.pixels[..., 10:15, 10:15], part.labels) for part in (digits.train,) * 3), "", ("0",)
     )
-    monkeypatch.setattr(experiment, "load", lambda name, note: small)
+    monkeypatch.setattr(experiment, "load", lambda *_, **__: small)
     with pytest.raises(DataError, match="larger than the 25 pixels"):
         run(LatentSettings(dims=[26], data="mnist-5k"), Watched())
 
@@ -204,8 +204,8 @@ def use_images(monkeypatch, pixels, labels, test=None):
     names = tuple(f"class {label}" for label in range(max(labels) + 1))
     part = ImageSet(np.asarray(pixels, np.uint8), np.array(labels))
     data = DataSet("made", part, part, test or part, "", names)
-    monkeypatch.setattr(experiment, "load", lambda name, note: data)
-    monkeypatch.setattr(sources, "loaded", lambda *_: data)
+    monkeypatch.setattr(experiment, "load", lambda *_, **__: data)
+    monkeypatch.setattr(sources, "loaded", lambda *_, **__: data)
 
 
 def noise(*shape):
