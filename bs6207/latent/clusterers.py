@@ -145,18 +145,29 @@ def best(count: int, seed: int) -> Any:
     return ContrastiveClusterer(count, seed)
 
 
+def graph(count: int, seed: int) -> Any:
+    """Communities of the images' own neighbour graph; it uses no vectors."""
+    from bs6207.latent.graph import GraphClusterer
+
+    return GraphClusterer(count, seed)
+
+
 CLUSTERERS: dict[str, Callable[[int, int], Clusterer]] = {
     "kmeans": KMeansClusterer,
     "gmm": MixtureClusterer,
     "spectral": SpectralClusterer,
     "umap-gmm": UmapMixtureClusterer,
+    "graph": graph,
     "best": best,
 }
 
-SEES_IMAGES = {"best"}  # clusterers whose `fit` and `predict` take the images, too
+SEES_IMAGES = {  # clusterers whose `fit` and `predict` take the images, too, and what they use
+    "graph": "clusters the registered images and uses no latents",
+    "best": "trains on the images and uses only the neighbours of the latents",
+}
 EXTRAS = {"umap-gmm": "umap"}  # the extra a clusterer needs, named like its module
 MORE_IMAGES = {"spectral": 1, "umap-gmm": 2}  # than clusters: the graph's eigenvectors must be fewer than the images
-MIN_CLUSTERS = {"best": 2}
+MIN_CLUSTERS = {"graph": 2, "best": 2}
 
 
 def reason_to_skip(name: str, count: int, images: int) -> str | None:

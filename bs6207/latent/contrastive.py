@@ -14,7 +14,6 @@ An autoencoder's latents show which images are near each other but not which dif
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,17 +22,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bs6207.latent.graph import SIDE, centres, communities, mutual_neighbours, nearest, resized
 from bs6207.training.batches import batch_indices
 from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16, prepare, preserve_torch_state
 from bs6207.training.metrics.clusters import many_classes_are_fine
 
-SIDE = 28  # pixels; images of other sizes are resized
 # The largest distortions, none large enough to make a 6 of a 5.
 ROTATION, SCALE, SHEAR, SHIFT = 0.15, 0.12, 0.12, 0.1  # radians, shares, shares, half image sides
 BEND, BEND_KNOTS = 0.06, 5  # standard deviation, in half image sides, at knots per side of the image
@@ -83,83 +80,6 @@ def occlude(images: Tensor, patches: int, chance: float, random: torch.Generator
         pasted = torch.rand(size, 1, 1, 1, generator=random) < PASTE
         images = torch.where(hidden, others * pasted, images)
     return images
-
-
-NEIGHBOURS = 15  # in the graph of features, before it is made symmetric
-MIN_CLUSTER_SIZE = 0.1  # of the mean size; smaller communities are outliers
-RESOLUTIONS, BISECTIONS = (0.01, 100.0), 20
-MAX_COMMUNITIES = 10  # per wanted cluster; with more, the resolution is too fine, however small they are
-
-
-def nearest(points: Tensor, references: Tensor, count: int) -> Tensor:
-    """Places in `references` of the nearest to every point, nearest first, [N, count]."""
-    squares = references.square().sum(1)
-    distances = (squares - 2 * batch @ references.T for batch in points.split(1000))  # squared, less a constant each
-    return torch.cat([batch.topk(count, largest=False).indices for batch in distances])
-
-
-def neighbour_graph(points: Tensor, count: int) -> csr_matrix:
-    """1 from every point to each of its nearest, 0 elsewhere, [N, N]."""
-    size, count = len(points), min(count, len(points) - 1)
-    near = nearest(points, points, count + 1).numpy()
-    others = near != np.arange(size)[:, None]
-    others[others.all(1), -1] = False  # among many equal points it may not be its own nearest
-    ends = np.arange(0, size * count + 1, count)
-    return csr_matrix((np.ones(size * count, np.float32), near[others], ends), (size, size))
-
-
-def mutual_neighbours(points: Tensor, count: int) -> csr_matrix:
-    """1 between points that are among each other's `count` nearest, 0 elsewhere, [N, N]."""
-    graph = neighbour_graph(points, count)
-    return graph.multiply(graph.T).tocsr()
-
-
-def communities(features: Tensor, count: int, seed: int) -> NDArray[np.int64]:
-    """Exactly `count` communities of the nearest-neighbour graph of features, [N].
-
-    The resolution of the modularity is bisected until so many are large enough to be clusters; outliers and surplus
-    clusters are merged into the nearest, smallest first. Where no resolution gives enough, K-means does.
-    """
-    from sknetwork.clustering import Louvain
-
-    graph = neighbour_graph(features, NEIGHBOURS)
-    graph = (graph + graph.T).tocsr()
-    best, fewest = None, len(features) + 1
-    low, high = RESOLUTIONS
-    for _ in range(BISECTIONS):
-        middle = math.sqrt(low * high)
-        labels = Louvain(middle, shuffle_nodes=True, random_state=seed).fit_predict(graph)
-        sizes = np.bincount(labels)
-        clusters = int((sizes >= MIN_CLUSTER_SIZE * len(features) / count).sum())
-        if count <= clusters < fewest:
-            best, fewest = labels, clusters
-        if clusters == count:
-            break
-        too_fine = clusters > count or len(sizes) > MAX_COMMUNITIES * count
-        low, high = (low, middle) if too_fine else (middle, high)
-    if best is None:
-        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # fewer features than clusters
-            return KMeans(count, n_init=1, random_state=seed).fit_predict(features.numpy()).astype(np.int64)
-    return merge(features, best, count)
-
-
-def merge(features: Tensor, clusters: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Clusters 0 to count - 1: the smallest is merged into the one of most similar centre until so many are left."""
-    while True:
-        clusters = np.unique(clusters, return_inverse=True)[1]
-        if (number := int(clusters.max()) + 1) <= count:
-            return clusters
-        centre = centres(features, clusters, number)
-        smallest = int(np.bincount(clusters).argmin())
-        similarity = centre @ centre[smallest]
-        similarity[smallest] = -math.inf
-        clusters[clusters == smallest] = int(similarity.argmax())
-
-
-def centres(features: Tensor, clusters: NDArray[np.int64], count: int) -> Tensor:
-    """The mean feature of every cluster, normalized, [count, FEATURES]."""
-    members = functional.one_hot(torch.from_numpy(clusters), count).float()
-    return functional.normalize(members.T @ features)
 
 
 NEIGHBOUR_IMAGES = 20_000  # images with neighbours; the search takes time by the square
@@ -299,15 +219,6 @@ class ContrastiveClusterer:
     def cosines(self, features: Tensor) -> Tensor:
         """Cosines between normalized features and prototypes, [N, count]."""
         return features @ functional.normalize(self.prototypes).T
-
-
-def resized(images: NDArray[np.uint8]) -> Tensor:
-    """Images of `SIDE` x `SIDE` pixels, uint8, [N, C, SIDE, SIDE]."""
-    pixels = torch.from_numpy(images)
-    if pixels.shape[2:] == (SIDE, SIDE):
-        return pixels
-    resize = partial(functional.interpolate, size=(SIDE, SIDE), mode="bilinear", antialias=True)
-    return torch.cat([resize(batch.float()).round().to(torch.uint8) for batch in pixels.split(1000)])
 
 
 class FlattenChannelsLast(nn.Module):

@@ -12,13 +12,14 @@ from bs6207.data.sources import load, require_data, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
 from bs6207.latent.clusterers import reason_to_skip
 from bs6207.latent.evaluation import constant_images, mcnemar, score_constants, unscored
+from bs6207.latent.graph import LEAST
 from bs6207.latent.memory import need, require_memory
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.summary import summarize
-from bs6207.latent.tasks import BEST_CONSTANT, AutoencoderResult, Baseline, Task, run_task
+from bs6207.latent.tasks import BEST_CONSTANT, AutoencoderResult, Baseline, CountTask, Task, run_count_task, run_task
 from bs6207.runs import sweep
-from bs6207.runs.progress import MapTasks, Progress, map_serially
-from bs6207.runs.result import Result
+from bs6207.runs.progress import FailedTask, MapTasks, Progress, map_serially
+from bs6207.runs.result import Result, Row
 from bs6207.training.metrics.clusters import agreement, chance
 from bs6207.training.metrics.seeds import over_seeds
 
@@ -41,7 +42,17 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
     settings = settings_for(data, settings, progress.warn)
     train = data.train_subset(settings.train_images)
     require_memory(data, settings)
-    clusters = count_clusters(settings, train)
+    require_pictures(settings, train)
+    is_searched = isinstance(settings.clusters, str) or (settings.clusters is None and train.labels is None)
+    if is_searched and "clusterer" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"clusterer": ["graph", *settings.clusterer]})
+    number: dict[str, Any] = {}
+    if len(train) >= LEAST and (is_searched or train.files is not None):
+        task = CountTask(settings.cluster_range, data.sha256, settings)
+        number = map_tasks(run_count_task, {("number",): task}, progress, data.sha256)["number",]
+        if isinstance(number, FailedTask):
+            raise UserError(number.reason)
+    clusters = count_clusters(settings, train, number.get("clusters") if is_searched else None)
     reasons = {name: reason_to_skip(name, clusters, len(train)) for name in settings.clusterer}
     left_out = {name: reason for name, reason in reasons.items() if reason}
     if len(left_out) == len(reasons):
@@ -50,7 +61,8 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
 
     constants = constant_images(train)
     constant_loss = score_constants(constants, data.validation)[BEST_CONSTANT[settings.loss]][settings.loss]
-    tasks = make_tasks(settings, clusterers, clusters, constant_loss, data.sha256)
+    curve = tuple(number["curve"]) if number and train.files is not None else ()
+    tasks = make_tasks(settings, clusterers, clusters, constant_loss, data.sha256, curve)
     autoencoders = settings.seeds * len(settings.dims)
     for kind, steps in {"epoch": settings.epochs * autoencoders, "vectors": 2 * autoencoders}.items():
         progress.expect(steps, kind)
@@ -84,18 +96,30 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
         "left_out": left_out,
         "unscored": reason,
         "chance": None if reason else chance(clusters, train.labels, data.test.labels),  # type: ignore[arg-type]
+        "number_of_clusters": number | {"searched": is_searched, "used": clusters} if number else None,
         "failed": failed,
         "weak": [result.weakness for by_seed in results.values() for result in by_seed.values() if result.weakness],
     }
     return summarize(metrics, results, data, settings)
 
 
-def count_clusters(settings: LatentSettings, train: ImageSet) -> int:
-    """The number of clusters, by default that of the classes; DataError where there are too few images or pixels."""
-    clusters, dim, count, pixels = settings.clusters, max(settings.dims), len(train), math.prod(train.image_shape)
-    if not clusters:
+def require_pictures(settings: LatentSettings, train: ImageSet) -> None:
+    """Refuse to link to files where there are none."""
+    if settings.link and train.files is None:
+        raise DataError(f"{settings.data} holds idx files, and --link is for pictures; leave it out")
+
+
+def count_clusters(settings: LatentSettings, train: ImageSet, found: int | None) -> int:
+    """The number of clusters: the one that was found, else the one asked for, else that of the classes.
+
+    Raises:
+        DataError: there are too few images or pixels.
+    """
+    dim, count, pixels = max(settings.dims), len(train), math.prod(train.image_shape)
+    clusters = found or (settings.clusters if isinstance(settings.clusters, int) else None)
+    if clusters is None:
         if train.labels is None:
-            raise DataError("images without labels do not say how many clusters to look for; give --clusters")
+            raise DataError(f"a search of the number takes {LEAST} training images, not {count}; give --clusters")
         clusters = len(np.unique(train.labels))
     if dim > pixels:
         raise DataError(f"a latent of {dim} dimensions is larger than the {pixels} pixels of an image; lower --dims")
@@ -109,7 +133,12 @@ def count_clusters(settings: LatentSettings, train: ImageSet) -> int:
 
 
 def make_tasks(
-    settings: LatentSettings, clusterers: tuple[str, ...], clusters: int, constant_loss: float, sha256: str
+    settings: LatentSettings,
+    clusterers: tuple[str, ...],
+    clusters: int,
+    constant_loss: float,
+    sha256: str,
+    curve: tuple[Row, ...],
 ) -> dict[Key, Task]:
     """All tasks, the longest neither first nor last: pixels, autoencoders, PCA."""
     kinds = [("pixels", ()), *(("autoencoder", (dim,)) for dim in settings.dims), ("pca", tuple(settings.dims))]
@@ -118,7 +147,7 @@ def make_tasks(
     for (kind, dims), seed in product(kinds, range(settings.seed, settings.seed + settings.seeds)):
         key = (kind, *dims, seed) if kind == "autoencoder" else (kind, seed)
         names = clusterers if kind == "autoencoder" or seed == settings.seed else fast
-        tasks[key] = Task(kind, dims, seed, names, clusters, constant_loss, sha256, settings)
+        tasks[key] = Task(kind, dims, seed, names, clusters, constant_loss, sha256, settings, curve)
     return tasks
 
 

@@ -29,6 +29,7 @@ MAX_COUNTED = 25  # classes with a count in every cell of it
 MIN_INCHES, MAX_INCHES = 0.3, 12.0  # height of a montage
 THUMBNAILS_ACROSS = 60  # if they stood side by side
 MAX_THUMBNAIL = 32  # pixels along a side
+NUMBER_TICKS = (2, 4, 8, 16, 32, 64)  # of an axis of numbers of clusters
 MARKERS = "os^Dv"
 DIGITS = tuple("0123456789")
 
@@ -231,6 +232,43 @@ def reconstructions(
     bar.ax.tick_params(labelsize=6)
     bar.outline.set_visible(False)
     caption(figure, note)
+    return figure
+
+
+def number_of_clusters(curve: Table, number: Mapping[str, Any], limit: float) -> Figure:
+    """How well halves of the images agree on each number of clusters, and the number that is used."""
+    figure, ((axes,),) = panels(1, 1, (6.4, 3.6))
+    points = sorted({(row["clusters"], row["agreement"]) for row in curve.rows if row["clusters"] > 1})
+    if points:
+        axes.plot(*zip(*points, strict=True), "o", color=PALETTE[0], markersize=4, label="a graph and a resolution")
+    axes.axvline(number["used"], color=PALETTE[1], linewidth=0.9, linestyle="--", label=f"used: {number['used']}")
+    axes.axhline(limit, color=MUTED, linewidth=0.8, linestyle=":", label=f"stable from {limit:g} on")
+    axes.set(xlabel="communities of the neighbour graph", ylabel="agreement of halves (ARI)", ylim=(-0.05, 1.05))
+    axes.set_xscale("log", base=2)
+    shown = sorted({number["used"], *(tick for tick in NUMBER_TICKS if points and tick <= max(points)[0])})
+    axes.set_xticks(shown, [str(tick) for tick in shown], size=7)
+    axes.minorticks_off()
+    axes.set_title("number of clusters" if number["stable"] else "number of clusters: none is stable")
+    axes.legend(fontsize=7)
+    return figure
+
+
+def contact_sheet(
+    bands: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.float64]]], cluster: int, size: int
+) -> Figure:
+    """Members of one cluster, [N, C, H, W] in each band, with their confidences above them."""
+    figure, axes = panels(len(bands), 1, (7.4, 1.15))
+    for (name, (pixels, confidences)), axis in zip(bands.items(), axes[:, 0], strict=True):
+        grid = montage(pixels[None] / np.float32(255))
+        width = grid.shape[1] / len(pixels)
+        axis.imshow(grid, interpolation="nearest" if grid.shape[1] < 600 else "antialiased")
+        axis.set_xlim(-0.5, width * len(bands["surest"][0]) - 0.5)
+        axis.set_xticks((np.arange(len(pixels)) + 0.5) * width, [f"{value:.2f}" for value in confidences], size=7)
+        axis.xaxis.tick_top()
+        axis.set_yticks([len(grid) / 2], [name], size=8)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+    caption(figure, f"cluster {cluster}: {size:,} images; above each its confidence")
     return figure
 
 

@@ -1,13 +1,14 @@
 """Settings of `bs6207 latent`."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from bs6207.data.sources import DATA_HELP, NAMES, DataName, Form
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
-from bs6207.runs.names import Completions
+from bs6207.runs.names import Completions, PathSetting, usable
 from bs6207.runs.settings import distinct, known, setting
 from bs6207.runs.sweep import SweptSettings
 from bs6207.training.devices import PrecisionName
@@ -21,6 +22,32 @@ def installed(choice: str) -> str:
     if extra is not None and find_spec(extra) is None:
         raise ValueError(f'{choice} needs the {extra} extra; run pip install "bs6207[{extra}]"')
     return choice
+
+
+def empty_folder(name: str) -> str:
+    """Accepts the name of a folder that is empty or not there."""
+    place = Path(usable(name))
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise ValueError(f"{name} exists and is not empty; give a new folder")
+    return str(place.absolute())
+
+
+FEWEST, MOST = 2, 100  # clusters
+
+
+def count_or_range(clusters: int | str | None) -> int | str | None:
+    """Accepts a number, `auto`, and two numbers as in `2:20`."""
+    if clusters is None or clusters == "auto":
+        return clusters
+    try:
+        numbers = [int(part) for part in str(clusters).split(":")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 2:
+        raise ValueError(f"{clusters!r} is no number of clusters; write one, as 10, or 2:20, or auto")
+    if not FEWEST <= numbers[0] <= numbers[-1] <= MOST:
+        raise ValueError(f"{clusters} is outside of {FEWEST} to {MOST}, or turned round; write 10, or 2:20, or auto")
+    return clusters if len(numbers) == 2 else numbers[0]
 
 
 ClustererName = Annotated[str, known("clusterer", CLUSTERERS), AfterValidator(installed), Completions((*CLUSTERERS,))]
@@ -37,8 +64,20 @@ class LatentSettings(SweptSettings):
     clusterer: Annotated[list[ClustererName], AfterValidator(distinct)] = setting(
         ["kmeans"], f"How latents are clustered: {', '.join(CLUSTERERS)}.", min_length=1, metavar="NAME..."
     )
-    clusters: int | None = setting(None, "How many clusters; as many as there are classes if not given.", ge=2, le=100)
+    clusters: Annotated[int | str | None, AfterValidator(count_or_range)] = setting(
+        None,
+        f"How many clusters: a number from {FEWEST} to {MOST}, a range to search in, or auto to search in all; as "
+        "many as there are classes if not given, auto where images have none.",
+        metavar="N|auto|LOW:HIGH",
+    )
     seeds: int = setting(1, "Autoencoders per latent size, with seeds counting up from --seed.", ge=1, le=100)
+    link: Annotated[str, AfterValidator(empty_folder), PathSetting()] | None = setting(
+        None,
+        "Fill this folder, new or empty, with links to your files, a folder per cluster; copies where links cannot be.",
+        panel=FOLDER,
+        metavar="DIR",
+        exclude=True,
+    )
     skip_probes: bool = setting(
         False, "Leave out the probes: classifiers, neighbourhoods, intrinsic dimension; 10 s for raw pixels."
     )
@@ -96,6 +135,13 @@ class LatentSettings(SweptSettings):
     )
 
     @property
+    def cluster_range(self) -> tuple[int, int]:
+        """The least and the largest number of clusters that is asked for."""
+        numbers = [FEWEST, MOST] if self.clusters in (None, "auto") else map(int, str(self.clusters).split(":"))
+        low, *high = numbers
+        return low, high[0] if high else low
+
+    @property
     def read_as(self) -> dict[str, Any]:
         return {"form": Form(self.size, self.fit, self.colour, self.recursive)}
 
@@ -104,6 +150,10 @@ class LatentSettings(SweptSettings):
         """The images of a named data set are of one size and mode already."""
         if self.data in NAMES and self.read_as["form"] != Form():
             raise ValueError(f"--size, --fit, --colour and --recursive are for a folder, not for --data {self.data}")
+        if self.link and (self.data in NAMES or self.sweep):
+            raise ValueError(
+                f"--link is for the pictures of a folder, not for {'--sweep' if self.sweep else self.data}"
+            )
         return self
 
     @model_validator(mode="after")

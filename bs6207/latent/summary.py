@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from threadpoolctl import threadpool_limits
 
 import bs6207.latent.figures as figures
 from bs6207.data.images import SPLIT_SEED, DataSet, npz, to_uint8
+from bs6207.latent.assignments import SURE, assignment_rows, contact_sheets, links_of, parts_of
 from bs6207.latent.clusterers import SEES_IMAGES, subset
 from bs6207.latent.figures import class_noun
+from bs6207.latent.graph import STABLE
 from bs6207.latent.projector import projector_files
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.tasks import AutoencoderResult, shown_images, walk_ends
@@ -47,7 +50,8 @@ def summarize(
             reason = f"{method} needs {fewest} test images for a projection, and there are {len(points)}"
             left_out["projection"] = reason
     projections = {"method": method, "shares": shares}
-    metrics = metrics | {"left_out": left_out, "answer": answer(metrics), "projections": projections}
+    metrics = metrics | {"left_out": left_out, "projections": projections, "assignments": most_stable(first)}
+    metrics["answer"] = answer(metrics)
 
     tables = {
         "history": table_of(row for result in every for row in result.history),
@@ -55,6 +59,16 @@ def summarize(
         "clusters": table_of(cluster_rows(every, data)),
     }
     images = {dim: image_rows(result, data) for dim, result in first.items()}
+    sheets: dict[str, Drawing] = {}
+    links: dict[Path, Path] = {}
+    if chosen := metrics["assignments"]:
+        assignment, parts = first[chosen["dim"]].assignments[chosen["clusterer"]], parts_of(data, settings.train_images)
+        tables["assignments"] = table_of(assignment_rows(assignment, parts, data.classes))
+        sheets = contact_sheets(assignment, parts)
+        if settings.link:
+            links = links_of(tables["assignments"], Path(settings.data), Path(settings.link))
+    if number := metrics.get("number_of_clusters"):
+        tables["number_of_clusters"] = table_of(number["curve"])
     if 2 in first:
         rows = zip(images[2], first[2].latents, strict=True)
         tables["latents_2"] = table_of(row | {"z1": z1, "z2": z2} for row, (z1, z2) in rows)
@@ -82,8 +96,9 @@ def summarize(
         headline=headline(metrics),
         remarks=[*remarks(metrics)],
         tables=tables,
-        figures=dict(drawings(metrics, tables, first, data)),
+        figures=dict(drawings(metrics, tables, first, data)) | sheets,
         files=files,
+        links=links,
         failures=[row["reason"] for row in metrics["failed"]],
         weights={f"autoencoder_{result.dim}_{result.seed}": result.weights for result in every},
     )
@@ -105,6 +120,17 @@ def project(latents: NDArray[np.float32], method: str, seed: int) -> tuple[NDArr
         points *= np.sign(points[np.abs(points).argmax(0), [0, 1]])  # a fixed choice of the two directions
         shares[: len(axes)] = (lengths**2 / np.maximum((lengths**2).sum(), np.finfo(np.float64).tiny))[:2]
         return points.astype(np.float32), shares.tolist()
+
+
+def most_stable(first: Mapping[int, AutoencoderResult]) -> dict[str, Any] | None:
+    """The clusters that assign the pictures of a folder, by their stability alone; None where there are none."""
+    every = [
+        {"dim": dim, "clusterer": name, "seed": result.seed, "stable": scores["stable"], **scores["stability"]}
+        for dim, result in first.items()
+        for name, scores in result.scores["clusters"].items()
+        if name in result.assignments
+    ]
+    return max(every, key=lambda row: (row["stable"], row["agreement"] or 0.0), default=None)
 
 
 def accuracy(scores: Mapping[str, Any], clusterer: str) -> float:
@@ -136,8 +162,30 @@ def scored_clusterers(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def answer(metrics: Mapping[str, Any]) -> str:
-    """The dim and clusterer of best accuracy, its spread, and whether it beats raw pixels and PCA."""
-    return " ".join(with_classes(metrics) if scored_clusterers(metrics) else without_classes(metrics))
+    """The dim and clusterer of best accuracy, its spread, and whether it beats raw pixels and PCA; the assignments."""
+    scores = with_classes(metrics) if scored_clusterers(metrics) else without_classes(metrics)
+    return " ".join((*scores, *on_number(metrics), *on_assignments(metrics)))
+
+
+def on_number(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """The number of clusters, where it was searched."""
+    number = metrics.get("number_of_clusters")
+    if number and number["searched"]:
+        agreement = f"adjusted Rand index {number['agreement']:.2f}"
+        if number["stable"]:
+            yield f"{number['used']} clusters: disjoint halves of the images agree best on that number ({agreement})."
+        else:
+            yield f"No number of clusters is stable: {number['used']}, used here, is the best of them ({agreement})."
+
+
+def on_assignments(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Which clusters the pictures of a folder are assigned to, and how many of them are sure."""
+    if chosen := metrics.get("assignments"):
+        source = f"assignments.csv has the clusters of {chosen['clusterer']} at dim {chosen['dim']}"
+        if chosen["stable"]:
+            yield f"{source}, which are stable; {chosen['sure']:.0%} of the images have a confidence above {SURE:g}."
+        else:
+            yield f"{source}, which are not stable: do not rely on them."
 
 
 def with_classes(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -164,7 +212,8 @@ def with_classes(metrics: Mapping[str, Any]) -> Iterator[str]:
     if seeds > 1:
         yield f"Medians of {seeds} seeds ± their standard deviation."
     yield from on_baselines(metrics, best, clusterer)
-    yield from on_stability({best: cells[best]}, [clusterer])
+    if any("trust" in seed["clusters"].get(clusterer, {}) for seed in cells[best]["seeds"].values()):
+        yield from on_stability({best: cells[best]}, [clusterer])  # of the others, among the remarks
     for name in rest:
         dim = ranks[name][0]
         yield f"{name}: dim {dim}, {accuracy_text(cells[dim], name)}."
@@ -204,19 +253,23 @@ def on_baselines(metrics: Mapping[str, Any], dim: int, clusterer: str) -> Iterat
 
 
 def on_stability(cells: Mapping[int, Any], clusterers: Iterable[str]) -> Iterator[str]:
-    """The clusters that their clusterer calls unstable."""
+    """The clusters that are not stable."""
     for name in clusterers:
         unstable = [
-            f"dim {dim}, seed {seed} ({trust['agreement']:.2f})"
+            f"dim {dim}, seed {seed} ({index_text(stability['agreement'])})"
             for dim, cell in cells.items()
             for seed, scores in cell["seeds"].items()
-            if (trust := scores["clusters"][name].get("trust")) and not trust["trusted"]
+            if (stability := scores["clusters"][name].get("stability")) and not scores["clusters"][name]["stable"]
         ]
         if unstable:
             yield (
                 f"Unstable clusters of {name}: {'; '.join(unstable)}. In parentheses, the adjusted Rand index between "
                 "clusters of different subsets of the images; 1 is full agreement."
             )
+
+
+def index_text(agreement: float | None) -> str:
+    return "too few images" if agreement is None else f"{agreement:.2f}"
 
 
 def remarks(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -243,9 +296,7 @@ def remarks(metrics: Mapping[str, Any]) -> Iterator[str]:
     if scored and data["only_in_train"]:
         yield f"No test image shows {listed(data['only_in_train'])}: clusters of it are not tested."
     yield from (
-        f"{name} trains on the images and uses only the neighbours of the latents: its result is not the latents' own."
-        for name in clusterers
-        if name in SEES_IMAGES
+        f"{name} {SEES_IMAGES[name]}: its result is not the latents' own." for name in clusterers if name in SEES_IMAGES
     )
     yield from (f"Left out: {reason}." for reason in metrics["left_out"].values())
     lists = {
@@ -318,7 +369,8 @@ def score_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
         for seed, scores in group["seeds"].items():
             for name, clusters in scores["clusters"].items():
                 row = {"vectors": vectors, "dim": dim, "seed": seed, "clusterer": name}
-                for part in (scores, clusters, scores.get("probes", {}), clusters.get("trust", {})):
+                parts = (scores.get("probes"), clusters.get("trust"), clusters.get("stability"))
+                for part in (scores, clusters, *filter(None, parts)):
                     row |= {key: value for key, value in part.items() if isinstance(value, int | float)}
                 yield row
 
@@ -374,6 +426,9 @@ def drawings(
     yield "scores", partial(figures.scores, metrics, scored_clusterers(metrics))
     if any(cell["probes"] for cell in metrics["cells"].values()):
         yield "probes", partial(figures.probes, metrics)
+    if "number_of_clusters" in tables:
+        number = metrics["number_of_clusters"]
+        yield "number_of_clusters", partial(figures.number_of_clusters, tables["number_of_clusters"], number, STABLE)
     yield "loss_curves", partial(figures.loss_curves, tables["history"], metrics["baselines"])
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import require_data
 from bs6207.errors import DivergenceError, after
+from bs6207.latent.assignments import REFERENCES, Assignment, Opinion, assess, parts_of
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
 from bs6207.latent.evaluation import (
@@ -28,6 +29,7 @@ from bs6207.latent.evaluation import (
     score_partition,
     unscored,
 )
+from bs6207.latent.graph import find_count
 from bs6207.latent.model import to_weights
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.training import decode, encode, reconstruct, train_autoencoder, validate
@@ -54,6 +56,7 @@ class Task:
     constant_loss: float  # the validation loss of the best constant image
     sha256: str  # of the data set
     settings: LatentSettings
+    curve: tuple[Row, ...] = ()  # of `find_count`, for the assignment of a folder's pictures
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class AutoencoderResult(Checkpointable):
     walks: NDArray[np.float32]  # decoded lines between the latents of `walk_ends`, [WALKS, WALK_STEPS, C, H, W]
     weights: Weights = field(repr=False)
     grid: NDArray[np.float32] | None = None  # for dim 2, decoded `grid_points`, [GRID_SIDE, GRID_SIDE, C, H, W]
+    assignments: dict[str, Assignment] = field(default_factory=dict)  # by clusterer; of every picture of a folder
     weakness: str = ""  # if it gains less than `WEAK_GAIN` over the best constant image: how much, and what to try
 
 
@@ -86,6 +90,26 @@ class Baseline(Checkpointable):
 @dataclass(frozen=True)
 class Failure(Checkpointable):
     reason: str  # why an autoencoder failed
+
+
+@dataclass(frozen=True)
+class CountTask:
+    """The search for the number of clusters, within bounds."""
+
+    bounds: tuple[int, int]
+    sha256: str  # of the data set
+    settings: LatentSettings
+
+
+@preserve_torch_state()
+def run_count_task(task: CountTask, progress: TaskProgress) -> dict[str, Any]:
+    settings = task.settings
+    data = require_data(settings.data, task.sha256, **settings.read_as)
+    prepare(settings.seed)
+    progress.status("number of clusters")
+    with threadpool_limits(1):
+        train = data.train_subset(settings.train_images)
+        return find_count(train.pixels, data.validation.pixels, task.bounds, settings.seed)
 
 
 @preserve_torch_state()
@@ -131,7 +155,9 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
     restored = reconstruct(model, test).cpu().numpy()
     train_latents, latents = encode(model, pixels), encode(model, test)
     vectors = train_latents.numpy(), latents.numpy()
-    scores, train_clusters, partitions, correct = score_vectors(vectors, train, data, task, progress)
+    clusterers: dict[str, Any] = {}
+    scores, train_clusters, partitions, correct = score_vectors(vectors, train, data, task, progress, clusterers)
+    assignments = assign(clusterers, model, train_latents, train, data, task, scores["clusters"], progress)
     progress.step(f"dim {dim}, clustered", "vectors")
 
     line = torch.linspace(0, 1, WALK_STEPS)[:, None]
@@ -155,6 +181,7 @@ def train_and_score(task: Task, train: ImageSet, data: DataSet, progress: TaskPr
         walks=torch.stack(walks).numpy(),
         weights=to_weights(model),
         grid=None if grid is None else grid.numpy(),
+        assignments=assignments,
         weakness=weakness if 0 < gain < WEAK_GAIN else "",
     )
 
@@ -168,6 +195,35 @@ def new_autoencoder(train: ImageSet, dim: int, settings: LatentSettings) -> Auto
         recipe = replace(recipe, lr=settings.lr)
     components = principal_components(train, dim) if recipe.linear else None
     return Autoencoder(train.image_shape, dim, recipe, settings.arch, components)
+
+
+def assign(
+    clusterers: Mapping[str, Any],
+    model: Autoencoder,
+    latents: Tensor,
+    train: ImageSet,
+    data: DataSet,
+    task: Task,
+    scores: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Assignment]:
+    """Add to the scores of every clusterer how stable its clusters are; assign the pictures of a folder to them."""
+    parts = parts_of(data, task.settings.train_images) if train.files is not None else {"test": data.test}
+    pixels = np.concatenate([images.pixels for images in parts.values()])
+    encoded = [encode(model, to_device(images, next(model.parameters()).device)).numpy() for images in parts.values()]
+    every, some, assignments = np.concatenate(encoded), train[:REFERENCES], {}
+    with threadpool_limits(1):
+        progress.status("stability of the clusters")
+        sees_images = bool(train.files is not None or SEES_IMAGES.keys() & clusterers)
+        held_out, count = data.validation.pixels, task.clusters
+        opinion = Opinion.of(some.pixels, held_out, pixels, task.curve, count, task.seed, sees_images)
+        for name, clusterer in clusterers.items():
+            fitted, asked = (latents.numpy()[: len(some)], some.pixels), (every, pixels)
+            if name not in SEES_IMAGES:
+                fitted, asked = fitted[:1], asked[:1]  # type: ignore[assignment]
+            facts, assignments[name] = assess(name, clusterer, task.seed, fitted, asked, opinion)
+            scores[name] |= facts
+    return assignments if train.files is not None else {}
 
 
 def has_learned_nothing(train: ImageSet, dim: int, constant: str, train_l1: float) -> bool:
@@ -194,9 +250,16 @@ def grid_points(latents: Tensor) -> Tensor:
 
 
 def score_vectors(
-    vectors: tuple[Vectors, Vectors], train: ImageSet, data: DataSet, task: Task, progress: Progress
+    vectors: tuple[Vectors, Vectors],
+    train: ImageSet,
+    data: DataSet,
+    task: Task,
+    progress: Progress,
+    clusterers: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Labels], dict[str, Labels], Correct]:
     """Cluster vectors of `train` and of `data.test` by every clusterer; score the clusters, and probe the vectors.
+
+    The fitted clusterers are added to `clusterers`, by name.
 
     Returns:
         Scores; by clusterer the clusters of the training and of the test images; by clusterer the correct test images.
@@ -212,6 +275,8 @@ def score_vectors(
         with threadpool_limits(1):  # the order in which threads add up would change the last digits
             clusterer.fit(*inputs[0])
             train_clusters[name], test_clusters[name] = (clusterer.predict(*given) for given in inputs)
+        if clusterers is not None:
+            clusterers[name] = clusterer
         found, right = score_partition(train_clusters[name], test_clusters[name], task.clusters, train, data)
         trust = getattr(clusterer, "stability", {})  # its own estimate, which takes no labels
         scores["clusters"][name] = found | ({"trust": trust} if trust else {})

@@ -69,6 +69,21 @@ def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
                 stem = stem[:-1]
 
 
+def link_new(link: Path, file: Path) -> None:
+    """Make a symbolic link to a file or, where the system makes none, a copy; FolderError if the name is taken."""
+    with failing_writes(link, "--link"):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        is_new = True
+        try:
+            link.symlink_to(file)
+        except FileExistsError:
+            is_new = False
+        except (NotImplementedError, PermissionError):  # a file system or an account without links
+            is_new = write_whole(link, file.read_bytes(), replace=False)
+    if not is_new:
+        raise FolderError(f"{link} exists, and nothing is overwritten", "choose another --link")
+
+
 def write_again(file: Path, content: bytes, kind: bytes) -> None:
     """Write one file, in place of an earlier one if that is of its kind: it begins with `kind`, as `content` does."""
     with failing_writes(file):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bs6207.runs.settings import Settings
@@ -49,4 +50,5 @@ class Result:
     figures: Mapping[str, Drawing] = field(default_factory=dict)  # likewise; drawn when written, several at once
     weights: Mapping[str, Weights] = field(default_factory=dict)  # likewise
     files: Mapping[str, bytes] = field(default_factory=dict)  # what else is to be written, by whole file name
+    links: Mapping[Path, Path] = field(default_factory=dict)  # links to make, and the user's files they lead to
     failures: Sequence[str] = ()  # a sentence for each part that failed while others did not; the exit code is then 1

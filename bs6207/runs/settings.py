@@ -124,8 +124,8 @@ def plain_type(annotation: Any) -> Any:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
-        return plain_type(annotation)
+        annotation, *others = (part for part in get_args(annotation) if part is not type(None))
+        return str if others else plain_type(annotation)  # a number or a word is read by the model
     return annotation
 
 

@@ -11,17 +11,8 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import normalize, one_hot
 
 from bs6207.data.sources import embedded_digits
-from bs6207.latent.contrastive import (
-    SIDE,
-    ContrastiveClusterer,
-    communities,
-    distort,
-    merge,
-    mutual_information,
-    mutual_neighbours,
-    nearest,
-    occlude,
-)
+from bs6207.latent.contrastive import ContrastiveClusterer, distort, mutual_information, occlude
+from bs6207.latent.graph import SIDE, communities, merge, mutual_neighbours, nearest
 from bs6207.training.metrics.clusters import match_clusters, score_clusters
 
 

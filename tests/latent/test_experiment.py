@@ -107,10 +107,15 @@ def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_ag
     monkeypatch.setattr(sources, "loaded", lambda *_, **__: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
     found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
-    assert {key for key, value in found.items() if value is not None} == {"sizes"}
+    assert {key for key, value in found.items() if value is not None} == {"sizes", "stable", "stability"}
     assert len(found["sizes"]) == 7
-    with pytest.raises(DataError, match="give --clusters"):
-        run(settings.model_copy(update={"clusters": None}), Watched())
+    searched = LatentSettings(dims=[3], data="mnist-5k", epochs=2, train_images=600, skip_probes=True)
+    result = run(searched, Watched())
+    number = result.metrics["number_of_clusters"]
+    assert number["searched"]
+    assert result.settings.clusterer == ["graph", "kmeans"]
+    assert result.tables["number_of_clusters"].rows == number["curve"]
+    assert len(result.metrics["cells"][3]["seeds"][0]["clusters"]["graph"]["sizes"]) == number["used"]
 
 
 def test_as_many_clusters_are_found_as_asked_for_and_no_probes():

@@ -149,18 +149,26 @@ def test_dims_that_lose_to_pca_are_named():
 
 
 def test_unstable_clusters_are_named():
-    path = [16, "seeds", 1, "clusters", "kmeans", "trust"]
+    path = [16, "seeds", 1, "clusters", "kmeans"]
     cells = {dim: clustered(0.5, seeds=2) for dim in (2, 16)}
-    assert not [*on_stability(changed(cells, path, {"trusted": True, "agreement": 0.99}), ["kmeans"])]
-    (sentence,) = on_stability(changed(cells, path, {"trusted": False, "agreement": 0.65}), ["kmeans"])
-    assert "Unstable clusters of kmeans: dim 16, seed 1 (0.65)." in sentence
+
+    def judged(stable, agreement):
+        return changed(changed(cells, [*path, "stable"], stable), [*path, "stability"], {"agreement": agreement})
+
+    assert not [*on_stability(judged(True, 0.99), ["kmeans"])]
+    for agreement, text in ((0.65, "0.65"), (None, "too few images")):
+        (sentence,) = on_stability(judged(False, agreement), ["kmeans"])
+        assert f"Unstable clusters of kmeans: dim 16, seed 1 ({text})." in sentence
 
 
 def test_the_answer_warns_of_unstable_clusters():
     metrics = scored({2: clustered(0.41), 16: clustered(0.625)})
-    doubt = {"trusted": False, "agreement": 0.65}
     for dim, is_warned in ((2, False), (16, True)):
-        doubted = changed(metrics, ["cells", dim, "seeds", 0, "clusters", "kmeans", "trust"], doubt)
+        path = ["cells", dim, "seeds", 0, "clusters", "kmeans"]
+        doubt = {"agreement": 0.65}
+        doubted = changed(changed(metrics, [*path, "stable"], False), [*path, "stability"], doubt)
+        assert "Unstable clusters" not in answer(doubted)  # but among the remarks
+        doubted = changed(doubted, [*path, "trust"], doubt | {"trusted": False})
         assert ("Unstable clusters" in answer(doubted)) is is_warned
 
 

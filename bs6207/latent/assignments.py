@@ -1,0 +1,243 @@
+"""The clusters of every picture of a folder, and how far to believe them, judged without labels.
+
+Clusters are stable if clusterers that see disjoint halves of the training images agree on all images (Lange et al.
+2004, doi:10.1162/089976604773717621), and if they part where images are few: an image's nearest are in its cluster. A
+line through the middle of one crowd is found again by every half; its neighbours tell. The confidence of an image is
+the least of three shares: of such clusterers that give it the same cluster, of its nearest that are in its cluster, and
+of its cluster that stays together in communities of the neighbour graph, about as many, on which halves agree.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics.cluster import contingency_matrix
+from sklearn.neighbors import NearestNeighbors
+
+from bs6207.data.images import DataSet, ImageSet
+from bs6207.latent import figures
+from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, reason_to_skip
+from bs6207.latent.evaluation import Labels, Vectors
+from bs6207.latent.graph import EXPLAINED, STABLE, Pixels, explained_share, second_opinion
+from bs6207.runs.result import Checkpointable, Drawing, Row, Table
+from bs6207.training.metrics.clusters import many_classes_are_fine, match_clusters
+
+REPEATS = 2  # pairs of disjoint halves, each with its own seed
+HALF = 2500  # most training images in a half
+REFERENCES, NEIGHBOURS = 20_000, 10  # training images among which an image's nearest are sought, and how many
+TOGETHER = 0.9  # mean share of an image's nearest in the cluster of it, at least, where clusters are stable
+FAR = 3.0  # interquartile ranges beyond the upper quartile of the distances to the nearest: outliers (Tukey 1977)
+UNUSED = "unused"  # the training images that --train-images leaves out
+SHOWN = 10  # the surest members of a cluster on its sheet, and as many of the median and the least sure
+MAX_SHEETS = 40  # clusters with a sheet: each takes a second to draw
+SURE = 0.9  # images of a confidence above it are counted, and there are none where clusters are not stable
+
+Inputs: TypeAlias = tuple[Any, ...]  # of a clusterer: vectors and, for some, pixels
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the images say without any latent; of registered images, see `graph`.
+
+    Attributes:
+        train, every: their points, [N, dim]; none where no clusterer sees images, and no picture is assigned.
+        explained: share of the variance of images that components of others explain.
+        communities: of `every`, by resolution and half; see `second_opinion`.
+    """
+
+    train: Vectors
+    every: Vectors
+    explained: float
+    communities: Sequence[Sequence[Labels]] = ()
+
+    @classmethod
+    def of(
+        cls,
+        train: Pixels,
+        held_out: Pixels,
+        every: Pixels,
+        curve: Sequence[Row],
+        count: int,
+        seed: int,
+        with_points: bool,
+    ) -> Self:
+        explained = explained_share(train, held_out)
+        if not with_points:
+            return cls(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), explained)
+        train_points, points, partitions = second_opinion(train, every, curve, count, seed)
+        return cls(train_points, points, explained, partitions)
+
+
+@dataclass(frozen=True)
+class Assignment(Checkpointable):
+    """The clusters of images, [N] each, by one clusterer."""
+
+    clusters: Labels
+    confidence: NDArray[np.float64]  # an estimate of the probability that most of the cluster are its class-mates
+    second: Labels  # the next likely cluster; -1 where there is none
+    outlier: NDArray[np.bool_]  # whether it lies far from all training images
+
+
+def halves(count: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of disjoint random halves of `count` places, each of at most `HALF`."""
+    pairs = []
+    for number in range(REPEATS):
+        order = np.random.RandomState([seed, number]).permutation(count)[: 2 * HALF]
+        pairs.append((np.sort(order[::2]), np.sort(order[1::2])))
+    return pairs
+
+
+def refit(name: str, count: int, seed: int, train: Inputs, every: Inputs) -> list[Labels]:
+    """The clusters of `every` by clusterers fitted to pairs of halves of `train`; none where a half is too small."""
+    if reason_to_skip(name, count, len(train[0]) // 2):
+        return []
+    partitions: list[Labels] = []
+    for number, pair in enumerate(halves(len(train[0]), seed)):
+        for half in pair:
+            clusterer: Any = CLUSTERERS[name](count, seed + number)
+            partitions.append(clusterer.fit(*(given[half] for given in train)).predict(*every))
+    return partitions
+
+
+def agreement_of_halves(partitions: Sequence[Labels]) -> float:
+    """The mean adjusted Rand index between the two halves of each pair."""
+    with many_classes_are_fine():
+        pairs = zip(partitions[::2], partitions[1::2], strict=True)
+        return float(np.mean([adjusted_rand_score(one, other) for one, other in pairs]))
+
+
+def neighbours_of(train: Vectors, every: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest training images, [N, NEIGHBOURS], and the mean distance to them; an image is none of its own."""
+    count = min(NEIGHBOURS, len(train) - 1)
+    distances, places = NearestNeighbors(n_neighbors=count + 1).fit(train).kneighbors(every)
+    own = distances[:, :1] == 0  # or another that is equal to it
+    nearest = np.where(own, places[:, 1:], places[:, :-1])
+    return nearest, np.where(own, distances[:, 1:], distances[:, :-1]).mean(1)
+
+
+def votes(clusters: Labels, partitions: Sequence[Labels], count: int) -> NDArray[np.float64]:
+    """The share of partitions that put an image into each cluster, [N, count], each named by the best match."""
+    shares = np.zeros((len(clusters), count))
+    for partition in partitions:
+        naming = match_clusters(partition, clusters)
+        named = np.array([naming.get(number, -1) for number in range(int(partition.max()) + 1)])[partition]
+        known = np.flatnonzero(named >= 0)
+        shares[known, named[known]] += 1 / len(partitions)
+    return shares
+
+
+def shares_of_neighbours(nearest: NDArray[np.int64], train_clusters: Labels, count: int) -> NDArray[np.float64]:
+    """The share of an image's nearest in each cluster, [N, count]."""
+    found = train_clusters[nearest]
+    return np.stack([(found == cluster).mean(1) for cluster in range(count)], axis=1)
+
+
+def shares_that_stay(clusters: Labels, communities: Sequence[Sequence[Labels]]) -> NDArray[np.float64]:
+    """The share of an image's cluster that is in its community, or of that in the cluster: the smaller of both.
+
+    Of these, the mean over halves and the least over resolutions.
+    """
+    least = np.ones(len(clusters))
+    for partitions in communities:
+        shares = []
+        for partition in partitions:
+            both = contingency_matrix(clusters, partition)
+            rows, columns = (np.unique(labels, return_inverse=True)[1] for labels in (clusters, partition))
+            larger = np.maximum(both.sum(1, keepdims=True), both.sum(0, keepdims=True))
+            shares.append((both / larger)[rows, columns])
+        least = np.minimum(least, np.mean(shares, axis=0))
+    return least
+
+
+def assess(
+    name: str, clusterer: Any, seed: int, train: Inputs, every: Inputs, opinion: Opinion
+) -> tuple[dict[str, Any], Assignment]:
+    """How stable the clusters are, and those of `every` with a confidence each.
+
+    Args:
+        clusterer: fitted to `train`; of both, vectors and, where it sees images, their pixels.
+    """
+    count = clusterer.count
+    train_clusters, clusters = clusterer.predict(*train), clusterer.predict(*every)
+    points = (opinion.train, opinion.every) if name in SEES_IMAGES else (train[0], every[0])
+    nearest, distance = neighbours_of(points[0], points[1])
+    near = shares_of_neighbours(nearest, train_clusters, count)
+    own = np.arange(len(clusters)), clusters
+    facts: dict[str, Any] = {"together": float(near[own].mean()), "explained": opinion.explained}
+    if own_estimate := getattr(clusterer, "stability", None):  # refits would take minutes
+        partitions = [clusters]
+        facts["agreement"], enough = own_estimate["agreement"], own_estimate["trusted"]
+    else:
+        partitions = refit(name, count, seed, train, every)
+        facts["agreement"] = agreement_of_halves(partitions) if partitions else None
+        enough = facts["agreement"] is not None and facts["agreement"] >= STABLE
+    stable = bool(enough and facts["together"] >= TOGETHER and opinion.explained >= EXPLAINED)
+    shares = votes(clusters, partitions, count)
+    confidence = np.minimum.reduce([shares[own], near[own], shares_that_stay(clusters, opinion.communities)])
+    if not stable:
+        confidence *= SURE * max(facts["agreement"] or 0.0, 0.0)
+    others = shares + near
+    others[own] = -1
+    second = np.where(others.max(1) > 0, others.argmax(1), -1)
+    low, high = np.quantile(distance, (0.25, 0.75))
+    outlier = distance > high + FAR * (high - low)
+    facts["sure"] = float((confidence > SURE).mean())
+    return {"stability": facts, "stable": stable}, Assignment(clusters, confidence, second, outlier)
+
+
+def parts_of(data: DataSet, train_images: int | None) -> dict[str, ImageSet]:
+    """Every image of a data set, by the part it has in a run."""
+    train = data.train_subset(train_images)
+    return {
+        "train": train,
+        UNUSED: data.train[len(train) :],
+        "validation": data.validation,
+        "test": data.test,
+    }
+
+
+def assignment_rows(assignment: Assignment, parts: Mapping[str, ImageSet], classes: tuple[str, ...]) -> list[Row]:
+    """A row per picture, in the order of the names of their files."""
+    rows: list[dict[str, Any]] = []
+    for name, images in parts.items():
+        assert images.files is not None
+        labels = [""] * len(images) if images.labels is None else [classes[label] for label in images.labels]
+        rows += [
+            {"file": file, "split": name, "class": label}
+            for file, label in zip(images.files.tolist(), labels, strict=True)
+        ]
+    columns = zip(
+        assignment.clusters.tolist(),
+        assignment.confidence.round(4).tolist(),
+        assignment.second.tolist(),
+        assignment.outlier.tolist(),
+        strict=True,
+    )
+    for row, (cluster, confidence, second, outlier) in zip(rows, columns, strict=True):
+        row |= {"cluster": cluster, "confidence": confidence, "second": "" if second < 0 else second}
+        row["outlier"] = int(outlier)
+    return sorted(rows, key=lambda row: row["file"])
+
+
+def contact_sheets(assignment: Assignment, parts: Mapping[str, ImageSet]) -> dict[str, Drawing]:
+    """A figure per cluster, of the surest, the median and the least sure of its members."""
+    pixels = np.concatenate([images.pixels for images in parts.values()])
+    sheets: dict[str, Drawing] = {}
+    for cluster in np.unique(assignment.clusters)[:MAX_SHEETS].tolist():
+        members = np.flatnonzero(assignment.clusters == cluster)
+        members = members[np.argsort(-assignment.confidence[members], kind="stable")]
+        middle = max(0, (len(members) - SHOWN) // 2)
+        bands = {"surest": members[:SHOWN], "median": members[middle : middle + SHOWN], "least sure": members[-SHOWN:]}
+        shown = {name: (pixels[places], assignment.confidence[places]) for name, places in bands.items()}
+        sheets[f"contact_sheet_{cluster}"] = partial(figures.contact_sheet, shown, cluster, len(members))
+    return sheets
+
+
+def links_of(table: Table, source: Path, folder: Path) -> dict[Path, Path]:
+    """By the name of a link, in a folder per cluster, the picture it leads to."""
+    return {folder / str(row["cluster"]) / row["file"]: source / row["file"] for row in table.rows}

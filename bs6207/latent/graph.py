@@ -1,0 +1,293 @@
+"""Clusters as communities of a graph of nearest neighbours, and how many there are.
+
+Images are registered first: moved and scaled so that what stands out from the border has its centre and its spread at
+fixed places (normalization by moments: Hu 1962, doi:10.1109/TIT.1962.1057692), blurred, and brought to length 1. Their
+leading principal components are the points of the graph. Its communities (Blondel et al. 2008, arXiv:0803.0476) depend
+on a resolution; the number of clusters is that of the resolutions at which disjoint halves of the images agree best
+(Lange et al. 2004, doi:10.1162/089976604773717621).
+"""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import median
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.sparse import csr_matrix
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+from torch.nn import functional
+
+SIDE = 28  # pixels; images of other sizes are resized
+STANDS_OUT = 0.1  # difference from the border, in [0, 1], below which a pixel is ground
+SPREAD, SMALLEST_SPREAD = 0.4, 0.01  # standard deviations of registered and of given images, in half image sides
+BLUR = 1.0  # standard deviation in pixels: strokes of nearly the same place are then alike
+COMPONENTS = 32
+GRAPH_IMAGES = 5000  # in the graph; the others follow their nearest in it
+VOTERS = 10
+REPEATS = 2  # pairs of disjoint halves
+HALF_NEIGHBOURS = (10, 15)  # in the graph of a half; with fewer, small clusters part and large ones split
+SCANNED = tuple(0.05 * 1.25**step for step in range(20))  # resolutions
+FEWEST, SMALLEST = 4, 0.01  # images, and share of them, of a community that counts
+STABLE = 0.95  # agreement of halves, at least
+EXPLAINED = 0.15  # share of the variance that components explain of images not fitted; of white noise it is 0.05
+PLATEAU = 0.03  # agreements within so much of the best are as good
+ABOUT, RELIABLE = 1.3, 0.9  # of a second opinion: communities per cluster, and agreement of halves
+LEAST = 4  # images in which a number of clusters can be searched
+TINY = 1e-6
+
+Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
+Labels: TypeAlias = NDArray[np.int64]  # [N]
+Halves: TypeAlias = Sequence[tuple[Tensor, csr_matrix]]  # points and their graph
+
+
+def registered(images: Pixels) -> NDArray[np.float32]:
+    """What stands out from the border, centred, scaled, blurred and of length 1, [N, C * SIDE * SIDE]."""
+    moved = np.concatenate([register(part / 255) for part in resized(images).split(1000)])
+    points = gaussian_filter(moved, (0, 0, BLUR, BLUR)).reshape(len(images), -1)
+    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), TINY)
+
+
+def register(images: Tensor) -> NDArray[np.float32]:
+    """What stands out from the border of images in [0, 1], centred and scaled by its moments, [N, C, SIDE, SIDE]."""
+    edges = [images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]]
+    ground = torch.cat(edges, 2).median(2).values[:, :, None, None]
+    figure = (images - ground).abs()
+    figure = figure * (figure.amax(1, keepdim=True) > STANDS_OUT)
+    weights = figure.mean(1)
+    weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(TINY)
+    places = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1  # of the pixels, between the borders at -1 and 1
+    along = torch.stack((weights.sum(1), weights.sum(2)))  # columns, rows
+    middle, square = (along * places).sum(2), (along * places.square()).sum(2)
+    spread = ((square - middle.square()).sum(0) / 2).clamp_min(SMALLEST_SPREAD**2).sqrt()
+    matrix = torch.eye(2) * (spread / SPREAD)[:, None, None]
+    grid = functional.affine_grid(torch.cat((matrix, middle.T[:, :, None]), 2), [*figure.shape], align_corners=False)
+    return functional.grid_sample(figure, grid, align_corners=False).numpy()
+
+
+def components_of(points: NDArray[np.float32]) -> PCA:
+    with np.errstate(invalid="ignore"):  # of images that are all alike, the share of variance
+        return PCA(min(COMPONENTS, *points.shape), svd_solver="covariance_eigh").fit(points)
+
+
+def features_of(points: NDArray[np.float32], components: PCA) -> Tensor:
+    return torch.from_numpy(components.transform(points).astype(np.float32))
+
+
+class GraphClusterer:
+    """Communities of the neighbour graph of registered images; any image follows ten of the nearest in the graph."""
+
+    def __init__(self, count: int, seed: int):
+        self.count, self.seed = count, seed
+
+    def fit(self, vectors: Any, images: Pixels) -> Self:
+        """Find clusters of images; `vectors` are not used."""
+        chosen = np.random.RandomState(self.seed).permutation(len(images))[: max(GRAPH_IMAGES, self.count)]
+        points = registered(images[chosen])
+        self.components = components_of(points)
+        self.features = features_of(points, self.components)
+        self.clusters = torch.from_numpy(communities(self.features, self.count, self.seed))
+        return self
+
+    def predict(self, vectors: Any, images: Pixels) -> Labels:
+        features = features_of(registered(images), self.components)
+        voters = nearest(features, self.features, min(VOTERS, len(self.features)))
+        return functional.one_hot(self.clusters[voters], self.count).sum(1).argmax(1).numpy()
+
+
+def find_count(images: Pixels, held_out: Pixels, bounds: tuple[int, int], seed: int) -> dict[str, Any]:
+    """The number of clusters, within bounds, on which disjoint halves of the images agree best.
+
+    Returns:
+        clusters: the number; stable: whether halves agree by `STABLE`, and components explain `EXPLAINED` of images
+        `held_out`; curve: a row per graph and resolution, {neighbours, resolution, clusters, agreement}.
+    """
+    points = registered(images[np.random.RandomState(seed).permutation(len(images))[:GRAPH_IMAGES]])
+    every = features_of(points, components_of(points))
+    curve = []
+    for neighbours in HALF_NEIGHBOURS:
+        halves = halves_of(every, neighbours, seed)
+        rows = [scan(resolution, halves, every, seed) for resolution in SCANNED]
+        curve += [{"neighbours": neighbours, **row} for row in rows]
+    allowed = [row for row in curve if bounds[0] <= row["clusters"] <= bounds[1]]
+    best = max((row["agreement"] for row in allowed), default=0.0)
+    good = sorted((row for row in allowed if row["agreement"] >= best - PLATEAU), key=lambda row: -row["agreement"])
+    # the number of most rows; of numbers with as many, that of the best agreement
+    count = Counter(row["clusters"] for row in good).most_common(1)[0][0] if good else bounds[0]
+    explained = explained_share(images, held_out)
+    stable = best >= STABLE and explained >= EXPLAINED
+    return {"clusters": count, "stable": stable, "agreement": best, "explained": explained, "curve": curve}
+
+
+def explained_share(train: Pixels, held_out: Pixels) -> float:
+    """The share of the variance of held-out images that leading principal components of others explain."""
+    fitted, others = (
+        resized(images[:GRAPH_IMAGES]).flatten(1).numpy().astype(np.float32) for images in (train, held_out)
+    )
+    with np.errstate(invalid="ignore"):
+        model = PCA(min(COMPONENTS, *fitted.shape), svd_solver="covariance_eigh").fit(fitted)
+    total = np.square(others - model.mean_).sum()
+    left = np.square(others - model.inverse_transform(model.transform(others))).sum()
+    return float(1 - left / total) if total > 0 else 0.0
+
+
+def halves_of(points: Tensor, neighbours: int, seed: int) -> Halves:
+    """Pairs of disjoint random halves of points, each with its graph."""
+    halves = []
+    for number in range(REPEATS):
+        order = np.random.RandomState([seed, number]).permutation(len(points))
+        halves += [(points[half], graph_of(points[half], neighbours)) for half in (order[::2], order[1::2])]
+    return halves
+
+
+def scan(resolution: float, halves: Halves, every: Tensor, seed: int) -> dict[str, Any]:
+    """The number of communities at one resolution, the median over halves, and how well pairs of halves agree."""
+    found = [louvain(graph, resolution, seed + number) for number, (_, graph) in enumerate(halves)]
+    counts = [len(np.unique(labels[in_large(labels)])) for labels in found]
+    partitions = [spread_out(labels, points, every) for labels, (points, _) in zip(found, halves, strict=True)]
+    pairs = zip(partitions[::2], partitions[1::2], strict=True)
+    agreement = float(np.mean([adjusted_rand_score(one, other) for one, other in pairs]))
+    return {"resolution": resolution, "clusters": round(median(counts)), "agreement": agreement}
+
+
+def in_large(labels: Labels) -> NDArray[np.int64]:
+    """Places whose community counts; all where none does."""
+    kept = np.flatnonzero((np.bincount(labels) >= max(FEWEST, SMALLEST * len(labels)))[labels])
+    return kept if len(kept) else np.arange(len(labels))
+
+
+def spread_out(labels: Labels, points: Tensor, every: Tensor) -> Labels:
+    """The communities of all: each follows the nearest point whose community counts."""
+    kept = in_large(labels)
+    return labels[kept][nearest(every, points[kept], 1)[:, 0].numpy()]
+
+
+def second_opinion(
+    train: Pixels, every: Pixels, curve: Sequence[Mapping[str, Any]], count: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[list[Labels]]]:
+    """Points of both sets of images, [N, dim], and communities of `every`, about `count`, of every half.
+
+    The latter are by resolution, of those at which halves agree.
+    """
+    points = registered(train)
+    chosen = np.random.RandomState(seed).permutation(len(train))[:GRAPH_IMAGES]
+    components = components_of(points[chosen])
+    features, others = features_of(points, components), features_of(registered(every), components)
+    rows = [
+        row
+        for row in curve
+        if count / ABOUT - 1 <= row["clusters"] <= count * ABOUT + 1 and row["agreement"] >= RELIABLE
+    ]
+    halves = {count: halves_of(features[chosen], count, seed) for count in {row["neighbours"] for row in rows}}
+    partitions = [
+        [
+            spread_out(louvain(graph, row["resolution"], seed + number), half, others)
+            for number, (half, graph) in enumerate(halves[row["neighbours"]])
+        ]
+        for row in rows
+    ]
+    return features.numpy(), others.numpy(), partitions
+
+
+NEIGHBOURS = 15  # in the graph of features, before it is made symmetric
+MIN_CLUSTER_SIZE = 0.1  # of the mean size; smaller communities are outliers
+RESOLUTIONS, BISECTIONS = (0.01, 100.0), 20
+MAX_COMMUNITIES = 10  # per wanted cluster; with more, the resolution is too fine, however small they are
+
+
+def nearest(points: Tensor, references: Tensor, count: int) -> Tensor:
+    """Places in `references` of the nearest to every point, nearest first, [N, count]."""
+    squares = references.square().sum(1)
+    distances = (squares - 2 * batch @ references.T for batch in points.split(1000))  # squared, less a constant each
+    return torch.cat([batch.topk(count, largest=False).indices for batch in distances])
+
+
+def neighbour_graph(points: Tensor, count: int) -> csr_matrix:
+    """1 from every point to each of its nearest, 0 elsewhere, [N, N]."""
+    size, count = len(points), min(count, len(points) - 1)
+    near = nearest(points, points, count + 1).numpy()
+    others = near != np.arange(size)[:, None]
+    others[others.all(1), -1] = False  # among many equal points it may not be its own nearest
+    ends = np.arange(0, size * count + 1, count)
+    return csr_matrix((np.ones(size * count, np.float32), near[others], ends), (size, size))
+
+
+def mutual_neighbours(points: Tensor, count: int) -> csr_matrix:
+    """1 between points that are among each other's `count` nearest, 0 elsewhere, [N, N]."""
+    graph = neighbour_graph(points, count)
+    return graph.multiply(graph.T).tocsr()
+
+
+def graph_of(points: Tensor, count: int) -> csr_matrix:
+    """The weight of two points, [N, N]: for each of them 1 if the other is among its nearest `count`."""
+    graph = neighbour_graph(points, count)
+    return (graph + graph.T).tocsr()
+
+
+def louvain(graph: csr_matrix, resolution: float, seed: int) -> NDArray[np.int64]:
+    from sknetwork.clustering import Louvain
+
+    return Louvain(resolution, shuffle_nodes=True, random_state=seed).fit_predict(graph)
+
+
+def communities(features: Tensor, count: int, seed: int) -> NDArray[np.int64]:
+    """Exactly `count` communities of the nearest-neighbour graph of features, [N].
+
+    The resolution of the modularity is bisected until so many are large enough to be clusters; outliers and surplus
+    clusters are merged into the nearest, smallest first. Where no resolution gives enough, K-means does.
+    """
+    graph = graph_of(features, NEIGHBOURS)
+    best, fewest = None, len(features) + 1
+    low, high = RESOLUTIONS
+    for _ in range(BISECTIONS):
+        middle = math.sqrt(low * high)
+        labels = louvain(graph, middle, seed)
+        sizes = np.bincount(labels)
+        clusters = int((sizes >= MIN_CLUSTER_SIZE * len(features) / count).sum())
+        if count <= clusters < fewest:
+            best, fewest = labels, clusters
+        if clusters == count:
+            break
+        too_fine = clusters > count or len(sizes) > MAX_COMMUNITIES * count
+        low, high = (low, middle) if too_fine else (middle, high)
+    if best is None:
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # fewer features than clusters
+            return KMeans(count, n_init=1, random_state=seed).fit_predict(features.numpy()).astype(np.int64)
+    return merge(features, best, count)
+
+
+def merge(features: Tensor, clusters: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Clusters 0 to count - 1: the smallest is merged into the one of most similar centre until so many are left."""
+    while True:
+        clusters = np.unique(clusters, return_inverse=True)[1]
+        if (number := int(clusters.max()) + 1) <= count:
+            return clusters
+        centre = centres(features, clusters, number)
+        smallest = int(np.bincount(clusters).argmin())
+        similarity = centre @ centre[smallest]
+        similarity[smallest] = -math.inf
+        clusters[clusters == smallest] = int(similarity.argmax())
+
+
+def centres(features: Tensor, clusters: NDArray[np.int64], count: int) -> Tensor:
+    """The mean feature of every cluster, normalized, [count, FEATURES]."""
+    members = functional.one_hot(torch.from_numpy(clusters), count).float()
+    return functional.normalize(members.T @ features)
+
+
+def resized(images: NDArray[np.uint8]) -> Tensor:
+    """Images of `SIDE` x `SIDE` pixels, uint8, [N, C, SIDE, SIDE]."""
+    pixels = torch.from_numpy(images)
+    if pixels.shape[2:] == (SIDE, SIDE):
+        return pixels
+    resize = partial(functional.interpolate, size=(SIDE, SIDE), mode="bilinear", antialias=True)
+    return torch.cat([resize(batch.float()).round().to(torch.uint8) for batch in pixels.split(1000)])

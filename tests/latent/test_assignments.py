@@ -1,0 +1,210 @@
+"""Pictures of a folder assigned to clusters: how many, how stable, how sure, and where they are written."""
+
+import csv
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Watched
+from PIL import Image
+
+from bs6207.data.images import ImageSet
+from bs6207.latent.assignments import (
+    SURE,
+    Opinion,
+    assess,
+    assignment_rows,
+    neighbours_of,
+    parts_of,
+    shares_that_stay,
+    votes,
+)
+from bs6207.latent.clusterers import CLUSTERERS
+from bs6207.latent.experiment import run
+from bs6207.latent.graph import GraphClusterer, find_count, registered
+from bs6207.latent.settings import LatentSettings
+from bs6207.runs.folder import open_run
+
+
+def shapes(count: int, kinds: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Bars, rings and crosses, [N, 1, 28, 28], moved and scaled at random, and the kind of each."""
+    random = np.random.RandomState(seed)
+    labels = np.arange(count) % kinds
+    down, across = np.mgrid[:28, :28] - 13.5
+    images = np.zeros((count, 1, 28, 28), np.uint8)
+    for place, kind in enumerate(labels):
+        size, (top, left) = random.uniform(5, 8), random.uniform(-4, 4, 2)
+        y, x = (down - top) / size, (across - left) / size
+        distance = np.hypot(y, x)
+        drawn = {
+            0: (np.abs(x) < 0.3) & (np.abs(y) < 1.1),
+            1: (distance < 1) & (distance > 0.65),
+            2: ((np.abs(x) < 0.25) | (np.abs(y) < 0.25)) & (np.maximum(np.abs(x), np.abs(y)) < 1),
+            3: (np.abs(y) < 0.3) & (np.abs(x) < 1.1),
+        }[kind]
+        images[place, 0] = np.clip(220 * drawn + random.normal(0, 8, (28, 28)), 0, 255)
+    return images, labels
+
+
+@pytest.mark.parametrize("kinds", [3, 4])
+def test_the_number_of_kinds_is_found_wherever_and_however_large_they_are(kinds):
+    images, labels = shapes(200, kinds)
+    found = find_count(images[40:], images[:40], (2, 100), 0)
+    assert found["clusters"] == kinds
+    assert found["stable"]
+    clusters = GraphClusterer(kinds, 0).fit(None, images[40:]).predict(None, images)
+    assert len({*zip(clusters.tolist(), labels.tolist(), strict=True)}) == kinds
+    assert find_count(images[40:], images[:40], (5, 20), 0)["clusters"] >= 5
+
+
+def test_noise_has_no_stable_number_of_clusters():
+    noise = np.random.RandomState(0).randint(0, 256, (200, 1, 28, 28)).astype(np.uint8)
+    assert not find_count(noise[40:], noise[:40], (2, 100), 0)["stable"]
+
+
+def test_registered_images_do_not_depend_on_place_and_size():
+    small, large = np.zeros((2, 1, 1, 56, 56), np.uint8)
+    small[..., 8:16, 6:20] = large[..., 20:36, 20:48] = 200
+    one, other = registered(small)[0], registered(large)[0]
+    assert one @ other > 0.97
+    assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
+    assert registered(255 - large)[0] @ other > 0.99  # dark on light is like light on dark
+
+
+def assessed(name: str, count: int, images: np.ndarray):
+    train, held_out = images[60:], images[:60]
+    vectors = [part.reshape(len(part), -1).astype(np.float32) for part in (train, images)]
+    curve = find_count(train, held_out, (2, 100), 0)["curve"]
+    opinion = Opinion.of(train, held_out, images, curve, count, 0, True)
+    given = [(vectors[0], train), (vectors[1], images)] if name == "graph" else [(vectors[0],), (vectors[1],)]
+    clusterer = CLUSTERERS[name](count, 0).fit(*given[0])
+    return assess(name, clusterer, 0, *given, opinion)
+
+
+def test_sure_images_are_with_their_class_mates_and_unstable_clusters_have_none():
+    images, labels = shapes(300, 4)
+    facts, assignment = assessed("graph", 4, images)
+    assert facts["stable"]
+    sure = assignment.confidence > SURE
+    assert sure.mean() == pytest.approx(facts["stability"]["sure"])
+    assert sure.mean() > 0.3
+    pairs = {*zip(assignment.clusters[sure].tolist(), labels[sure].tolist(), strict=True)}
+    assert len(pairs) == len(np.unique(labels[sure])) == len(np.unique(assignment.clusters[sure]))
+    facts, assignment = assessed("kmeans", 4, images)  # of pixels: place and size decide
+    assert not facts["stable"]
+    assert assignment.confidence.max() <= SURE
+
+
+def test_a_crowd_cut_in_two_is_not_stable_however_well_halves_agree():
+    random = np.random.RandomState(0)
+    points = (random.normal(size=(400, 2)) * (5, 1)).astype(np.float32)
+    nothing = Opinion(points, points, 1.0)
+    clusterer = CLUSTERERS["kmeans"](2, 0).fit(points)
+    facts, _ = assess("kmeans", clusterer, 0, (points,), (points,), replace(nothing, explained=0.0))
+    assert not facts["stable"]
+    apart = points + np.where(random.rand(400, 1) < 0.5, 40, 0)
+    clusterer = CLUSTERERS["kmeans"](2, 0).fit(apart)
+    facts, assignment = assess("kmeans", clusterer, 0, (apart,), (apart,), replace(nothing, train=apart, every=apart))
+    assert facts["stable"]
+    assert facts["stability"]["agreement"] == pytest.approx(1)
+    assert (assignment.second == -1).all()
+
+
+def test_the_least_share_counts():
+    clusters = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    same, split = clusters, np.array([0, 0, 0, 2, 1, 1, 1, 1])
+    assert shares_that_stay(clusters, [[same]]).tolist() == [1] * 8
+    assert shares_that_stay(clusters, [[same], [split]]).tolist() == [0.75] * 3 + [0.25] + [1] * 4
+    assert shares_that_stay(split, [[clusters]]).tolist() == [0.75] * 3 + [0.25] + [1] * 4  # merged, as if split
+    assert votes(clusters, [1 - clusters, split], 2)[3].tolist() == [0.5, 0]
+    points = np.arange(20, dtype=np.float32)[:, None]
+    assert not (neighbours_of(points, points)[0] == np.arange(20)[:, None]).any()
+
+
+def test_every_image_has_a_row_whatever_its_part():
+    from bs6207.data.images import DataSet
+
+    def part(count, letter):
+        files = np.array([f"{letter}{place}.png" for place in range(count)])
+        return ImageSet(np.zeros((count, 1, 2, 2), np.uint8), np.zeros(count, np.int64), files)
+
+    data = DataSet("made", part(7, "c"), part(2, "a"), part(3, "b"), "", ("only",))
+    parts = parts_of(data, 4)
+    _, assignment = assessed("kmeans", 2, shapes(72, 3)[0])
+    first = type(assignment)(*(getattr(assignment, field.name)[:12] for field in fields(assignment)))
+    rows = assignment_rows(first, parts, data.classes)
+    assert [row["file"] for row in rows] == sorted(row["file"] for row in rows)
+    assert [row["split"] for row in rows] == ["validation"] * 2 + ["test"] * 3 + ["train"] * 4 + ["unused"] * 3
+    assert [*rows[0]] == ["file", "split", "class", "cluster", "confidence", "second", "outlier"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Pictures of three kinds, of several sizes, without classes."""
+    place = tmp_path_factory.mktemp("mine") / "pictures"
+    place.mkdir()
+    for number, (image, kind) in enumerate(zip(*shapes(150, 3), strict=True)):
+        picture = Image.fromarray(image[0]).resize((20 + 4 * (number % 4),) * 2)
+        picture.save(place / f"{number:03}_{kind}.png")
+    return place
+
+
+def test_a_folder_without_classes_is_sorted_by_file(folder, tmp_path):
+    notes: list[str] = []
+    progress = Watched()
+    progress.warn = notes.append
+    settings = LatentSettings(
+        dims=[3], data=str(folder), epochs=2, skip_probes=True, link=str(tmp_path / "links"), batch_size=32
+    )
+    result = run(settings, progress)
+    assert notes == ["of 150 pictures, brings 113 of 20 x 20 to 32 x 32 pixels to 28 x 28 (--size) by pad (--fit)"]
+    with open_run("latent", tmp_path / "run", settings) as files:
+        kept = {name: drawing for name, drawing in result.figures.items() if name in ("contact_sheet_0",)}
+        files.write_result(replace(result, figures=kept))
+    with (tmp_path / "run/assignments.csv").open() as stream:
+        rows = [*csv.DictReader(stream)]
+    assert [row["file"] for row in rows] == sorted(file.name for file in folder.iterdir())
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["number_of_clusters"]["used"] == 3
+    assert metrics["number_of_clusters"]["stable"] is True
+    assert metrics["assignments"]["clusterer"] == "graph"
+    assert metrics["assignments"]["stable"] is True
+    sure = [row for row in rows if float(row["confidence"]) > SURE]
+    assert len({(row["cluster"], row["file"][4]) for row in sure}) == len({row["cluster"] for row in sure}) > 0
+    assert {name for name in result.figures if "sheet" in name} == {f"contact_sheet_{place}" for place in range(3)}
+    assert (tmp_path / "run/contact_sheet_0.png").exists()
+    for row in rows:
+        link = tmp_path / "links" / row["cluster"] / row["file"]
+        assert link.is_symlink()
+        assert link.resolve() == folder / row["file"]
+    assert "disjoint halves of the images agree best on that number" in metrics["answer"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"link": "links", "data": "mnist-5k"}, "--link is for the pictures of a folder, not for mnist-5k"),
+        ({"size": 20, "data": "mnist-5k"}, "are for a folder, not for --data mnist-5k"),
+        ({"clusters": "3:1"}, "3:1 is outside of 2 to 100, or turned round"),
+        ({"clusters": 1}, "1 is outside of 2 to 100"),
+        ({"clusters": "many"}, "'many' is no number of clusters; write one, as 10, or 2:20, or auto"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        LatentSettings(**given)
+
+
+def test_numbers_of_clusters_are_read_as_written():
+    assert LatentSettings(clusters="7").clusters == 7
+    assert LatentSettings(clusters="2:20").cluster_range == (2, 20)
+    assert LatentSettings(clusters="auto").cluster_range == (2, 100)
+
+
+def test_a_folder_of_links_must_be_empty(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    with pytest.raises(ValueError, match="exists and is not empty; give a new folder"):
+        LatentSettings(data=str(tmp_path), link=str(tmp_path / "full"))
