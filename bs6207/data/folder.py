@@ -18,7 +18,7 @@ from bs6207.runs.memory import require_memory
 from bs6207.runs.names import is_text, listed
 
 if TYPE_CHECKING:
-    from bs6207.data.sources import Form
+    from bs6207.data.form import Form
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 PICTURES = SUFFIXES | {".avif", ".heic", ".heif", ".hif", ".jp2", ".jxl"}  # those not read are refused, not left out

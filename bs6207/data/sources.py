@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from platformdirs import user_cache_path
 from pydantic import AfterValidator
 
+from bs6207.data.form import AS_STORED, Form
 from bs6207.errors import DataError, suggest
 from bs6207.runs.names import Completions, PathSetting, at_home, is_text
 
@@ -88,17 +89,7 @@ PUBLISHED = {
 Warn = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Form:
-    """How the pictures of a folder are read and brought to one size and mode."""
-
-    size: int | None = None  # pixels a side; None for that of the pictures, or what suits them where they differ
-    fit: str = "pad"  # how other shapes become a square: see `pictures.fit`
-    colour: str = "auto"  # grey, rgb, or auto: RGB where colour matters
-    recursive: bool = False  # read what lies at any depth, without classes
-
-
-def load(name: str, warn: Warn, any_size: bool = False, form: Form = Form()) -> "DataSet":
+def load(name: str, warn: Warn, any_size: bool = False, form: Form = AS_STORED) -> "DataSet":
     """Read and split a data set: one of `DATASETS`, a folder, or `auto`, which is mnist where it can be had at once.
 
     `warn` is called with what decides which images these are. With `any_size` it may hold `Photographs`; without, the
@@ -134,12 +125,12 @@ def settings_for(data: "DataSet", settings: Any, warn: Warn) -> Any:
 
 
 @lru_cache(maxsize=1)
-def loaded(name: str, any_size: bool = False, form: Form = Form()) -> "DataSet":
+def loaded(name: str, any_size: bool = False, form: Form = AS_STORED) -> "DataSet":
     """A data set of which the user has seen the warnings, read once in a process."""
     return load(name, lambda sentence: None, any_size, form)
 
 
-def require_data(name: str, sha256: str, any_size: bool = False, form: Form = Form()) -> "DataSet":
+def require_data(name: str, sha256: str, any_size: bool = False, form: Form = AS_STORED) -> "DataSet":
     """The data set of that name, on whatever computer this is; DataError unless it is the one a run began with."""
     if (data := loaded(name, any_size, form)).sha256 != sha256:
         problem = f"{platform.node()} has other images as {data.source} than this run began with"

@@ -19,8 +19,8 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 
+import bs6207.latent.figures as figures
 from bs6207.data.images import DataSet, ImageSet
-from bs6207.latent import figures
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, reason_to_skip
 from bs6207.latent.evaluation import Labels, Vectors
 from bs6207.latent.graph import EXPLAINED, STABLE, Pixels, explained_share, second_opinion

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from bs6207.data.sources import DATA_HELP, NAMES, DataName, Form
+from bs6207.data.form import Form
+from bs6207.data.sources import DATA_HELP, NAMES, DataName
 from bs6207.latent.clusterers import CLUSTERERS, EXTRAS
 from bs6207.runs.names import Completions, PathSetting, usable
 from bs6207.runs.settings import distinct, known, setting

@@ -14,9 +14,9 @@ from PIL import Image
 
 from bs6207.data import folder as module
 from bs6207.data.folder import SUFFIXES, read_picture
+from bs6207.data.form import Form
 from bs6207.data.idx import IDX_FILES
 from bs6207.data.images import SPLIT_SEED
-from bs6207.data.sources import Form
 from bs6207.errors import DataError
 from bs6207.runs import memory
 

@@ -9,9 +9,10 @@ from PIL import Image
 
 from bs6207.data import photos as module
 from bs6207.data.folder import WHOLE, read_folder
+from bs6207.data.form import Form
 from bs6207.data.images import Photographs, sha256_of, shuffled
 from bs6207.data.photos import TEST, TRAIN, VALIDATION, photos
-from bs6207.data.sources import Form, load, require_data
+from bs6207.data.sources import load, require_data
 from bs6207.errors import DataError
 
 EVERY = TRAIN + VALIDATION + TEST
