@@ -1,23 +1,50 @@
-"""Phase diagrams: the tallest bump escaped, over a plane of any two settings, or along one."""
+"""Phase diagrams: the tallest bump escaped, over a plane of any two settings, or along one.
+
+Many descents at once step over the bump that never ends (search.py), by the rules of kernels.py.
+
+A descent is stopped as soon as the rest of it is known. Where slopes are -1 and +1, the place Q it would coast to
+(`Coast`) moves by exactly push times minus the slope, so after n slopes that sum to 0 it is back. Were the next n
+slopes the same, and so on, x would differ from n steps ago only as its coasting distance does, and these differences
+shrink by decay^n each time: all together they are a `shift` of at most |difference| / (1 - decay^n), and what bias
+corrections add. The slopes *are* the same if that is less than the distance of the nearest of the n points from the
+foot. So no later point, for ever, rises above the highest of the n by more than `shift`. (In real arithmetic; descents
+that come nearer to the foot than `TIE`, where rounding could matter, are not stopped.)
+"""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bs6207.bump.kernels import KERNELS, Array, Maxima, choose_kernel, find_maxima
-from bs6207.bump.landscape import TIE
-from bs6207.runs.result import Table
+from bs6207.bump.kernels import KERNELS, Array, Hyperparameters, Kernel, Numbers, choose_kernel
+from bs6207.bump.landscape import START, TIE, UP_SLOPE, rounding_error
+from bs6207.runs.result import Checkpointable, Table
 from bs6207.runs.sweep import Axis
 
 OnCells = Callable[[int], None]  # called with the number of cells that are finished
 FindThreshold = Callable[..., tuple[float | None, int, float]]  # the settings that vary -> h_max or None, step, margin
 KERNEL_CELLS, TORCH_CELLS = 2**16, 2**8  # of a diagram in one task, by kernel or through torch; seconds
 COLUMNS = ("h_max", "step", "margin", "holds_for_ever")
+CHUNK = 16_384  # cells stepped together: a dozen arrays of them fit a core's cache
+SLACK = 1e-10  # units of x; the most that the rest of a descent can add to h_max when it is stopped
+FIRST_WINDOW, GROWTH = 16, 1.5  # steps at which repetition is looked for anew; a window must hold a whole period
+WORTH_SORTING = 0.1  # fraction of descents known; below it, sorting them out costs more than stepping on
+Cells = dict[str, NDArray]  # by name, [..., cells]
+
+
+@dataclass(frozen=True)
+class Maxima(Checkpointable):
+    """Where x is largest in each descent, all [cells]."""
+
+    h_max: Array  # the tallest bump escaped; 0 where x comes to the foot and no farther; NaN without one or a finite x
+    step: NDArray[np.int32]  # 0 where h_max is NaN; of peaks that only rounding distinguishes, any may be named
+    margin: Array  # least |x - distance| up to that step; NaN where h_max is
+    holds_for_ever: NDArray[np.bool_]  # whether more steps are known to change nothing, but for `SLACK`
 
 
 @dataclass(frozen=True)
@@ -112,3 +139,84 @@ def find_thresholds(
         on_cells(len(found))
     h_max, step_of, margins = zip(*found, strict=True)
     return Maxima(np.array(h_max), np.array(step_of, np.int32), np.array(margins), np.zeros(len(found), bool))
+
+
+def find_maxima(kernel: Kernel, settings: Mapping[str, Numbers], cells: int, steps: int) -> Maxima:
+    """Step every cell for `steps` steps, or until the rest of its descent is known; settings are numbers or [cells]."""
+    common = {name: value for name, value in settings.items() if np.ndim(value) == 0}
+    descents = {name: np.asarray(value) for name, value in settings.items() if np.ndim(value) == 1}
+    descents |= {"cell": np.arange(cells), "x": np.full(cells, START), "memory": np.zeros((kernel.memories, cells))}
+    descents |= {"step": np.zeros(cells, np.int32), "best": np.full(cells, START - settings["distance"])}
+    descents |= {name: np.abs(descents["best"]) for name in ("margin", "gap")}  # `best` is the greatest x - distance
+    maxima = Maxima(np.full(cells, np.nan), np.zeros(cells, np.int32), np.full(cells, np.nan), np.zeros(cells, bool))
+    windows = [FIRST_WINDOW]
+    while windows[-1] < steps:
+        windows.append(int(windows[-1] * GROWTH))
+    for since, until in pairwise([0, *windows[:-1], steps]):
+        parts = [slice(place, place + CHUNK) for place in range(0, descents["cell"].size, CHUNK)]
+        chunks = [{name: values[..., part] for name, values in descents.items()} for part in parts]  # views
+        known = np.concatenate([advance(kernel, chunk, common, since, until) for chunk in chunks])
+        if until < steps and known.mean() < WORTH_SORTING:
+            continue
+        maxima.holds_for_ever[descents["cell"][known]] = True
+        over = select(descents, known | (until == steps))
+        lifted = rounding_error(over["step"], over.get("distance", settings["distance"]))
+        over["best"][over["best"] <= lifted] = 0.0
+        over = select(over, ((over["best"] > 0) | (over["margin"] < TIE)) & np.isfinite(over["x"]))
+        at = over["cell"]
+        maxima.h_max[at], maxima.step[at], maxima.margin[at] = over["best"], over["step"], over["margin"]
+        descents = select(descents, ~known)
+        if not descents["cell"].size:
+            break
+    return maxima
+
+
+def select(descents: Cells, wanted: NDArray[np.bool_]) -> Cells:
+    places = np.flatnonzero(wanted)
+    return {name: values.take(places, axis=-1) for name, values in descents.items()}
+
+
+@np.errstate(over="ignore", invalid="ignore")  # a descent that diverges ends as NaN
+def advance(
+    kernel: Kernel, descents: Cells, common: Mapping[str, Numbers], since: int, until: int
+) -> NDArray[np.bool_]:
+    """Step in place from after step `since` to `until`; return which maxima are known from there on, [cells]."""
+    settings = {**common, **descents}
+    hyperparameters = Hyperparameters(**{name: settings[name] for name in kernel.hyperparameters if name in settings})
+    distance, up_slope = settings["distance"], settings["up_slope"]
+    is_unequal = np.any(up_slope != UP_SLOPE)
+    coast = kernel.coast(descents["memory"], hyperparameters) if kernel.coast and since and not is_unequal else None
+    x_before, memory_before, best_before, margin = (descents[name] for name in ("x", "memory", "best", "margin"))
+    x, memory, best = x_before.copy(), memory_before.copy(), best_before.copy()
+    highest, nearest = np.full_like(x, -np.inf), np.full_like(x, np.inf)  # of the points from here on
+    known, beyond, slope = np.zeros(x.size, bool), x - distance, np.empty_like(x)
+
+    for length in range(1, until - since + 1):
+        np.copysign(UP_SLOPE, beyond, out=slope)  # quicker than np.where, and VALLEY_SLOPE is -UP_SLOPE
+        if is_unequal:
+            np.copyto(slope, up_slope, where=slope > 0)
+        kernel.rule(x, slope, memory, since + length, hyperparameters)
+        np.subtract(x, distance, out=beyond)
+        higher = beyond > best
+        np.maximum(best, beyond, out=best)
+        np.maximum(highest, beyond, out=highest)
+        np.minimum(nearest, np.abs(beyond, out=slope), out=nearest)
+        np.copyto(descents["step"], since + length, where=higher)
+        np.copyto(margin, nearest, where=higher)
+
+        if coast and length % 2 == 0 and 2 * length > until - since:  # a multiple of any period passes here
+            change = np.subtract(memory[0], memory_before[0], out=slope)
+            change *= coast.reach
+            near = np.flatnonzero(~known & (np.abs(change) < nearest))
+            values = (coast.decay, coast.push, coast.unsettled)
+            decay, push, unsettled = (np.asarray(value)[near] if np.ndim(value) else value for value in values)
+            # the coasting place moves by whole pushes: by none if it is back to within half of one
+            is_back = np.abs(x[near] - x_before[near] - change[near]) < push / 2 - unsettled
+            shift = np.abs(change[near]) / (1 - decay**length) + unsettled
+            sees_the_same = (shift < nearest[near] / 2) & (nearest[near] > TIE)
+            known[near] = is_back & sees_the_same & ((highest[near] + shift < best[near]) | (shift < SLACK))
+
+    np.minimum(margin, descents["gap"], out=margin, where=best > best_before)
+    np.minimum(descents["gap"], nearest, out=descents["gap"])
+    x_before[:], memory_before[:], best_before[:] = x, memory, best
+    return known

@@ -5,9 +5,8 @@ from functools import partial
 from typing import Any
 
 from bs6207.bump.adapter import Adapter
-from bs6207.bump.diagram import grid, join_rows, row_size, split_rows
+from bs6207.bump.diagram import Maxima, grid, join_rows, row_size, split_rows
 from bs6207.bump.figures import SHOWN_STEPS, animation, draw_figures
-from bs6207.bump.kernels import Maxima
 from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.optimizers import make_adapter, source_checksum
 from bs6207.bump.search import Study, find_all, passes, study

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from bs6207.bump.adapter import Adapter, descend, last_line
-from bs6207.bump.diagram import OnCells, find_thresholds
-from bs6207.bump.kernels import Array, Maxima
+from bs6207.bump.diagram import Maxima, OnCells, find_thresholds
+from bs6207.bump.kernels import Array
 from bs6207.bump.landscape import TIE, Landscape, Own, Slope, Triangle, Valley, bisect, rounding_error
 from bs6207.bump.optimizers import describe_schedule, learning_rates, make_adapter
 from bs6207.bump.proof import certify, exact_maximum

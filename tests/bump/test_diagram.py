@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bs6207.bump.adapter import Adapter, descend
-from bs6207.bump.diagram import find_thresholds, grid, join_rows
+from bs6207.bump.diagram import find_maxima, find_thresholds, grid, join_rows
 from bs6207.bump.figures import edges, phase_diagram, sweep
-from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS, find_maxima
+from bs6207.bump.kernels import ADAM_OF_SIGNS, KERNELS
 from bs6207.bump.landscape import TIE, Triangle
 from bs6207.bump.settings import SWEEPABLE, read_sweep
 from bs6207.figures import render

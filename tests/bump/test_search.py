@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from bs6207 import bump
 from bs6207.bump.adapter import descend
+from bs6207.bump.diagram import find_maxima
 from bs6207.bump.experiment import Task, run_task
-from bs6207.bump.kernels import KERNELS, find_maxima
+from bs6207.bump.kernels import KERNELS
 from bs6207.bump.landscape import TIE, Gaussian, Triangle
 from bs6207.bump.optimizers import make_adapter
 from bs6207.bump.search import (
