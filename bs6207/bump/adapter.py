@@ -1,4 +1,7 @@
-"""Any optimizer as one interface: imported, given its keywords, called by its convention and isolated."""
+"""Any optimizer as one interface: imported, given its keywords, called by its convention and isolated.
+
+Only those that step through torch import it, as that takes ten times as long as all else here.
+"""
 
 import ast
 import atexit
@@ -15,21 +18,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
+from bs6207.bump.kernels import Floats, Follow, Positions, Step, follow
 from bs6207.bump.landscape import START, Slope
 from bs6207.errors import SettingsError, suggest
 from bs6207.runs.settings import shorten
 
-MakeOptimizer = Callable[[list[Any]], Optimizer]
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+MakeOptimizer: TypeAlias = "Callable[[list[Any]], Optimizer]"
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23}  # from 1 to the next number
 Presentation = Literal["list", "groups", "named"]
 STDOUT = 1  # its file descriptor
 NOWHERE = Path(os.devnull).open("w")  # noqa: SIM115
@@ -60,13 +67,20 @@ class KeywordError(SettingsError):
 class Convention:
     """How an optimizer is called; the defaults suit most."""
 
-    dtype: torch.dtype = torch.float64  # of x; float32 only for those that refuse float64
+    dtype: str = "float64"  # of x; float32 only for those that refuse float64
     parameters: Presentation = "list"  # "groups": with `use_muon`, by which Muon and its kin know matrices
     sparse: bool = False  # the slope comes as a sparse tensor
     closure: bool = False  # `step` is called with a function that sets the gradient where x is and returns the loss
     shape: tuple[int, ...] = ()  # of x, which holds one number in any of them
 
-    def present(self, x: Tensor) -> list[Any]:
+    def start(self, device: str = "cpu") -> "Tensor":
+        """x where every descent begins."""
+        import torch
+
+        dtype = getattr(torch, self.dtype)
+        return torch.full(self.shape, START, dtype=dtype, device=device, requires_grad=True)
+
+    def present(self, x: "Tensor") -> list[Any]:
         return [{"list": x, "named": ("x", x), "groups": {"params": [x], "use_muon": True}}[self.parameters]]
 
 
@@ -89,7 +103,12 @@ class Adapter:
     looks_elsewhere: bool = False
     given: dict[str, Any] = field(default_factory=dict)  # as plain data, those of flags by their names too
     has: dict[str, Any] = field(default_factory=dict)  # what it then has, but for what is off (0, False or None)
-    schedule: Callable[[Optimizer], LRScheduler] | None = None  # of its lr; a constant lr has none
+    schedule: "Callable[[Optimizer], LRScheduler] | None" = None  # of its lr; a constant lr has none
+    rule: tuple[Step, Floats] | None = None  # by which it steps, without torch and `make`; None for all that need those
+
+    @property
+    def follow(self) -> Follow:
+        return partial(follow, *self.rule) if self.rule else partial(follow_torch, self.make)
 
 
 def descend(
@@ -103,15 +122,25 @@ def descend(
     different height it draws the same numbers until it passes the lower crest, because until then it sees the same
     slopes: its thresholds compare like those of any other, for this one seed.
     """
+    if adapter.rule:
+        path = [START]
+        for position, _ in islice(follow(*adapter.rule, landscape), steps):
+            path.append(position)
+            if until and until(position):
+                break
+        return path
+
+    import torch
+
     convention = adapter.convention
-    x = torch.full(convention.shape, START, dtype=convention.dtype, device=device, requires_grad=True)
+    x = convention.start(device)
 
     def set_grad() -> None:
         # a new tensor each time, as backward() makes: some optimizers keep the last one, or write into it
         slope = torch.full_like(x, landscape.slope(x.item()))
         x.grad = slope.to_sparse() if convention.sparse else slope
 
-    def closure() -> Tensor:
+    def closure() -> "Tensor":
         set_grad()
         return torch.tensor(landscape.loss(x.item()), dtype=x.dtype, device=device)
 
@@ -141,6 +170,24 @@ def descend(
     return path
 
 
+def follow_torch(make: MakeOptimizer, landscape: Slope) -> Positions:
+    """The positions of an optimizer of torch's, of a number in float64."""
+    import torch
+
+    x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
+    slope = x.grad = torch.zeros_like(x)
+    optimizer = make([x])
+
+    def state() -> bytes:
+        tensors = [x.detach(), *(tensor for key, tensor in sorted(optimizer.state[x].items()) if key != "step")]
+        return b"".join(tensor.numpy().tobytes() for tensor in tensors)
+
+    while True:
+        slope.fill_(landscape.slope(x.item()))
+        optimizer.step()
+        yield x.item(), state
+
+
 @contextmanager
 def isolated(name: str) -> Iterator[None]:
     """Run the code of the optimizer `name`: without output or warnings, and with the process restored at the end.
@@ -149,6 +196,8 @@ def isolated(name: str) -> Iterator[None]:
     the random states of Python, NumPy and torch, torch's threads and its treatment of denormals. Output is discarded
     at the file descriptor too, as some code writes past `sys.stdout`; `NOWHERE` stays open, as some keep a reference.
     """
+    import torch
+
     path, threads = sys.path.copy(), torch.get_num_threads()
     flushes_denormals = sys.float_info.min / 2 == 0
     python_state, numpy_state = random.getstate(), np.random.get_state()

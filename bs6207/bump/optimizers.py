@@ -16,17 +16,14 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, get_args
-
-import torch
-from torch import Tensor
-from torch.optim import Optimizer
-from torch.overrides import TorchFunctionMode
+from typing import TYPE_CHECKING, Any, get_args
 
 from bs6207.bump.adapter import (
+    EPS,
     Adapter,
     Convention,
     KeywordError,
+    MakeOptimizer,
     Presentation,
     allowed_types,
     constructor_keywords,
@@ -37,10 +34,15 @@ from bs6207.bump.adapter import (
     read_value,
 )
 from bs6207.bump.formula import require_bumps
+from bs6207.bump.kernels import KERNELS, Hyperparameters
 from bs6207.bump.landscape import START, Valley
 from bs6207.bump.settings import BETAS, FIELDS, BumpSettings, imported, is_foreign, require_allowed
 from bs6207.errors import SettingsError, suggest
 from bs6207.training.optimizers import CONSTANT, LR, OPTIMIZERS, SCHEDULES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
 
 SPELLINGS = {  # of a hyperparameter, the first that a constructor takes; `betas` holds both
     "lr": ("lr", "learning_rate", "step_size", "stepsize"),
@@ -51,12 +53,13 @@ SPELLINGS = {  # of a hyperparameter, the first that a constructor takes; `betas
     "weight_decay": ("weight_decay", "wd"),
 }
 UNKNOWN_KEYWORD = "keyword_that_nobody_takes"
+OF_ITSELF = {"adamw": {"decoupled_weight_decay": True}}  # what torch.optim adds to the parameters' group
 NOT_HYPERPARAMETERS = ("params", "param_names", "use_muon")  # entries of a parameter group
 CLASS = re.compile(r"[^\s:]+:[A-Za-z_][\w.]*")  # package.module:Class
 PROBE_STEPS = 12  # preconditioners are often renewed every tenth step, and some only then find x too small
 CONVENTIONS = [
     Convention(dtype, parameters, sparse, closure, shape)
-    for dtype, parameters in product((torch.float64, torch.float32), get_args(Presentation))
+    for dtype, parameters in product(EPS, get_args(Presentation))
     for sparse, closure in ((False, False), (True, False), (False, True))
     for shape in ((), (1,), (1, 1))
 ]
@@ -86,32 +89,42 @@ class Probe(Valley):
         return super().slope(x)
 
 
-class Coarsest(TorchFunctionMode):
-    """Sees every tensor that Python code passes to torch or gets from it, and stores the coarsest floating dtype.
+def coarsest_dtype() -> Any:
+    """A context that sees every tensor that Python code passes to torch or gets from it.
 
-    State alone is not enough: Muon stores its momentum in float64 and orthogonalizes in bfloat16. Tensors of whole
-    numbers are exact in any dtype and do not count, or torch's float32 step counters would. It misses what torch never
-    shows to Python: rounding inside a kernel or a scripted function, and integers that stand for fractions (8-bit
-    optimizers). It reports, although harmless, a coarse number without influence, such as an `eps` tensor.
+    Its `dtype` is the coarsest floating one of them. State alone is not enough: Muon stores its momentum in float64 and
+    orthogonalizes in bfloat16. Tensors of whole numbers are exact in any dtype and do not count, or torch's float32
+    step counters would. It misses what torch never shows to Python: rounding inside a kernel or a scripted function,
+    and integers that stand for fractions (8-bit optimizers). It reports, although harmless, a coarse number without
+    influence, such as an `eps` tensor.
     """
+    import torch
+    from torch.overrides import TorchFunctionMode
 
-    dtype = torch.float64
+    class Coarsest(TorchFunctionMode):
+        dtype = torch.float64
 
-    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        for tensor in tensors([*args, *(kwargs or {}).values(), result]):
-            # the values of a sparse one come by as a dense one
-            is_dense = tensor.is_floating_point() and tensor.layout is torch.strided
-            is_coarser = is_dense and torch.finfo(tensor.dtype).eps > torch.finfo(self.dtype).eps
-            if is_coarser and tensor.double().frac().any():
-                self.dtype = tensor.dtype
-        return result
+        def __torch_function__(
+            self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+        ) -> Any:
+            result = function(*args, **(kwargs or {}))
+            for tensor in tensors([*args, *(kwargs or {}).values(), result]):
+                # the values of a sparse one come by as a dense one
+                is_dense = tensor.is_floating_point() and tensor.layout is torch.strided
+                is_coarser = is_dense and torch.finfo(tensor.dtype).eps > torch.finfo(self.dtype).eps
+                if is_coarser and tensor.double().frac().any():
+                    self.dtype = tensor.dtype
+            return result
+
+    return Coarsest()
 
 
-def tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+def tensors(values: Iterable[Any]) -> "Iterator[Tensor]":
     """The tensors among `values`, and in the lists and tuples among them."""
+    import torch
+
     for value in values:
-        if isinstance(value, Tensor):
+        if isinstance(value, torch.Tensor):
             yield value
         elif isinstance(value, list | tuple):
             yield from tensors(value)
@@ -126,6 +139,8 @@ def make_adapter(name: str, settings: BumpSettings) -> Adapter:
     of_schedule = schedule_arguments(settings)
     rest = [text for text in settings.set if text.partition("=")[0] not in of_schedule]
     settings = settings.model_copy(update={"set": rest})
+    if adapter_by_rule := construct_by_rule(name, settings):
+        return adapter_by_rule
     constructed = (construct_foreign if is_foreign(name) else construct_known)(name, settings)
     adapter, failure = find_convention(constructed, lambda tried: read_back(tried, settings))
     if adapter is None:
@@ -147,7 +162,7 @@ def find_convention(
     for convention in CONVENTIONS:
         probe, tried = Probe(), replace(constructed, convention=convention)
         try:
-            with Coarsest() as coarsest:
+            with coarsest_dtype() as coarsest:
                 path = descend(tried, probe, PROBE_STEPS, "cpu")
             tried = check(tried)
         except SettingsError:
@@ -189,7 +204,7 @@ def with_schedule(adapter: Adapter, name: str, arguments: Mapping[str, Any]) -> 
     if both := arguments.keys() & adapter.takes.keys():
         raise KeywordError(f"--set {min(both)} is taken by {name} and by {adapter.name}; leave it out, or --schedule")
     schedule = partial(SCHEDULES[name], arguments=arguments)
-    x = torch.zeros(adapter.convention.shape, dtype=adapter.convention.dtype, requires_grad=True)
+    x = adapter.convention.start()
     try:
         with isolated(adapter.name):
             schedule(adapter.make(adapter.convention.present(x)))
@@ -241,7 +256,7 @@ def require_constructible(name: str, passed: Mapping[str, Any]) -> None:
 def read_back(adapter: Adapter, settings: BumpSettings) -> Adapter:
     """The adapter with the hyperparameters it got, if all are of use, and those that the optimizer then has."""
     takes, present = adapter.takes, adapter.convention.present
-    x = torch.zeros(adapter.convention.shape, dtype=adapter.convention.dtype, requires_grad=True)
+    x = adapter.convention.start()
     with isolated(adapter.name):
         optimizer = adapter.make(present(x))
         unused = unused_keywords(adapter, optimizer, present(x))
@@ -255,11 +270,13 @@ def read_back(adapter: Adapter, settings: BumpSettings) -> Adapter:
     return replace(adapter, given=given, has=given | is_on)
 
 
-def unused_keywords(adapter: Adapter, optimizer: Optimizer, parameters: list[Any]) -> set[str]:
+def unused_keywords(adapter: Adapter, optimizer: "Optimizer", parameters: list[Any]) -> set[str]:
     """The keywords that end in a **kwargs and are not mentioned in any code that could look there for them."""
     loose = adapter.hyperparameters.keys() - adapter.takes.keys()
     if not loose or adapter.target is None:
         return set()
+    from torch.optim import Optimizer
+
     with suppress(Exception, SystemExit):
         adapter.target(parameters, **adapter.hyperparameters, **{UNKNOWN_KEYWORD: 0})
         classes = [base for base in type(optimizer).__mro__ if base not in (Optimizer, object)]
@@ -280,14 +297,16 @@ def string_constants(code: Callable[..., Any]) -> frozenset[str] | None:
 
 def plain(value: Any) -> Any:
     """A value as JSON holds it; anything but numbers, strings, lists and dicts becomes the name of its class."""
-    if isinstance(value, Tensor) and value.numel() == 1:
-        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
     if isinstance(value, dict):
         return {str(key): plain(part) for key, part in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    import torch
+
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return value.item()
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
@@ -340,8 +359,27 @@ def source_checksum(settings: BumpSettings) -> str:
     return digest.hexdigest()
 
 
+def construct_by_rule(name: str, settings: BumpSettings) -> Adapter | None:
+    """An entry of `KERNELS`, which steps without torch; None where a setting is about torch's own."""
+    if name not in KERNELS or settings.set or settings.schedule != CONSTANT or settings.device == "cuda":
+        return None
+    recipe = OPTIMIZERS[name]
+    has = {key: settings.given.get(key, value) for key, value in recipe.defaults.items()}
+    if "nesterov" in recipe.fixed and not has["momentum"]:  # which torch refuses
+        return None
+    takes = {
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=float)
+        for key, value in recipe.defaults.items()
+    }
+    rule, switches = (KERNELS[name].on_number, Hyperparameters(**has)), {**recipe.fixed, **OF_ITSELF.get(name, {})}
+    make: MakeOptimizer = lambda parameters: recipe(parameters, **has)  # noqa: E731
+    return Adapter(name, make, has, settings.seed, takes, given=has, has={**has, **switches}, rule=rule)
+
+
 def construct_known(name: str, settings: BumpSettings) -> Adapter:
     """An entry of `OPTIMIZERS` with its keywords."""
+    import torch.optim
+
     entry, flags, texts = OPTIMIZERS[name], settings.given, settings.keywords
     own = entry.defaults
     takes = constructor_keywords(getattr(torch.optim, entry.kind))[0] | {
@@ -390,7 +428,7 @@ def construct_foreign(name: str, settings: BumpSettings) -> Adapter:
         is_name = isinstance(value, str) and str not in allowed_types(takes.get(keyword))
         passed[keyword] = load(imported(text)) if is_class and is_name else value
 
-    def make(parameters: list[Any]) -> Optimizer:
+    def make(parameters: list[Any]) -> "Optimizer":
         optimizer = target(parameters, **passed)
         if not hasattr(optimizer, "step"):
             raise TypeError(f"it makes a {type(optimizer).__name__}, which has no step(); name an optimizer")

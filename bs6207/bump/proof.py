@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, TypeAlias
 
-import torch
-
-from bs6207.bump.adapter import MakeOptimizer
+from bs6207.bump.kernels import Follow
 from bs6207.bump.landscape import START, Triangle
 
 DIGITS = 60
@@ -254,11 +252,11 @@ def exact_maximum(name: str, hyperparameters: Mapping[str, float], distance: flo
 
 
 def certify(
-    name: str, hyperparameters: Mapping[str, float], distance: float, steps: int, make: MakeOptimizer | None = None
+    name: str, hyperparameters: Mapping[str, float], distance: float, steps: int, follow_float64: Follow | None = None
 ) -> dict[str, Any]:
     """Why the path of an optimizer never rises above its maximum: the strongest certificate found, as plain data.
 
-    `make` is the float64 implementation, followed for a recurrence where no interval proof is found.
+    `follow_float64` is the float64 implementation, for a recurrence where no interval proof is found.
 
     Returns:
         `kind`, and with kind "interval": all that a checker needs to redo the proof (see `prove`); "recurrence":
@@ -270,9 +268,9 @@ def certify(
         return {"kind": "interval", "optimizer": name, "hyperparameters": exact, **proof}
     except NoProof as failure:
         reason = f"no interval proof: {failure}"
-    if make is not None:
+    if follow_float64 is not None:
         try:
-            return {**find_recurrence(name, hyperparameters, distance, make, FOLLOWED), "reason": reason}
+            return {**find_recurrence(name, hyperparameters, distance, follow_float64, FOLLOWED), "reason": reason}
         except NoProof as failure:
             reason += f"; no recurrence: {failure}"
     return {"kind": "steps", "steps": steps, "reason": reason}
@@ -388,7 +386,7 @@ BIAS_CORRECTIONS: dict[str, tuple[str, ...]] = {
 
 
 def find_recurrence(
-    name: str, hyperparameters: Mapping[str, float], distance: float, make: MakeOptimizer, limit: int
+    name: str, hyperparameters: Mapping[str, float], distance: float, follow_float64: Follow, limit: int
 ) -> dict[str, Any]:
     """Follow the float64 implementation until x and all its state repeat, bit for bit; a NoProof if they do not.
 
@@ -404,24 +402,21 @@ def find_recurrence(
     if name not in BIAS_CORRECTIONS:
         raise NoProof(f"the steps of {name} depend on how many there were")
     betas = [hyperparameters[key] for key in BIAS_CORRECTIONS[name]]
-    landscape, path, seen = Triangle(distance, math.inf), [START], dict[bytes, int]()
-    x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
-    slope = x.grad = torch.zeros_like(x)
-    optimizer = make([x])
-    for step in range(1, limit + 1):
-        slope.fill_(landscape.slope(path[-1]))
-        optimizer.step()
-        path.append(x.item())
-        if not math.isfinite(path[-1]):
-            raise NoProof(f"x is no longer finite after step {step}")
+    path, seen = [START], dict[bytes, int]()
+    for x, state_of in islice(follow_float64(Triangle(distance, math.inf)), limit):
+        step = len(path)
+        if not math.isfinite(x):
+            break
+        path.append(x)
         if any(1 - beta**step != 1 for beta in betas):
             continue
-        tensors = [x.detach(), *(tensor for key, tensor in sorted(optimizer.state[x].items()) if key != "step")]
-        state = b"".join(tensor.numpy().tobytes() for tensor in tensors)
+        state = state_of()
         first_step = seen.setdefault(state, step)
         if first_step < step:
             highest = max(range(step), key=path.__getitem__)
             h_max, checksum = path[highest] - distance, hashlib.sha256(state).hexdigest()
             found = {"first_step": first_step, "period": step - first_step, "h_max": h_max, "step": highest}
             return {"kind": "recurrence", **found, "state": checksum}
+    if len(path) <= limit:
+        raise NoProof(f"x is no longer finite after step {len(path)}")
     raise NoProof(f"the state does not repeat within {limit} steps")

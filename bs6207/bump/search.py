@@ -15,9 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 
-from bs6207.bump.adapter import Adapter, descend, last_line
+from bs6207.bump.adapter import EPS, Adapter, descend, last_line
 from bs6207.bump.diagram import Maxima, OnCells, find_thresholds
 from bs6207.bump.kernels import Array
 from bs6207.bump.landscape import TIE, Landscape, Own, Slope, Triangle, Valley, bisect, rounding_error
@@ -150,7 +149,7 @@ def find_threshold(adapter: Adapter, settings: BumpSettings, on_status: OnStatus
     if settings.landscape != "triangle" or adapter.looks_elsewhere:
         return find_by_scan(partial(path_to_escape, adapter, settings), settings, on_status)
     endless = Triangle(settings.distance, math.inf, settings.up_slope, settings.tail_slope)
-    eps = torch.finfo(adapter.convention.dtype).eps
+    eps = EPS[adapter.convention.dtype]
     return find_by_envelope(partial(path_over, adapter, settings), endless, settings.steps, eps, adapter.name)
 
 
@@ -310,5 +309,5 @@ def certificate(adapter: Adapter, threshold: Threshold, settings: BumpSettings) 
     elif unknown := adapter.hyperparameters.keys() - covered:
         reason = f"no proof covers {min(unknown)}"
     else:
-        return certify(adapter.name, adapter.hyperparameters, settings.distance, settings.steps, adapter.make)
+        return certify(adapter.name, adapter.hyperparameters, settings.distance, settings.steps, adapter.follow)
     return {"kind": "steps", "steps": settings.steps, "reason": reason}

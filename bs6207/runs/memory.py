@@ -59,6 +59,12 @@ def text_of(file: Path) -> str:
         return ""
 
 
+def processor_flags() -> set[str]:
+    """What the processor can do, by Linux's names, such as avx2; empty on other systems."""
+    lines = text_of(ROOT / "proc/cpuinfo").splitlines()
+    return next(({*line.split()} for line in lines if line.startswith("flags")), set())
+
+
 def memory() -> int | None:
     """Bytes of memory here, of the container where there is one; None where the system does not say."""
     return min([*(limit for limit, _ in limits()), *of_machine("MemTotal")], default=None)

@@ -1,4 +1,4 @@
-"""How long one threshold takes: the walk through torch, the search on it, the proof, and the whole command.
+"""How long one threshold takes: the walk, the search on it, the proof, and the whole command.
 
 python tests/bench/bump_search.py
 """
@@ -39,10 +39,10 @@ def main() -> None:
     path = descend(adapter, endless, 1000, "cpu")
     top = max(path)
     print(f"Adam, 1000 steps, medians of {ROUNDS}")
-    print(f"  walk through torch.optim {milliseconds(lambda: descend(adapter, endless, 1000, 'cpu')):9.2f} ms")
+    print(f"  walk on plain floats      {milliseconds(lambda: descend(adapter, endless, 1000, 'cpu')):9.2f} ms")
     search = milliseconds(lambda: bisect(lambda height: Triangle(1.0, height).is_past_crest(max(path)), 0.0, top))
     print(f"  search on the walk       {search:9.2f} ms")
-    proof = milliseconds(lambda: certify("adam", adapter.hyperparameters, 1.0, 1000, adapter.make))
+    proof = milliseconds(lambda: certify("adam", adapter.hyperparameters, 1.0, 1000, adapter.follow))
     print(f"  proof for all steps      {proof:9.2f} ms")
     with tempfile.TemporaryDirectory() as folder:
         whole = milliseconds(lambda: subprocess.run(COMMAND, cwd=folder, check=True, capture_output=True))

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bs6207.bump import proof
-from bs6207.bump.adapter import Adapter, descend
+from bs6207.bump.adapter import Adapter, descend, follow_torch
 from bs6207.bump.landscape import Triangle
 from bs6207.bump.proof import BIAS_CORRECTIONS, LINEAR_RULES, NoProof, certify, find_recurrence
 from bs6207.training.optimizers import OPTIMIZERS
@@ -24,6 +24,10 @@ ADAM = {"lr": 0.3, "beta1": 0.9, "beta2": 0.999, "eps": 0.0}
 def implementation(name, hyperparameters):
     known = OPTIMIZERS[name].defaults
     return partial(OPTIMIZERS[name], **{key: value for key, value in hyperparameters.items() if key in known})
+
+
+def through_torch(name, hyperparameters):
+    return partial(follow_torch, implementation(name, hyperparameters))
 
 
 def endless(distance):
@@ -232,7 +236,7 @@ def test_a_long_float_path_ends_at_the_proved_maximum_and_never_exceeds_it(optim
 )
 def test_the_state_of_the_float_implementation_repeats(name, hyperparameters, first_step, period, h_max):
     make_optimizer = implementation(name, hyperparameters)
-    found = find_recurrence(name, hyperparameters, 1.0, make_optimizer, 60_000)
+    found = find_recurrence(name, hyperparameters, 1.0, partial(follow_torch, make_optimizer), 60_000)
     assert found["kind"] == "recurrence"
     assert found["period"] == period
     assert first_step in (None, found["first_step"])
@@ -244,7 +248,7 @@ def test_the_state_of_the_float_implementation_repeats(name, hyperparameters, fi
 
 @pytest.mark.slow
 def test_bias_corrections_must_be_exactly_one_before_a_state_counts():
-    found = find_recurrence("adam", ADAM, 1.0, implementation("adam", ADAM), 60_000)
+    found = find_recurrence("adam", ADAM, 1.0, through_torch("adam", ADAM), 60_000)
     assert 1 - 0.999 ** (found["first_step"] - 1) < 1 == 1 - 0.999 ** found["first_step"]
 
 
@@ -273,11 +277,11 @@ def test_once_bias_corrections_are_one_the_step_count_changes_nothing(name):
 def test_no_recurrence_is_claimed_where_none_is_found(name, momentum):
     h = {"lr": 0.3, "momentum": momentum}
     with pytest.raises(NoProof, match="does not repeat within 2000 steps"):
-        find_recurrence(name, h, 1.0, implementation(name, h), 2000)
+        find_recurrence(name, h, 1.0, through_torch(name, h), 2000)
 
 
 def test_a_recurrence_is_sought_where_no_interval_proof_is_found():
-    rprop = certify("rprop", {"lr": 0.3}, 1.0, 1000, implementation("rprop", {"lr": 0.3}))
+    rprop = certify("rprop", {"lr": 0.3}, 1.0, 1000, through_torch("rprop", {"lr": 0.3}))
     assert rprop["kind"] == "recurrence"
     assert rprop["reason"] == "no interval proof: the steps of rprop are not linear in the signs of the slopes"
 
@@ -285,7 +289,7 @@ def test_a_recurrence_is_sought_where_no_interval_proof_is_found():
 def test_without_either_proof_the_reasons_for_both_are_given(monkeypatch):
     monkeypatch.setattr(proof, "FOLLOWED", 100)
     h = {"lr": 0.3, "momentum": 0.5}
-    known = certify("momentum", h, 1.0, 1000, implementation("momentum", h))
+    known = certify("momentum", h, 1.0, 1000, through_torch("momentum", h))
     assert known["kind"] == "steps"
     assert "no interval proof" in known["reason"]
     assert "no recurrence: the state does not repeat within 100 steps" in known["reason"]
@@ -294,4 +298,4 @@ def test_without_either_proof_the_reasons_for_both_are_given(monkeypatch):
 def test_a_path_that_is_no_longer_finite_is_no_recurrence():
     h = {"lr": 0.3, "momentum": 2.0}
     with pytest.raises(NoProof, match="no longer finite"):
-        find_recurrence("momentum", h, 1.0, implementation("momentum", h), 2000)
+        find_recurrence("momentum", h, 1.0, through_torch("momentum", h), 2000)
