@@ -262,7 +262,7 @@ def fit(build: Callable[[], nn.Module], batches: Batches, steps: int, seed: int)
         )
         schedule = LambdaLR(optimizer, lambda step: warm_up_then_decay(step, steps, WARM_UP))
         for images, classes in batches:
-            with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16(CPU)):
+            with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16("cpu")):
                 logits = network(images.float() / 256)  # bfloat16 holds no 255ths, but all 256ths
             loss = functional.cross_entropy(logits.float(), classes)
             optimizer.zero_grad()

@@ -62,7 +62,7 @@ def text_of(file: Path) -> str:
 def processor_flags() -> set[str]:
     """What the processor can do, by Linux's names, such as avx2; empty on other systems."""
     lines = text_of(ROOT / "proc/cpuinfo").splitlines()
-    return next(({*line.split()} for line in lines if line.startswith("flags")), set())
+    return next(({*line.partition(":")[2].split()} for line in lines if line.startswith("flags")), set())
 
 
 def memory() -> int | None:

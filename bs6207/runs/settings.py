@@ -35,6 +35,11 @@ class Options(BaseSettings):
         "auto", "Where tensors live; auto is cuda where there is one.", panel="Run"
     )
 
+    @property
+    def chosen_device(self) -> str:
+        """`device`, with `auto` resolved where that does not depend on the machine."""
+        return self.device
+
 
 def address(text: str) -> str:
     """Accepts the address of a scheduler, as `dask scheduler` prints it, where Dask is installed."""

@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from bs6207.errors import SettingsError
+from bs6207.runs.memory import processor_flags
 
 if TYPE_CHECKING:
     import torch
 
 # Of each process: two collapse twentyfold when another process takes a core, and one does not notice.
 THREADS = 1
+
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # what an x86 processor has that multiplies so, by Linux's and torch's names
 
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 
@@ -39,29 +42,29 @@ def choose_precision(name: PrecisionName, device: "torch.device") -> "torch.dtyp
     """The number format of a training's layers, not of weights and losses; `auto` is bfloat16 where that is native."""
     import torch
 
-    in_bfloat16 = multiplies_in_bfloat16(device) if name == "auto" else name == "bf16"
+    in_bfloat16 = multiplies_in_bfloat16(device.type) if name == "auto" else name == "bf16"
     return torch.bfloat16 if in_bfloat16 else torch.float32
 
 
-def multiplies_in_bfloat16(device: "torch.device") -> bool:
-    """Whether bfloat16 is native, and so several times as fast as float32; emulated it is slow."""
+def multiplies_in_bfloat16(kind: str) -> bool:
+    """Whether bfloat16 is native on a device of this type, and so several times as fast as float32."""
+    if kind == "cpu" and sys.platform == "linux":  # which says it without torch
+        return bool(processor_flags() & {*BFLOAT16})
     import torch
 
-    if device.type == "cuda":
+    if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # in older versions of torch
+    if kind != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # in older versions of torch
         return False
     capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return any(capabilities.get(name, False) for name in BFLOAT16)
 
 
 def describe_device(name: str) -> dict[str, Any]:
     """The device called `name`, and what else there determines results and time."""
-    import torch
-
-    device = choose_device(name)
-    native = {place: multiplies_in_bfloat16(torch.device(place)) for place in sorted({"cpu", device.type})}
-    return {"bfloat16": native, "device": str(device), "threads": THREADS}
+    kind = name if name == "cpu" else choose_device(name).type
+    native = {place: multiplies_in_bfloat16(place) for place in sorted({"cpu", kind})}
+    return {"bfloat16": native, "device": kind, "threads": THREADS}
 
 
 def prepare(seed: int) -> None:

@@ -4,8 +4,9 @@ import hashlib
 import io
 import os
 import pickle
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -43,12 +44,15 @@ FIND = Find(
 )
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(params=[True, False], ids=["with torch", "without torch"])
+def saved(tmp_path, request, monkeypatch):
     """A checkpoint that was saved twice, its file, and the warnings on loading it."""
     checkpoint = Checkpoint(tmp_path / "x.part", "data")
-    checkpoint.save({"turn": 1})
-    checkpoint.save({"turn": 2})
+    with monkeypatch.context() as process:
+        if not request.param:
+            process.delitem(sys.modules, "torch")
+        checkpoint.save({"turn": 1})
+        checkpoint.save({"turn": 2})
     return checkpoint, checkpoint.file, []
 
 
@@ -68,6 +72,19 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
     assert torch.equal(back.weights.tensors["w"], FIND.weights.tensors["w"])
     assert back.weights.tensors["w"].stride() == FIND.weights.tensors["w"].stride()  # optimizers count on it
     assert [part.dtype for part in back.rest] == [part.dtype for part in FIND.rest]
+
+
+def test_an_outcome_without_tensors_comes_back_as_it_was_in_a_process_without_torch(tmp_path, monkeypatch):
+    checkpoint, outcome = Checkpoint(tmp_path / "find.done", ""), replace(FIND, weights=Weights({}, {"dim": 2}))
+    monkeypatch.delitem(sys.modules, "torch")
+    checkpoint.save(outcome)
+    back = checkpoint.load(pytest.fail)
+    assert "torch" not in sys.modules
+    assert repr(back.scores) == repr(outcome.scores)
+    assert back.weights == outcome.weights
+    for mine, theirs in zip((back.image, *back.rest), (outcome.image, *outcome.rest), strict=True):
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_the_last_is_used_without_a_warning(saved):

@@ -8,7 +8,7 @@ import pytest
 
 from bs6207.errors import DataError
 from bs6207.runs import memory as module
-from bs6207.runs.memory import Need, available, in_words, memory, require_room
+from bs6207.runs.memory import Need, available, in_words, memory, processor_flags, require_room
 
 MIB = 2**20
 NONE = str(2**63 - 4096)  # how version 1 says that there is no limit
@@ -183,3 +183,17 @@ def test_the_memory_of_tensors_is_kept_for_the_next_ones():
     stdout = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True).stdout
     pages = [int(line) for line in stdout.split()]
     assert pages[-1] - pages[4] < 500  # that had to be asked for anew; 8,000 in every step if nothing is kept
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 fma\n\nprocessor : 1\nflags\t\t: fpu\n", {"fpu", "avx2", "fma"}),
+        ("", set()),
+    ],
+)
+def test_what_a_processor_can_do_is_read_where_the_system_says_it(monkeypatch, tmp_path, text, flags):
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "cpuinfo").write_text(text)
+    assert processor_flags() == flags

@@ -15,7 +15,14 @@ from bs6207.latent import tasks as latent
 from bs6207.latent.contrastive import ContrastiveClusterer
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.progress import TaskProgress
-from bs6207.training.devices import flush_denormals, prepare, preserve_torch_state
+from bs6207.training.devices import (
+    BFLOAT16,
+    describe_device,
+    flush_denormals,
+    multiplies_in_bfloat16,
+    prepare,
+    preserve_torch_state,
+)
 
 
 def half_the_smallest(*arguments, **keywords):
@@ -83,3 +90,18 @@ def test_the_state_of_torch_is_restored_after_an_error_too():
         prepare(1)
         raise ValueError("no")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_whether_the_processor_multiplies_in_bfloat16_is_what_torch_says():
+    said = torch.cpu.get_capabilities()
+    assert multiplies_in_bfloat16("cpu") == any(said.get(name, False) for name in BFLOAT16)
+
+
+@pytest.mark.parametrize("flags", [set(), {"avx2", "avx512_bf16"}])
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems are asked through torch")
+def test_the_processor_is_described_without_torch(monkeypatch, flags):
+    monkeypatch.setattr("bs6207.training.devices.processor_flags", lambda: flags)
+    monkeypatch.delitem(sys.modules, "torch")
+    described = describe_device("cpu")
+    assert "torch" not in sys.modules
+    assert described == {"bfloat16": {"cpu": bool(flags)}, "device": "cpu", "threads": 1}
