@@ -1,12 +1,12 @@
 """The bump experiment: a threshold per optimizer, why to believe it, and all paths over one and the same bump."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bs6207.bump.adapter import Adapter
 from bs6207.bump.diagram import Maxima, grid, join_rows, row_size, split_rows
-from bs6207.bump.figures import SHOWN_STEPS, animation, draw_figures
 from bs6207.bump.noise import CHUNK, Survival, survive
 from bs6207.bump.optimizers import make_adapter, source_checksum
 from bs6207.bump.search import Study, find_all, passes, study
@@ -14,7 +14,7 @@ from bs6207.bump.settings import BumpSettings, file_name
 from bs6207.bump.summary import collect_metrics, collect_tables, headline, remarks, trajectories
 from bs6207.errors import UserError
 from bs6207.runs.progress import FailedTask, MapTasks, Progress, TaskProgress, map_serially
-from bs6207.runs.result import Result
+from bs6207.runs.result import Drawing, Result
 
 
 def run(settings: BumpSettings, progress: Progress, map_tasks: MapTasks = map_serially) -> Result:
@@ -34,16 +34,21 @@ def run(settings: BumpSettings, progress: Progress, map_tasks: MapTasks = map_se
     metrics, paths = collect_metrics(studies, diagrams, curves, settings), trajectories(studies, settings)
     passed = {name: passes(study.path, landscape) for name, study in studies.items()}
     files = {f"phase_diagram_{file_name(diagram.optimizer)}.npz": diagram.npz() for diagram in diagrams}
-    if settings.animate:
-        on_frame = partial(progress.step, "animation", "frame")
-        files["descent.gif"] = animation(paths, landscape, settings.height, on_frame)
+    figures: Mapping[str, Drawing] = {}
+    if not settings.no_figures:
+        from bs6207.bump.figures import animation, draw_figures  # not before: matplotlib takes longer than all else
+
+        figures = draw_figures(metrics["optimizers"], paths, passed, diagrams, curves, settings)
+        if settings.animate:
+            on_frame = partial(progress.step, "animation", "frame")
+            files["descent.gif"] = animation(paths, landscape, settings.height, on_frame)
     return Result(
         settings=settings,
         metrics=metrics,
         headline=headline(metrics["optimizers"], passed, settings),
         remarks=remarks(metrics, studies, settings),
         tables=collect_tables(metrics, paths, diagrams, curves),
-        figures=draw_figures(metrics["optimizers"], paths, passed, diagrams, curves, settings),
+        figures=figures,
         files=files,
     )
 
@@ -75,7 +80,10 @@ def announce(settings: BumpSettings, progress: Progress) -> None:
     for name in settings.names:
         progress.expect(settings.axes[0].count if settings.sweep else 0, f"row of {name}")
         progress.expect(-(-settings.trials // CHUNK) if settings.noise else 0, f"noise of {name}")
-    progress.expect((SHOWN_STEPS + 1) * settings.animate, "frame")
+    if settings.animate:
+        from bs6207.bump.figures import SHOWN_STEPS
+
+        progress.expect(SHOWN_STEPS + 1, "frame")
 
 
 def run_task(task: Task, progress: TaskProgress) -> Study | Maxima | Survival:

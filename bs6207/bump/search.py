@@ -135,9 +135,8 @@ def path_to_escape(adapter: Adapter, settings: BumpSettings, landscape: Landscap
 def walk(
     adapter: Adapter, settings: BumpSettings, landscape: Slope, steps: int, until: Callable[[float], bool] | None = None
 ) -> list[float]:
-    device = "cpu" if settings.device == "auto" else settings.device  # there is one number to move
     try:
-        return descend(adapter, landscape, steps, device, until)
+        return descend(adapter, landscape, steps, settings.chosen_device, until)
     except UserError:  # of a landscape
         raise
     except (Exception, SystemExit) as failure:

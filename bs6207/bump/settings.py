@@ -129,6 +129,8 @@ class BumpSettings(Settings):
         1, "Processes that share the work; to start one takes longer than most studies.", ge=1, le=1024, exclude=True
     )
 
+    no_figures: bool = run_setting(False, "Draw no figures, which takes longer than all else.", exclude=True)
+
     lr: float | None = hyperparameter(None, f"Step size, in units of x per unit of slope; own: {LR}.", gt=0)
     momentum: float | None = hyperparameter(None, "Decay of the velocity; own: 0.9, rmsprop 0, muon 0.95.", ge=0, lt=1)
     dampening: float | None = hyperparameter(None, "A slope adds 1 minus this to the velocity; own: 0.", ge=0, le=1)
@@ -184,6 +186,10 @@ class BumpSettings(Settings):
     animate: bool = study_setting(False, "Also draw the descent as an animation (GIF).")
 
     @property
+    def chosen_device(self) -> str:
+        return "cpu" if self.device == "auto" else self.device
+
+    @property
     def names(self) -> list[str]:
         """The optimizers, with `all` spelt out."""
         spelt = [name for given in self.optimizer for name in (OPTIMIZERS if given == ALL else [given])]
@@ -230,6 +236,8 @@ class BumpSettings(Settings):
             raise ValueError("--up-slope goes with triangles; a gaussian bump has --bump-width")
         if self.landscape != "triangle" and (self.band or self.sweep or self.noise or self.exact or self.scan):
             raise ValueError("--band, --sweep, --noise, --exact and --scan go with --landscape triangle")
+        if self.animate and self.no_figures:
+            raise ValueError("--animate draws figures; leave out --no-figures")
         if self.schedule != CONSTANT and (self.exact or self.sweep or self.noise):
             raise ValueError("--exact, --sweep and --noise are for a constant lr; leave out --schedule")
         if self.exact and self.up_slope != 1:

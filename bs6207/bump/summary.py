@@ -179,7 +179,8 @@ def remarks(metrics: dict[str, Any], studies: Mapping[str, Study], settings: Bum
         over = f"{name} over {' and '.join(plane[key]['name'] for key in ('rows', 'columns') if key in plane)}"
         low, high = plane["low"], plane["high"]
         heights = "no bump is reached" if high is None else f"h_max from {low:.4g} to {high:.4g}"
-        files = "phase_diagram_*.png and .npz" if "columns" in plane else "sweep.png and phase_diagram_*.npz"
+        drawn = "phase_diagram_*.png and .npz" if "columns" in plane else "sweep.png and phase_diagram_*.npz"
+        files = "phase_diagram_*.npz" if settings.no_figures else drawn
         sentences.append(f"{over}: {heights}, in {files}.")
     for name, curve in metrics.get("noise", {}).items():
         under = f"{name} under noise {settings.noise:g}"

@@ -110,9 +110,11 @@ class Run:
 
     def write_result(self, result: Result, map_figures: Callable[..., Iterable[Any]] = map) -> str:
         """Write the result of an experiment; return the letters on its figures for which no font is installed."""
-        from bs6207.figures import drawn
+        drawings: Iterable[Any] = ()
+        if result.figures:
+            from bs6207.figures import drawn
 
-        drawings = map_figures(drawn, result.figures.values())  # begun now, fetched after the rest is written
+            drawings = map_figures(drawn, result.figures.values())  # begun now, fetched after the rest is written
         for name, table in {HEADLINE: result.headline, **result.tables}.items():
             self.write(f"{name}.csv", to_csv(table).encode())
         self.write(REMARKS, "".join(f"{' '.join(sentence.split())}\n" for sentence in result.remarks).encode())

@@ -135,8 +135,10 @@ class Result:
         Raises:
             ValueError: there is none of that name.
         """
-        if name not in (*self.figures, None) or not self.figures:
-            raise SettingsError(f"no figure {name!r}", suggest(str(name), self.figures) if self.figures else "")
+        if not self.figures:
+            raise SettingsError("this run has no figures")
+        if name not in (*self.figures, None):
+            raise SettingsError(f"no figure {name!r}", suggest(str(name), self.figures))
         return self._drawings[name or self.figures[0]]()
 
     def save(self, folder: str | PathLike[str]) -> Path:

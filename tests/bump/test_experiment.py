@@ -9,7 +9,7 @@ import pytest
 from conftest import UNDRAWN, Watched, arrays
 from PIL import Image
 
-from bs6207.bump import experiment, figures
+from bs6207.bump import figures
 from bs6207.bump.adapter import descend
 from bs6207.bump.experiment import run
 from bs6207.bump.kernels import KERNELS, Hyperparameters
@@ -294,8 +294,7 @@ def test_many_optimizers_have_colours_of_their_own():
 
 
 def test_the_animation_moves_and_reports_progress(monkeypatch):
-    for module in (figures, experiment):
-        monkeypatch.setattr(module, "SHOWN_STEPS", 8)
+    monkeypatch.setattr(figures, "SHOWN_STEPS", 8)
     seen = Watched()
     result = run(BumpSettings(optimizer=["gd", "adam"], animate=True, steps=40), seen, map_serially)
     assert seen.steps == seen.expected == 2 + 9
@@ -418,3 +417,24 @@ def test_foreign_classes_that_misbehave_are_refused_in_a_sentence(undrawn, tmp_p
         json.loads(done.stdout)
     if code == 2:
         assert {path.name for path in tmp_path.iterdir()} <= {"foreign.py", "__pycache__"}
+
+
+def test_without_figures_all_else_is_the_same(bs6207, tmp_path):
+    lines = (["--out", "with"], ["--out", "without", "--no-figures"])
+    said = [bs6207("bump", "--optimizer", "gd", "adam", "--steps", "50", *line).stdout for line in lines]
+    (all_files, files) = ({file.name: file.read_bytes() for file in (tmp_path / line[1]).iterdir()} for line in lines)
+    assert {name for name in all_files if name.endswith((".png", ".svg"))} == all_files.keys() - files.keys() != set()
+    assert all(files[name] == all_files[name] for name in files if name != "env.json")
+    assert "Look at with/trajectory.png first" in said[0]
+    assert "Look at" not in said[1]
+
+
+def test_a_sweep_without_figures_names_the_files_that_there_are(bs6207, tmp_path):
+    done = bs6207("bump", "--optimizer", "gd", "--steps", "50", "--sweep", "lr=0.1:0.9:5", "--no-figures")
+    assert "in phase_diagram_*.npz." in done.stdout
+    assert not [*(tmp_path / "outputs" / "bump").glob("*.png")]
+
+
+def test_an_animation_without_figures_is_refused(bs6207):
+    done = bs6207("bump", "--animate", "--no-figures")
+    assert (done.returncode, done.stderr) == (2, "bs6207: --animate draws figures; leave out --no-figures\n")

@@ -149,6 +149,20 @@ def test_an_unknown_figure_or_table_is_met_with_the_nearest():
         result.tables["trajectory"]
 
 
+def test_a_call_without_figures_has_none_but_is_otherwise_the_same():
+    drawn, bare = (bs6207.bump.run(optimizer="gd", no_figures=bare, progress=False) for bare in (False, True))
+    assert (bare.metrics, bare.settings, repr(bare)) == (drawn.metrics, drawn.settings, repr(drawn))
+    assert "<img" in drawn._repr_html_()
+    bare.save("bare")
+    for run in (bare, bs6207.load_run("bare")):
+        assert run.figures == ()
+        assert "<img" not in run._repr_html_()
+        with pytest.raises(ValueError, match="this run has no figures"):
+            run.figure()
+    assert {*drawn.save("drawn").iterdir()} > {Path("drawn") / file.name for file in Path("bare").iterdir()}
+    assert not [*Path("bare").glob("*.[ps][nv]g")]
+
+
 def test_a_loaded_run_is_the_same_object_as_that_of_the_call(trained, tmp_path, bs6207):
     import bs6207
 
