@@ -38,7 +38,7 @@ FOR_CALLERS = {"__init__.py", "estimators.py", "restorer.py"}  # files of a stor
 TO_BE_CALLED = {"run", "python", "caller", "view"}  # what of runs/ they may import too
 
 HOME = {  # a library: the files that may import it
-    "typer": {"cli/commands.py", "cli/options.py"},
+    "typer": {"cli/commands.py", "cli/lazy.py", "cli/options.py"},
     "rich": {"cli/console.py", "cli/progress.py", "runs/table.py"},
     "pandas": {"runs/view.py"},
     "IPython": {"runs/report.py"},

@@ -5,31 +5,30 @@ import shlex
 import signal
 import sys
 import traceback
-import webbrowser
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 import bs6207
-from bs6207.bump.conformance.settings import AuditSettings
-from bs6207.bump.settings import BumpSettings
 from bs6207.cli.console import echo, open_streams, reader_may_leave, show, show_json
-from bs6207.cli.options import Group, Invocation, command
-from bs6207.cli.progress import ProgressReport
-from bs6207.deblur.settings import DeblurSettings, RestoreSettings
+from bs6207.cli.lazy import HELP, Command, Group, command
 from bs6207.errors import UserError, in_a_sentence, require_temporary_folder, together
-from bs6207.latent.settings import LatentSettings
-from bs6207.page.settings import ReportSettings
-from bs6207.runs.files import strict_json, write_again, write_new
-from bs6207.runs.memory import keep_memory
-from bs6207.runs.result import Table
-from bs6207.runs.settings import Options, Settings
 from bs6207.runs.workers import set_up_process
-from bs6207.training.devices import require_device
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bs6207.bump.conformance.settings import AuditSettings
+    from bs6207.bump.settings import BumpSettings
+    from bs6207.cli.options import Invocation
+    from bs6207.deblur.settings import DeblurSettings, RestoreSettings
+    from bs6207.latent.settings import LatentSettings
+    from bs6207.page.settings import ReportSettings
+    from bs6207.runs.settings import BaseSettings, Options, Settings
 
 STORIES: dict[str, Any] = {
     "bump": bs6207.bump.run_with,
@@ -46,11 +45,49 @@ RUNS = "The folder that runs are written to; outputs if not given."
 CHECKS = "Print the checks as JSON instead of the table."
 PAGE = "The page to write; outputs/report.html if not given. An earlier page there is replaced, anything else is not."
 
-app = typer.Typer(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(cls=Group, context_settings=HELP)
 
 
-@command(app, "bump", BumpSettings)
-def bump(settings: BumpSettings, invocation: Invocation) -> None:
+def with_options(function: Command, name: str, descriptions: "Mapping[str, str | None]") -> Any:
+    """The command `name` of a function, with options for its settings."""
+    from bs6207.cli import options
+
+    return options.with_options(function, name, import_settings(name), descriptions)
+
+
+def import_settings(command: str) -> "type[BaseSettings]":
+    """The settings of a command; those of the others are not imported."""
+    if command == "bump":
+        from bs6207.bump.settings import BumpSettings
+
+        return BumpSettings
+    if command == "latent":
+        from bs6207.latent.settings import LatentSettings
+
+        return LatentSettings
+    if command == "deblur":
+        from bs6207.deblur.settings import DeblurSettings
+
+        return DeblurSettings
+    if command == "restore":
+        from bs6207.deblur.settings import RestoreSettings
+
+        return RestoreSettings
+    if command == "audit":
+        from bs6207.bump.conformance.settings import AuditSettings
+
+        return AuditSettings
+    if command == "report":
+        from bs6207.page.settings import ReportSettings
+
+        return ReportSettings
+    from bs6207.runs.settings import Options
+
+    return Options
+
+
+@command(app, "bump", with_options)
+def bump(settings: "BumpSettings", invocation: "Invocation") -> None:
     """How tall a bump can this optimizer escape?
 
     \b
@@ -60,8 +97,8 @@ def bump(settings: BumpSettings, invocation: Invocation) -> None:
     run_experiment("bump", settings, invocation)
 
 
-@command(app, "latent", LatentSettings)
-def latent(settings: LatentSettings, invocation: Invocation) -> None:
+@command(app, "latent", with_options)
+def latent(settings: "LatentSettings", invocation: "Invocation") -> None:
     """How many dimensions does a digit need before the ten classes separate?
 
     \b
@@ -71,8 +108,8 @@ def latent(settings: LatentSettings, invocation: Invocation) -> None:
     run_experiment("latent", settings, invocation)
 
 
-@command(app, "deblur", DeblurSettings)
-def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
+@command(app, "deblur", with_options)
+def deblur(settings: "DeblurSettings", invocation: "Invocation") -> None:
     """What does a discriminator add to L1 when restoring a blurred image?
 
     \b
@@ -82,15 +119,19 @@ def deblur(settings: DeblurSettings, invocation: Invocation) -> None:
     run_experiment("deblur", settings, invocation)
 
 
-@command(app, "restore", RestoreSettings, out=RESTORED, print_json=MEASURES)
-def restore(settings: RestoreSettings, invocation: Invocation) -> None:
+@command(app, "restore", with_options, out=RESTORED, print_json=MEASURES)
+def restore(settings: "RestoreSettings", invocation: "Invocation") -> None:
     """Restore pictures of your own with a restorer that deblur has trained.
 
     \b
     bs6207 restore photo.png
     bs6207 restore *.png --model outputs/deblur --clarity 0.5
     """
+    from bs6207.cli.progress import ProgressReport
     from bs6207.deblur.restore import run
+    from bs6207.runs.files import strict_json, write_new
+    from bs6207.runs.memory import keep_memory
+    from bs6207.training.devices import require_device
 
     require_temporary_folder()
     keep_memory()
@@ -108,8 +149,8 @@ def restore(settings: RestoreSettings, invocation: Invocation) -> None:
         raise typer.Exit(1)
 
 
-@command(app, "audit", AuditSettings)
-def audit(settings: AuditSettings, invocation: Invocation) -> None:
+@command(app, "audit", with_options)
+def audit(settings: "AuditSettings", invocation: "Invocation") -> None:
     """Does this optimizer do what its name says? Exit code 1 if a check fails.
 
     \b
@@ -119,14 +160,16 @@ def audit(settings: AuditSettings, invocation: Invocation) -> None:
     run_experiment("audit", settings, invocation)
 
 
-@command(app, "doctor", Options, out=RUNS, print_json=CHECKS, config=None, quiet=None)
-def doctor(options: Options, invocation: Invocation) -> None:
+@command(app, "doctor", with_options, out=RUNS, print_json=CHECKS, config=None, quiet=None)
+def doctor(options: "Options", invocation: "Invocation") -> None:
     """What works here, and what to do where it does not.
 
     \b
     bs6207 doctor
     """
     from bs6207.cli.doctor import examine
+    from bs6207.runs.files import strict_json
+    from bs6207.runs.result import Table
 
     checks = examine(invocation.out or Path("outputs"), options.device)
     broken = [check.name for check in checks if check.state == "broken"]
@@ -140,16 +183,20 @@ def doctor(options: Options, invocation: Invocation) -> None:
         raise typer.Exit(1)
 
 
-@command(app, "report", ReportSettings, out=PAGE, config=None, print_json=None, quiet=None)
-def report(settings: ReportSettings, invocation: Invocation) -> None:
+@command(app, "report", with_options, out=PAGE, config=None, print_json=None, quiet=None)
+def report(settings: "ReportSettings", invocation: "Invocation") -> None:
     """One offline HTML page of finished runs, to look at and to play with.
 
     \b
     bs6207 report --open
     bs6207 report outputs/latent outputs/history/latent-* --out compared.html
     """
+    import webbrowser
+
     from bs6207.page.build import MARK, build
     from bs6207.page.runs import read_runs
+    from bs6207.runs.files import write_again
+    from bs6207.runs.result import Table
 
     file = invocation.out or Path("outputs") / "report.html"
     write_again(file, build(read_runs(settings.runs, Path("outputs"))), MARK)
@@ -158,8 +205,12 @@ def report(settings: ReportSettings, invocation: Invocation) -> None:
         print_error(f"there is no browser to open; open {file} yourself")
 
 
-def run_experiment(command: str, settings: Settings, invocation: Invocation) -> None:
+def run_experiment(command: str, settings: "Settings", invocation: "Invocation") -> None:
     """Run an experiment in its folder and print its result."""
+    from bs6207.cli.progress import ProgressReport
+    from bs6207.runs.files import strict_json
+    from bs6207.runs.memory import keep_memory
+
     keep_memory()
     folder = invocation.out or Path("outputs") / command
     make_report = partial(ProgressReport, command, end_if_stopped=end_if_stopped, quiet=invocation.quiet)

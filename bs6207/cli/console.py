@@ -6,14 +6,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
 from bs6207.errors import UserError
 from bs6207.runs.names import legible
-from bs6207.runs.result import Table
 from bs6207.runs.table import fitting, rich_table
+
+if TYPE_CHECKING:
+    from bs6207.runs.result import Table
 
 
 def open_streams() -> None:
@@ -39,7 +41,7 @@ def echo(sentence: str) -> None:
         print(legible(sentence), file=sys.stderr)
 
 
-def show(headline: Table, remarks: Sequence[str], folder: Any, prose: bool = False) -> None:
+def show(headline: "Table", remarks: Sequence[str], folder: Any, prose: bool = False) -> None:
     """Print the headline table, of numbers or of `prose`, the remarks, and last the folder written."""
     console = Console(highlight=False, color_system=None if is_plain() else "auto")
     with reader_may_leave(sys.stdout):

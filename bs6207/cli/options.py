@@ -2,18 +2,19 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
+from bs6207.cli.lazy import HELP, Command, without_needless_types
 from bs6207.errors import SettingsError
 from bs6207.runs.config import check_settings
 from bs6207.runs.names import Completions, usable
@@ -39,16 +40,6 @@ class Invocation(BaseModel):
     debug: bool = setting(False, "Show the traceback of a failure.", panel="Run")
 
 
-Command: TypeAlias = Callable[[Any, Invocation], None]  # takes its settings
-
-
-class Group(TyperGroup):
-    """Commands whose help shows no type beside a flag that takes no value, nor beside a positional argument."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        return without_needless_types(super().get_params(ctx))
-
-
 class ListCommand(TyperCommand):
     """A command whose list options take several values: `--dims 2 4`, `--dims 2,4`, `--dims=2,4`, or repeated."""
 
@@ -65,15 +56,6 @@ class ListCommand(TyperCommand):
 def panel_of(info: FieldInfo) -> str:
     look: Any = info.json_schema_extra
     return look["panel"]
-
-
-def without_needless_types(params: list[Any]) -> list[Any]:
-    for param in params:
-        if getattr(param, "is_flag", False):
-            param.metavar = " "
-        elif param.param_type_name == "argument":
-            param.display_type_rich = lambda ctx: None  # instead of <list[str]>
-    return params
 
 
 def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
@@ -100,39 +82,37 @@ def repeated(args: list[str], lists: set[str]) -> Iterator[str]:
         yield from (f"{flag}={value}" for value in values)
 
 
-def command(
-    app: typer.Typer, name: str, settings_type: type[BaseSettings], **descriptions: str | None
-) -> Callable[[Command], Command]:
-    """Add a command whose options are the fields of `settings_type` and of `Invocation`.
+def with_options(
+    function: Command, name: str, settings_type: type[BaseSettings], descriptions: Mapping[str, str | None]
+) -> Any:
+    """The command of a function with the fields of `settings_type` and of `Invocation` as its options.
 
     Args:
         descriptions: by field of `Invocation`, its help where it differs for this command; None leaves the field out.
     """
 
-    def add(function: Command) -> Command:
-        def callback(**flags: Any) -> None:
-            how = {field: flags.pop(field, None) for field in Invocation.model_fields}
-            try:
-                invocation = Invocation(**{field: value for field, value in how.items() if value is not None})
-            except ValidationError as failure:
-                place = str(failure.errors()[0]["loc"][0])
-                raise SettingsError(f"{flag_of(place)}: {message_of(failure)}") from None
-            flags = {field: value for field, value in flags.items() if value is not None}
-            function(read_settings(settings_type, name, flags, invocation.config), invocation)
+    def callback(**flags: Any) -> None:
+        how = {field: flags.pop(field, None) for field in Invocation.model_fields}
+        try:
+            invocation = Invocation(**{field: value for field, value in how.items() if value is not None})
+        except ValidationError as failure:
+            place = str(failure.errors()[0]["loc"][0])
+            raise SettingsError(f"{flag_of(place)}: {message_of(failure)}") from None
+        flags = {field: value for field, value in flags.items() if value is not None}
+        function(read_settings(settings_type, name, flags, invocation.config), invocation)
 
-        fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: panel_of(item[1]) in LAST_PANELS))
-        for field, info in Invocation.model_fields.items():
-            if (description := descriptions.get(field, info.description)) is not None:
-                fields[field] = copy(info)
-                fields[field].description = description
-        parameters = [option(field, info) for field, info in fields.items()]
-        callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        callback.__doc__ = function.__doc__
-        app.command(name, cls=ListCommand)(callback)
-        return function
-
-    return add
+    fields = dict(sorted(settings_type.model_fields.items(), key=lambda item: panel_of(item[1]) in LAST_PANELS))
+    for field, info in Invocation.model_fields.items():
+        if (description := descriptions.get(field, info.description)) is not None:
+            fields[field] = copy(info)
+            fields[field].description = description
+    parameters = [option(field, info) for field, info in fields.items()]
+    callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    callback.__doc__ = function.__doc__
+    alone = typer.Typer(add_completion=False, context_settings=HELP)
+    alone.command(name, cls=ListCommand)(callback)
+    return typer.main.get_command(alone)
 
 
 def option(name: str, info: FieldInfo) -> inspect.Parameter:

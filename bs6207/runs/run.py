@@ -90,7 +90,7 @@ def run_experiment(
 
         def map_tasks_of_run(function: Any, tasks: Any, progress: Progress, fingerprint: str = "") -> dict[Any, Any]:
             """Run tasks, with checkpoints in the folder of the run."""
-            machine.update(describe_device(settings.device))
+            machine.update(describe_device(settings.chosen_device))
             fingerprint = strict_json([fingerprint, machine], indent=None)
             if run:
                 run.machine = machine

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.cells import cell_len
@@ -12,12 +12,14 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bs6207.runs.names import legible
-from bs6207.runs.result import Table
+
+if TYPE_CHECKING:
+    from bs6207.runs.result import Table
 
 UNBOUNDED = 10_000  # letters, where the width of a table is asked for
 
 
-def as_text(table: Table) -> str:
+def as_text(table: "Table") -> str:
     """The table without colours, as a terminal of this size shows it."""
     # a console of rich's in a notebook would show the table there instead
     console = Console(file=io.StringIO(), color_system=None, force_jupyter=False, highlight=False)
@@ -26,7 +28,7 @@ def as_text(table: Table) -> str:
     return captured.get()
 
 
-def fitting(table: Table, console: Console) -> RichTable:
+def fitting(table: "Table", console: Console) -> RichTable:
     """A table no wider than the terminal, by broken headings or a line for every value; values are not broken."""
     cells = [[legible(str(row.get(column, ""))) for column in table.columns] for row in table.rows]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]

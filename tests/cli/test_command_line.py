@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bs6207.bump.kernels import KERNELS
 from bs6207.bump.settings import BumpSettings
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
 from bs6207.latent.settings import LatentSettings
@@ -221,9 +222,28 @@ def test_flag_beats_file_beats_default(bs6207, tmp_path):
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
-    script = "import sys; import bs6207.cli.commands; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "scipy", "skimage"} & set(loaded)
+    heavy = {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "scipy", "skimage", "pydantic"}
+    assert not heavy & modules_of("--help")
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """The modules that a command has imported when it ends."""
+    script = (
+        "import atexit, sys; from bs6207.cli.commands import main; atexit.register(lambda: print(*sys.modules)); main()"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {*done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize("figures", [False, True])
+def test_thresholds_by_kernels_take_no_torch_and_figures_alone_take_matplotlib(tmp_path, figures):
+    without = [] if figures else ["--no-figures"]
+    line = ["bump", "--optimizer", *KERNELS, "--steps", "100", "--out", str(tmp_path / "out"), "--json", *without]
+    loaded = modules_of(*line)
+    assert not {"torch", "torchvision", "sklearn", "scipy", "skimage", "pandas"} & loaded
+    assert ("matplotlib" in loaded, "PIL" in loaded) == (figures, figures)
+    assert "matplotlib.pyplot" not in loaded
 
 
 @pytest.mark.parametrize("command", ["bump", "latent", "deblur", "restore", "report", "doctor"])
@@ -270,8 +290,7 @@ def test_a_clone_without_the_libraries_can_be_imported_and_says_in_one_sentence_
 
 def test_a_library_that_is_missing_is_named_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "typer", None)
-    for name in ("bs6207.cli.commands", "bs6207.cli.options"):
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "bs6207.cli.commands")
     with pytest.raises(SystemExit, match=r"bs6207: typer is not installed; .* python -m pip install \."):
         runpy.run_module("bs6207", run_name="__main__")
 

@@ -183,8 +183,8 @@ def run_main(monkeypatch, tmp_path):
 
     for module in (bump_experiment, latent_experiment, deblur_experiment):
         monkeypatch.setattr(module, "run", end_at_once)
-    built = typer.main.get_command(cli.app)
-    monkeypatch.setattr(typer.main, "get_command", lambda app: built)
+    get_command, built = typer.main.get_command, typer.main.get_command(cli.app)
+    monkeypatch.setattr(typer.main, "get_command", lambda app: built if app is cli.app else get_command(app))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path.with_name(f"{tmp_path.name}-matplotlib")))  # workers begin late

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bs6207.cli.options import command, read_settings, repeated
+from bs6207.cli.lazy import Group, command
+from bs6207.cli.options import read_settings, repeated, with_options
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import settings_for
 from bs6207.deblur.settings import DeblurSettings, RestoreSettings
@@ -26,9 +27,12 @@ LISTS = {"--dims", "--set"}
 def settings_of(*arguments: str) -> LatentSettings:
     """What `latent` would be run with."""
     seen = []
-    app = typer.Typer()
-    command(app, "latent", LatentSettings)(lambda settings, invocation: seen.append(settings))
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    app = typer.Typer(cls=Group)
+    app.callback()(lambda: None)  # or the only command would have no name
+    command(app, "latent", lambda function, name, _: with_options(function, name, LatentSettings, {}))(
+        lambda settings, invocation: seen.append(settings)
+    )
+    result = CliRunner().invoke(app, ["latent", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return seen[0]
 
