@@ -87,10 +87,11 @@ def analyze(source: bytes) -> tuple[str, set[Path]]:
 
 
 def imported(code: CodeType) -> Iterator[Path]:
-    tuples = [constant for constant in code.co_consts if isinstance(constant, tuple)]
+    modules = [parts for package, *parts in (name.split(".") for name in code.co_names) if package == PACKAGE.name]
+    tuples = [constant for constant in code.co_consts if isinstance(constant, tuple)] if modules else []
     names = [part for constant in tuples for part in constant if isinstance(part, str)]  # of `from ... import names`
-    for package, *parts in (name.split(".") for name in code.co_names):
-        for module in (Path(*parts), *(Path(*parts, name) for name in names)) if package == PACKAGE.name else ():
+    for parts in modules:
+        for module in (Path(*parts), *(Path(*parts, name) for name in names)):
             yield module / "__init__.py"
             if module.name:
                 yield module.with_suffix(".py")

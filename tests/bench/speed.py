@@ -10,14 +10,16 @@ without which L1 stays at a black image, and the training images that ours get; 
 same test images. They and ours take turns, with another seed every round; medians are printed. Nothing else should run.
 
 Parts: machine, the peaks of its matrix products; fast, `latent --config fast`; same, the plain loop's network in our
-loop; command, the whole command from the shell; deblur, the restorer; neighbour, beside a busy process; bump, a phase
-diagram; gpu, only if it is asked for: the full recipe on a CUDA device against the plain loops there, and on the CPU.
+loop; command, the whole command from the shell; start, commands that train nothing, beside importing torch; deblur, the
+restorer; neighbour, beside a busy process; bump, a phase diagram; gpu, only if it is asked for: the full recipe on a
+CUDA device against the plain loops there, and on the CPU.
 """
 
 import argparse
 import itertools
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -65,6 +67,8 @@ OURS = {
     "same": "the plain loop's network in our loop, one epoch",
 }
 COUNTED = 10_000  # images, to time an epoch's part
+IMPORT_TORCH = "import torch"
+QUICK = ("bs6207 --help", "bs6207 bump --optimizer adam --json --no-figures", "bs6207 bump --optimizer adam")
 
 
 class Handed(MNIST):
@@ -287,6 +291,26 @@ def command(seed: int) -> list[float]:
     return [json.loads(done.stdout)["cells"][str(dim)]["l1"] for dim in DIMS]
 
 
+def start(rounds: int) -> dict[str, Any]:
+    """Seconds to import torch, and the time of whole commands that need not as a share of that, round by round."""
+    lines = {IMPORT_TORCH: ["-c", IMPORT_TORCH], **{line: ["-m", *line.split()] for line in QUICK}}
+    seconds: dict[str, list[float]] = {line: [] for line in lines}
+    # Python keeps what it compiles, as it does for users
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with TemporaryDirectory() as folder:
+        for counted in range(rounds + 1):
+            for line, words in lines.items():
+                work = partial(subprocess.run, [sys.executable, *words], cwd=folder, env=environment)
+                taken, _ = timed(partial(work, check=True, capture_output=True))
+                seconds[line] += [taken] * (counted > 0)  # the first reads all files from the disk
+    torchs = seconds.pop(IMPORT_TORCH)
+    shares = {line: median(map(float.__truediv__, taken, torchs)) for line, taken in seconds.items()}
+    print(f"importing torch takes {median(torchs):.2f} s", flush=True)
+    for line, share in shares.items():
+        print(f"    {share:.3f} of that: {line}", flush=True)
+    return {"import_torch_seconds": median(torchs), "shares": shares}
+
+
 def restorers(rounds: int) -> list[dict[str, Any]]:
     """A plain U-Net and discriminator against our first stage, both for one blur; ours on one core."""
     loops, ours = [], []
@@ -397,7 +421,7 @@ def full_on_the_cpu(cell: tuple[int, int]) -> float:
     return our_autoencoder("full", GPU_EPOCHS, None, seed, dim)
 
 
-PARTS = ("machine", *OURS, "deblur", "neighbour", "bump")
+PARTS = ("machine", *OURS, "start", "deblur", "neighbour", "bump")
 
 
 def main() -> None:
@@ -414,6 +438,8 @@ def main() -> None:
         with ready_processes() as processes:  # not here, where the plain loops run
             (found["machine"],) = map_in_processes(processes, machine, [8])
     found["rows"] = autoencoders(asked.rounds, parts) if parts & {*OURS} else []
+    if "start" in parts:
+        found["start"] = start(asked.rounds)
     if "deblur" in parts:
         found["rows"] += restorers(asked.rounds)
     if "neighbour" in parts:
