@@ -46,9 +46,9 @@ FILES = ["README.md", "bs6207/GLOSSARY.md", "tests/bench/README.md", *sorted(
 DOCS = {name: (ROOT / name).read_text() for name in FILES}
 README = DOCS["README.md"]
 METRICS = {file.parent.name: json.loads(file.read_text()) for file in GALLERY.glob("*/metrics.json")}
-TRAININGS, RESTORERS, AMX, GPU, CLUSTER = (
+TRAININGS, RESTORERS, AMX, GPU, CLUSTER, QUICK = (
     json.loads((GALLERY / f"speed/{name}.json").read_text())
-    for name in ("trainings", "restorers", "amx", "gpu", "cluster")
+    for name in ("trainings", "restorers", "amx", "gpu", "cluster", "start")
 )
 INSTALL_AND_RUN = (  # outside scripts use these two lines as they stand
     "python3 -m venv .venv && . .venv/bin/activate && pip install . && bs6207 bump --optimizer adam && "
@@ -521,6 +521,13 @@ def test_how_fast_holds_the_rows_and_shares_of_the_bench_and_no_others():
     for machine in machines:
         peak = machine["peaks"][machine["precision"].removeprefix("torch.")]
         assert f"{peak / 1e9:.0f} GFLOP/s" in " ".join(fast.split())
+
+
+def test_commands_that_train_nothing_take_the_shares_that_the_bench_wrote_and_those_are_within_the_aim():
+    rows = re.findall(r"^\| `(bs6207 [^`]*)` \| ([\d.]+) \| ([\d.]+) \|$", DOCS["tests/bench/README.md"], re.MULTILINE)
+    shares = QUICK["start"]["shares"]
+    assert {line: share for line, share, _ in rows} == {line: f"{share:.3f}" for line, share in shares.items()}
+    assert all(float(share) <= float(aim) for _, share, aim in rows)
 
 
 def test_the_gpu_reaches_what_the_cpu_reaches_to_within_the_spread_of_seeds():
