@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import typer
 from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    from bs6207.cli.options import Invocation
-
-Command: TypeAlias = "Callable[[Any, Invocation], None]"  # takes its settings
+Command: TypeAlias = Callable[[Any, Any], None]  # takes its settings and an `options.Invocation`
 # The command of a function, by its name, with options; the last describes fields of `Invocation` in another way.
 WithOptions: TypeAlias = Callable[[Command, str, Mapping[str, str | None]], Any]
 
