@@ -25,10 +25,11 @@ def load(folder: str | Path) -> "Model":
     Raises:
         bs6207.errors.FolderError: the folder holds none, its file is damaged, or it takes images of one size only.
     """
-    from bs6207.deblur import model
     from bs6207.runs.caller import undisturbed
 
     with undisturbed():
+        from bs6207.deblur import model
+
         return model.load(folder)
 
 
@@ -77,6 +78,9 @@ def __getattr__(name: str) -> Any:
     """The class `Restorer`, whose import takes a second."""
     if name != "Restorer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bs6207.deblur import restorer
+    from bs6207.runs.caller import undisturbed
+
+    with undisturbed():  # libraries add filters of warnings when they are imported
+        from bs6207.deblur import restorer
 
     return restorer.Restorer

@@ -84,10 +84,10 @@ class Restorer:
             for name, weight in settings.ends.items():
                 prepare(settings.seed)
                 tuned.append(fine_tune(name, weight, first.state, disc.state, context))
+            metadata = {"channels": shape[0], "sigma": tuple(settings.sigma), "clarity": 0.0, "blur": settings.blur}
+            metadata["trained_on"] = {"data": data.name, "pictures": kind_of_images(split.train)}
+            self.model_ = Model(network(tuned[0].state, shape), network(tuned[-1].state, shape), metadata)
         self.history_ = [dict(row) for part in (first, disc, *tuned) for row in part.history]
-        metadata = {"channels": shape[0], "sigma": tuple(settings.sigma), "clarity": 0.0, "blur": settings.blur}
-        metadata["trained_on"] = {"data": data.name, "pictures": kind_of_images(split.train)}
-        self.model_ = Model(network(tuned[0].state, shape), network(tuned[-1].state, shape), metadata)
         return self
 
     def restore(self, image: Any, clarity: float = 0.0, anyway: bool = False) -> Any:

@@ -29,10 +29,11 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> "Model":
     Raises:
         bs6207.errors.FolderError: the folder holds none of that size, or its file is damaged.
     """
-    from bs6207.latent import model
     from bs6207.runs.caller import undisturbed
 
     with undisturbed():
+        from bs6207.latent import model
+
         return model.load(folder, dim, seed)
 
 
@@ -81,6 +82,9 @@ def __getattr__(name: str) -> Any:
     """The estimators, whose import takes seconds."""
     if name not in ESTIMATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bs6207.latent import estimators
+    from bs6207.runs.caller import undisturbed
+
+    with undisturbed():  # libraries add filters of warnings when they are imported
+        from bs6207.latent import estimators
 
     return getattr(estimators, name)

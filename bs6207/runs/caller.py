@@ -1,6 +1,7 @@
 """The process of a caller from Python, which is the same after a call as before."""
 
 import logging
+import multiprocessing
 import random
 import sys
 import threading
@@ -19,6 +20,7 @@ def undisturbed() -> Iterator[None]:
     """
     with CALLS, warnings.catch_warnings(), ExitStack() as stack:
         path, levels = sys.path.copy(), levels_of_loggers()
+        method = multiprocessing.get_start_method(allow_none=True)  # joblib, once imported, settles it
         python_state, flushed = random.getstate(), sys.float_info.min / 2 == 0
         import numpy as np
         import torch
@@ -45,6 +47,7 @@ def undisturbed() -> Iterator[None]:
             np.random.set_state(numpy_state)
             random.setstate(python_state)
             sys.path[:] = path
+            multiprocessing.set_start_method(method, force=True)
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
 
