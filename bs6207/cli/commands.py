@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 import traceback
+import webbrowser
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -191,8 +192,6 @@ def report(settings: "ReportSettings", invocation: "Invocation") -> None:
     bs6207 report --open
     bs6207 report outputs/latent outputs/history/latent-* --out compared.html
     """
-    import webbrowser
-
     from bs6207.page.build import MARK, build
     from bs6207.page.runs import read_runs
     from bs6207.runs.files import write_again
