@@ -277,6 +277,8 @@ class Loss:
     def __call__(self, x: float) -> Pair:
         try:
             return self.pair_at(x)
+        except SettingsError:  # which is a ValueError, too
+            raise
         except (ArithmeticError, ValueError):
             return NOTHING
 
