@@ -347,6 +347,8 @@ def find_own(text: str, height: float, folder: Path) -> Own:
         if bump is None and (taller := find_taller(text, height, folder)):
             near = 2 * taller.foot - taller.kinks[-1], 2 * taller.kinks[-1] - taller.foot
             bump = find_bumps(loss, near)
+    except SettingsError:
+        raise
     except ValueError as failure:
         raise SettingsError(f"at h = {height:g} {failure}") from None
     if bump is None:
