@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from threadpoolctl import threadpool_limits
 
 from bs6207.cli import commands as cli
 from bs6207.figures import house_style
@@ -98,6 +99,7 @@ def pytest_collection_finish(session):
     """What has been imported stays, and the search for garbage need not go through it again and again."""
     gc.collect()
     gc.freeze()
+    threadpool_limits(1)  # of scikit-learn and numpy too, in tests that call them outside of a task
 
 
 def pytest_collection_modifyitems(items):

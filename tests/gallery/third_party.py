@@ -5,6 +5,7 @@ It writes audit/pytorch_optimizer.csv beside itself, a row per class, and takes 
 
 import csv
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytorch_optimizer as package
@@ -45,7 +46,8 @@ if __name__ == "__main__":
     with FILE.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for name in names:
-            writer.writerow(row_of(name))
-            stream.flush()
-            print(name, file=sys.stderr)
+        with ProcessPoolExecutor() as pool:
+            for row in pool.map(row_of, names):
+                writer.writerow(row)
+                stream.flush()
+                print(row["class"], file=sys.stderr)

@@ -48,7 +48,7 @@ def shapes(count: int, kinds: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     return images, labels
 
 
-@pytest.mark.parametrize("kinds", [3, 4])
+@pytest.mark.parametrize("kinds", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_number_of_kinds_is_found_wherever_and_however_large_they_are(kinds):
     images, labels = shapes(200, kinds)
     found = find_count(images[40:], images[:40], (2, 100), 0)
@@ -73,11 +73,15 @@ def test_registered_images_do_not_depend_on_place_and_size():
     assert registered(255 - large)[0] @ other > 0.99  # dark on light is like light on dark
 
 
-def assessed(name: str, count: int, images: np.ndarray):
+def opinion_of(images: np.ndarray, count: int) -> Opinion:
     train, held_out = images[60:], images[:60]
-    vectors = [part.reshape(len(part), -1).astype(np.float32) for part in (train, images)]
     curve = find_count(train, held_out, (2, 100), 0)["curve"]
-    opinion = Opinion.of(train, held_out, images, curve, count, 0, True)
+    return Opinion.of(train, held_out, images, curve, count, 0, True)
+
+
+def assessed(name: str, count: int, images: np.ndarray, opinion: Opinion):
+    train = images[60:]
+    vectors = [part.reshape(len(part), -1).astype(np.float32) for part in (train, images)]
     given = [(vectors[0], train), (vectors[1], images)] if name == "graph" else [(vectors[0],), (vectors[1],)]
     clusterer = CLUSTERERS[name](count, 0).fit(*given[0])
     return assess(name, clusterer, 0, *given, opinion)
@@ -85,14 +89,15 @@ def assessed(name: str, count: int, images: np.ndarray):
 
 def test_sure_images_are_with_their_class_mates_and_unstable_clusters_have_none():
     images, labels = shapes(300, 4)
-    facts, assignment = assessed("graph", 4, images)
+    opinion = opinion_of(images, 4)
+    facts, assignment = assessed("graph", 4, images, opinion)
     assert facts["stable"]
     sure = assignment.confidence > SURE
     assert sure.mean() == pytest.approx(facts["stability"]["sure"])
     assert sure.mean() > 0.3
     pairs = {*zip(assignment.clusters[sure].tolist(), labels[sure].tolist(), strict=True)}
     assert len(pairs) == len(np.unique(labels[sure])) == len(np.unique(assignment.clusters[sure]))
-    facts, assignment = assessed("kmeans", 4, images)  # of pixels: place and size decide
+    facts, assignment = assessed("kmeans", 4, images, opinion)  # of pixels: place and size decide
     assert not facts["stable"]
     assert assignment.confidence.max() <= SURE
 
@@ -132,7 +137,8 @@ def test_every_image_has_a_row_whatever_its_part():
 
     data = DataSet("made", part(7, "c"), part(2, "a"), part(3, "b"), "", ("only",))
     parts = parts_of(data, 4)
-    _, assignment = assessed("kmeans", 2, shapes(72, 3)[0])
+    images = shapes(72, 3)[0]
+    _, assignment = assessed("kmeans", 2, images, opinion_of(images, 2))
     first = type(assignment)(*(getattr(assignment, field.name)[:12] for field in fields(assignment)))
     rows = assignment_rows(first, parts, data.classes)
     assert [row["file"] for row in rows] == sorted(row["file"] for row in rows)
