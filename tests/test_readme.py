@@ -1,5 +1,6 @@
 """The documentation: its commands and code run, its options are all of them, its numbers are those of the gallery."""
 
+import csv
 import json
 import re
 import shlex
@@ -293,6 +294,17 @@ def test_the_optimizer_of_the_readme_runs_with_its_command(place):
     first, own = json.loads(done.stdout)["optimizers"].values()
     assert first["h_max"] == METRICS["bump"]["optimizers"]["adam"]["h_max"]
     assert own["h_max"] == METRICS["bump"]["optimizers"]["gd"]["h_max"]  # slopes are -1 and +1 here
+
+
+def test_the_table_of_foreign_optimizers_is_that_of_its_file():
+    with (GALLERY / "audit/pytorch_optimizer.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    unlike = {"skipped": "not compared", "cannot be used": "cannot be used"}
+    for row in rows:
+        equals = row["rule"] + (row["departures"] and f", but {row['departures']}") or "no known rule"
+        line = rf"^\| {re.escape(unlike.get(row['check'], equals))} \|.*\b{row['class']}\b"
+        assert re.search(line, DOCS["bs6207/bump/README.md"], re.MULTILINE), row["class"]
+    assert len(rows) > 100
 
 
 @pytest.mark.xdist_group("deblur")
