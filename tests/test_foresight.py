@@ -12,7 +12,7 @@ from bs6207.runs.memory import Need
 GIB = 2**30
 MNIST = {"data": "mnist-5k"}
 STORIES = {
-    "latent": lambda: latent.estimate(latent.Sizes(3500, 5000, 10, 1, 28, 28), LatentSettings(**MNIST)),
+    "latent": lambda: latent.estimate(latent.Sizes(3500, 5000, 10, 1, 28, 28, False), LatentSettings(**MNIST)),
     "deblur": lambda: deblur.taken(deblur.Sizes(3500, 500, 1000, 1, 28, 28), DeblurSettings(**MNIST)),
 }
 
@@ -76,8 +76,11 @@ def test_more_and_larger_images_larger_batches_and_more_processes_take_more():
     sizes = deblur.Sizes(1000, 100, 200, 1, 100, 100)
     assert growing(of_deblur, sizes, train=2000, test=2000, channels=3, height=200, width=200)
     assert of_deblur(sizes) < of_deblur(sizes, jobs=2) < of_deblur(sizes, jobs=2, batch_size=256)
-    sizes = latent.Sizes(1000, 1300, 10, 1, 100, 100)
-    assert growing(of_latent, sizes, train=2000, all=2600, classes=900, channels=3, height=200, width=200)
+    sizes = latent.Sizes(1000, 1300, 10, 1, 100, 100, False)
+    assert growing(
+        of_latent, sizes, train=2000, all=2600, classes=900, channels=3, height=200, width=200, have_files=True
+    )
+    assert of_latent(sizes) < of_latent(sizes, clusterer=["graph"]) == of_latent(sizes._replace(have_files=True))
     assert of_latent(sizes) < of_latent(sizes, jobs=2) < of_latent(sizes, jobs=2, clusterer=["best"])
     assert of_latent(sizes) < of_latent(sizes, arch="conv")
 
@@ -85,7 +88,7 @@ def test_more_and_larger_images_larger_batches_and_more_processes_take_more():
 def test_what_is_offered_instead_takes_less_and_less():
     for offered in (
         deblur.less(deblur.Sizes(1000, 100, 200, 1, 100, 100), DeblurSettings(**MNIST)),
-        latent.alternatives(latent.Sizes(1000, 1300, 10, 1, 100, 100), LatentSettings(**MNIST)),
+        latent.alternatives(latent.Sizes(1000, 1300, 10, 1, 100, 100, False), LatentSettings(**MNIST)),
     ):
         words, needs = zip(*offered, strict=True)
         assert all(isinstance(need, Need) for need in needs)

@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from bs6207.bump.landscape import START, Own, find_bumps
+from bs6207.bump.landscape import START, Own, Unbounded, find_bumps
 from bs6207.errors import SettingsError, suggest
 from bs6207.runs.settings import shorten
 
@@ -347,12 +347,10 @@ def find_own(text: str, height: float, folder: Path) -> Own:
         if bump is None and (taller := find_taller(text, height, folder)):
             near = 2 * taller.foot - taller.kinks[-1], 2 * taller.kinks[-1] - taller.foot
             bump = find_bumps(loss, near)
-    except SettingsError:
-        raise
-    except ValueError as failure:
+    except Unbounded as failure:
         raise SettingsError(f"at h = {height:g} {failure}") from None
     if bump is None:
-        with suppress(ValueError):
+        with suppress(Unbounded):
             bump = find_bumps(raised, near)
         if bump is None:
             raise SettingsError(f"at h = {height:g} the loss only falls, so there is nothing to escape")

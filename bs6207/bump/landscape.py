@@ -157,15 +157,20 @@ class Own:
         return x >= self.end
 
 
+class Unbounded(Exception):
+    """A loss whose bumps have no first or no last point."""
+
+
 def find_bumps(loss_and_slope: LossAndSlope, near: tuple[float, float] | None = None) -> Own | None:
     """The bumps from the start to where the loss falls for good; None if it only falls.
 
     They are looked for more closely in the part of x that is `near`.
 
-    A ValueError says in a sentence why they cannot be found.
+    Raises:
+        Unbounded: says in a sentence why they cannot be found.
     """
     if not all(map(math.isfinite, loss_and_slope(START))):
-        raise ValueError(f"the loss or its slope is not finite at x = {START:g}, where every descent starts")
+        raise Unbounded(f"the loss or its slope is not finite at x = {START:g}, where every descent starts")
     scale, points = look(loss_and_slope, near)
     x, losses, slopes = zip(*points, strict=True)
     signs = [0 if abs(slope) <= LEVEL * scale else int(math.copysign(1, slope)) for slope in slopes]
@@ -174,10 +179,10 @@ def find_bumps(loss_and_slope: LossAndSlope, near: tuple[float, float] | None = 
     last_rise = len(signs) - 1 - signs[::-1].index(1)
     bumps = sum(sign > 0 for sign, _ in groupby(filter(None, signs)))
     if bumps > 1 and x[last_rise] > x[-1] / 2:
-        raise ValueError(f"there are bumps as far as x = {x[last_rise]:g}; let the loss fall for good behind the last")
+        raise Unbounded(f"there are bumps as far as x = {x[last_rise]:g}; let the loss fall for good behind the last")
     if -1 not in signs[last_rise:]:
         end = f"as far as x = {x[-1]:g}" + ("" if x[-1] == SEARCHED else ", where it is no longer finite")
-        raise ValueError(f"the loss rises at x = {x[last_rise]:g} and never falls behind, {end}; let it fall for good")
+        raise Unbounded(f"the loss rises at x = {x[last_rise]:g} and never falls behind, {end}; let it fall for good")
     fall = last_rise + signs[last_rise:].index(-1)
 
     def falls(x: float) -> bool:

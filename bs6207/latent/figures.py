@@ -243,7 +243,7 @@ def number_of_clusters(curve: Table, number: Mapping[str, Any], limit: float) ->
         axes.plot(*zip(*points, strict=True), "o", color=PALETTE[0], markersize=4, label="a graph and a resolution")
     axes.axvline(number["used"], color=PALETTE[1], linewidth=0.9, linestyle="--", label=f"used: {number['used']}")
     axes.axhline(limit, color=MUTED, linewidth=0.8, linestyle=":", label=f"stable from {limit:g} on")
-    axes.set(xlabel="communities of the neighbour graph", ylabel="agreement of halves (ARI)", ylim=(-0.05, 1.05))
+    axes.set(xlabel="communities of the neighbour graph", ylabel="agreement of halves (ARI)", ylim=(-0.1, 1.05))
     axes.set_xscale("log", base=2)
     shown = sorted({number["used"], *(tick for tick in NUMBER_TICKS if points and tick <= max(points)[0])})
     axes.set_xticks(shown, [str(tick) for tick in shown], size=7)

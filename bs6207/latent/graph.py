@@ -45,6 +45,12 @@ ABOUT, RELIABLE = 1.3, 0.9  # of a second opinion: communities per cluster, and 
 LEAST = 4  # images in which a number of clusters can be searched
 TINY = 1e-6
 
+# Of exactly so many communities as are wanted.
+NEIGHBOURS = 15  # in the graph of features, before it is made symmetric
+MIN_CLUSTER_SIZE = 0.1  # of the mean size; smaller communities are outliers
+RESOLUTIONS, BISECTIONS = (0.01, 100.0), 20
+MAX_COMMUNITIES = 10  # per wanted cluster; with more, the resolution is too fine, however small they are
+
 Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
 Labels: TypeAlias = NDArray[np.int64]  # [N]
 Halves: TypeAlias = Sequence[tuple[Tensor, csr_matrix]]  # points and their graph
@@ -187,7 +193,8 @@ def second_opinion(
         for row in curve
         if count / ABOUT - 1 <= row["clusters"] <= count * ABOUT + 1 and row["agreement"] >= RELIABLE
     ]
-    halves = {count: halves_of(features[chosen], count, seed) for count in {row["neighbours"] for row in rows}}
+    graphs = {row["neighbours"] for row in rows}
+    halves = {neighbours: halves_of(features[chosen], neighbours, seed) for neighbours in graphs}
     partitions = [
         [
             spread_out(louvain(graph, row["resolution"], seed + number), half, others)
@@ -196,12 +203,6 @@ def second_opinion(
         for row in rows
     ]
     return features.numpy(), others.numpy(), partitions
-
-
-NEIGHBOURS = 15  # in the graph of features, before it is made symmetric
-MIN_CLUSTER_SIZE = 0.1  # of the mean size; smaller communities are outliers
-RESOLUTIONS, BISECTIONS = (0.01, 100.0), 20
-MAX_COMMUNITIES = 10  # per wanted cluster; with more, the resolution is too fine, however small they are
 
 
 def nearest(points: Tensor, references: Tensor, count: int) -> Tensor:

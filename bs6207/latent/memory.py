@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bs6207.data.images import DataSet
 from bs6207.latent.evaluation import EXACT_PCA_PIXELS, MAX_PROBE_TRAIN
+from bs6207.latent.graph import SIDE
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.memory import COPIES, Need, require_room
 
@@ -17,6 +18,7 @@ LINEAR_PROBE = 450  # of one image, for each class
 PCA, COMPONENT = 4000, 60  # of one image, and for each component
 COVARIANCE = 40  # for each entry of the covariance matrix of exact PCA
 
+REGISTERED = 17  # for each value of a registered image, of all images that are assigned to clusters by their pixels
 MLP_WEIGHTS, CONV_WEIGHTS = 512, 1024  # that a pixel meets in the first and in the last layer
 TRAINED, STORED = 9, 3  # copies of the weights: with gradients, momenta and the checkpoint; in a result
 BEST, BEST_PIXEL = 2**30, 12_000  # bytes of the clusterer `best`, and for each pixel value of an image
@@ -25,7 +27,7 @@ SCALE, MIN_SIDE, MIN_IMAGES = 0.8, 8, 100  # of the smaller images, or fewer, th
 
 
 class Sizes(NamedTuple):
-    """The number of training images, of all images and of classes, and the image shape."""
+    """The number of training images, of all images and of classes, the image shape, and whether images have files."""
 
     train: int
     all: int
@@ -33,6 +35,7 @@ class Sizes(NamedTuple):
     channels: int
     height: int
     width: int
+    have_files: bool
 
 
 def require_memory(data: DataSet, settings: LatentSettings) -> None:
@@ -49,7 +52,7 @@ def need(data: DataSet, settings: LatentSettings) -> Need:
 def sizes_of(data: DataSet, settings: LatentSettings) -> Sizes:
     train = data.train_subset(settings.train_images)
     total = len(data.train) + len(data.validation) + len(data.test)
-    return Sizes(len(train), total, len(data.classes), *train.image_shape)
+    return Sizes(len(train), total, len(data.classes), *train.image_shape, train.files is not None)
 
 
 def alternatives(sizes: Sizes, settings: LatentSettings) -> Iterator[tuple[str, Need]]:
@@ -67,6 +70,8 @@ def estimate(sizes: Sizes, settings: LatentSettings) -> Need:
     values = sizes.channels * sizes.height * sizes.width
     images = COPIES * sizes.all * values + MIN_TASK
     every = images + TRAINING * sizes.train * values + (BEST + BEST_PIXEL * values) * ("best" in settings.clusterer)
+    if sizes.have_files or "graph" in settings.clusterer:
+        every += REGISTERED * sizes.all * sizes.channels * SIDE**2
     probes = 0 if settings.skip_probes else PROBED * min(sizes.train, MAX_PROBE_TRAIN) + LINEAR_PROBE * sizes.classes
     pca = (PCA + COMPONENT * max(settings.dims)) * values + COVARIANCE * min(values, EXACT_PCA_PIXELS) ** 2
     # The layers next to the pixels, and the linear path; no other layers count beside them.

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bs6207 import bump
 from bs6207.bump import search
 from bs6207.bump.formula import EXAMPLE, FUNCTIONS, LONGEST, Loss, own_landscape, parse
-from bs6207.bump.landscape import Gaussian, Triangle, find_bumps
+from bs6207.bump.landscape import Gaussian, Triangle, Unbounded, find_bumps
 from bs6207.bump.optimizers import make_adapter, require_optimizers, source_checksum
 from bs6207.bump.search import path_over
 from bs6207.bump.settings import BumpSettings
@@ -189,6 +189,9 @@ def number(x, h): return 1.0
 def three(x, h, more): return x
 def breaks(x, h): raise ValueError("out of order")
 def complex(x, h): return -x * 1j
+def low(x, h):
+    if h < 0.3: raise ValueError("too low")
+    return -x
 def many(x, h): return -x * torch.ones(2)
 def rises(x, h): return (x - 1) ** 2
 NUMBER = 3
@@ -241,6 +244,7 @@ def test_a_run_says_how_its_bump_was_found_and_its_record_repeats_it(place, bs62
         ("own_losses.py:number", "no tensor with one real number"),
         ("own_losses.py:three", "cannot be called with two numbers; name a function of x and h"),
         ("own_losses.py:breaks", "fails at x = 0, h = 0.4: out of order"),
+        ("own_losses.py:low", "fails at x = 0, h = 0.2: too low"),
         ("own_losses.py:complex", "no tensor with one real number"),
         ("own_losses.py:many", "no tensor with one real number"),
         ("own_losses.py:rises", "never falls behind, as far as x = 1000"),
@@ -439,7 +443,7 @@ def test_the_parser_raises_nothing_but_its_sentence_and_takes_no_time(text):
     assert "\n" not in refused
     for x in (0.0, 1.0, -3.0, 1e300, -1e-300) if not refused else ():
         assert all(isinstance(part, float) for part in Loss(text, 0.4)(x))
-    with suppress(ValueError):  # the sentence about a loss without bumps
+    with suppress(Unbounded):
         find_bumps(Loss(text if not refused else "h", 0.4))
     assert time.process_time() - begun < 5
 
