@@ -8,7 +8,8 @@ the objective (inertia, likelihood, cut) or by time.
 from __future__ import annotations  # the settings name clusterers, and --help must not wait for numpy
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -228,11 +229,16 @@ def connected(graph: Any, points: Vectors) -> Any:
     return graph
 
 
-def ignore_convergence() -> Any:
-    """Ignore that there are fewer distinct vectors than clusters, or that the iterations end before convergence.
+@contextmanager
+def ignore_convergence() -> Iterator[None]:
+    """Ignore that vectors are fewer than clusters once equal ones count once, and that iterations end early.
 
-    Both results are scored like others: equal vectors share a cluster, and the likeliest start so far is used.
+    Such results are scored like others: equal vectors share a cluster, the likeliest start so far is used, and where
+    ARPACK fails, as it does on some machines for graphs of equal vectors, LOBPCG finds the eigenvectors.
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    return warnings.catch_warnings(action="ignore", category=ConvergenceWarning)
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        warnings.filterwarnings("ignore", "ARPACK has failed", RuntimeWarning)
+        warnings.filterwarnings("ignore", "Exited", UserWarning)  # LOBPCG, where its iterations end early
+        yield

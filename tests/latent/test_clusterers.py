@@ -102,6 +102,15 @@ def test_vectors_without_ten_clusters_are_clustered_in_silence(name, vectors):
     assert sum(sizes(found, 10)) == len(vectors)
 
 
+def test_a_graph_whose_eigenvectors_arpack_cannot_find_is_clustered_in_silence(monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("ARPACK error 3: No shifts could be applied")
+
+    vectors, labels = blobs(3, 100, 4, apart=6.0)
+    monkeypatch.setattr("sklearn.manifold._spectral_embedding.eigsh", fail)
+    assert agreement([CLUSTERERS["spectral"](3, 0).fit(vectors).predict(vectors), labels]) == 1
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1, 1e3])
 def test_a_mixture_does_not_care_for_units_nor_for_dimensions_that_never_change(scale):
     vectors, labels = blobs(3, 100, 4, apart=6.0)
