@@ -17,14 +17,12 @@ import forked
 import hypothesis
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from bs6207.cli import commands as cli
-from bs6207.figures import house_style
 
-torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
+# torch and matplotlib are imported where they are used: the process that only hands tests out waits for neither.
 
 # The same examples on every machine, and none too slow for a busy one.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -97,8 +95,11 @@ def standard_streams() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
 
 def pytest_collection_finish(session):
     """What has been imported stays, and the search for garbage need not go through it again and again."""
+    import torch
+
     gc.collect()
     gc.freeze()
+    torch.set_num_threads(1)  # as the commands do: two threads collapse beside another test process
     threadpool_limits(1)  # of scikit-learn and numpy too, in tests that call them outside of a task
 
 
@@ -115,6 +116,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def _style() -> Iterator[None]:
     """Tests look at figures that are not rendered, which otherwise are in the house style only while they are."""
+    from bs6207.figures import house_style
+
     with house_style():
         yield
 
@@ -159,6 +162,8 @@ class Shelf(Watched):
         self.epochs, self.aside = epochs, None
 
     def save_checkpoint(self, state):
+        import torch
+
         self.aside = io.BytesIO()
         torch.save(state(), self.aside)
         self.epochs -= 1
@@ -166,6 +171,8 @@ class Shelf(Watched):
             raise Interrupted
 
     def load_checkpoint(self):
+        import torch
+
         return torch.load(io.BytesIO(self.aside.getvalue()), weights_only=False) if self.aside else None
 
 

