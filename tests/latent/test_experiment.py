@@ -100,16 +100,15 @@ def test_labels_choose_nothing_but_scores(finished, monkeypatch):
 
 def test_images_without_labels_are_reconstructed_and_clustered_but_not_scored_against_classes(monkeypatch):
     digits = embedded_digits()
-    bare = DataSet(
-        "bare", *(ImageSet(part.pixels, None) for part in (digits.train, digits.validation, digits.test)), ""
-    )
+    parts = digits.train[:600], digits.validation[:300], digits.test[:300]
+    bare = DataSet("bare", *(ImageSet(part.pixels, None) for part in parts), "")
     monkeypatch.setattr(experiment, "load", lambda *_, **__: bare)
     monkeypatch.setattr(sources, "loaded", lambda *_, **__: bare)
     settings = SETTINGS.model_copy(update={"dims": [3], "clusters": 7, "seeds": 1})
     found = run(settings, Watched()).metrics["cells"][3]["seeds"][0]["clusters"]["kmeans"]
     assert {key for key, value in found.items() if value is not None} == {"sizes", "stable", "stability"}
     assert len(found["sizes"]) == 7
-    searched = LatentSettings(dims=[3], data="mnist-5k", epochs=2, train_images=600, skip_probes=True)
+    searched = LatentSettings(dims=[3], data="mnist-5k", epochs=2, batch_size=64, skip_probes=True)
     result = run(searched, Watched())
     number = result.metrics["number_of_clusters"]
     assert number["searched"]
