@@ -24,7 +24,9 @@ SWITCHES = {  # keywords that turn another rule on, and what else it takes
 }
 PROBING = {  # hyperparameters that show: the defaults hide eps, and all that only long runs would tell
     **{"lr": LR, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3, "momentum": 0.7, "alpha": 0.9, "rho": 0.8},
-    **{"lr_decay": 0.1, "initial_accumulator_value": 0.2, "weight_decay": 0.0},
+    **{"lr_decay": 0.1, "initial_accumulator_value": 0.2, "initial_accumulator": 0.2, "weight_decay": 0.0},
+    **{"etas": (0.4, 1.3), "step_sizes": (1e-3, 0.1), "momentum_decay": 0.1, "nu": 0.6, "nus": (0.6, 0.8)},
+    **{"lambd": 0.01, "trust_coefficient": 0.01, "beta2_decay": -0.5, "ns_steps": 4},
     **{"max_iter": 4, "history_size": 5},
 }
 DECAY = 0.1

@@ -24,9 +24,9 @@ from bs6207.bump.conformance.contract import (
 )
 from bs6207.bump.conformance.identify import Claim, Match, claim_of, identify
 from bs6207.bump.conformance.problems import make_problems
-from bs6207.bump.conformance.rules import RULES, advance
+from bs6207.bump.conformance.rules import RULES
 from bs6207.bump.conformance.subject import Array, Subject
-from bs6207.bump.conformance.traces import Trace, departure, differences, trace
+from bs6207.bump.conformance.traces import Trace, departure, differences, open_path, trace
 from bs6207.bump.optimizers import plain
 
 DEFAULTS, PROBED = "defaults", "probing"
@@ -35,13 +35,15 @@ FEW = ("random", "constant", "network")  # problems of the other configurations
 COARSE = {torch.float32: 1e-4, torch.bfloat16: 0.5}  # relative differences that rounding explains (README, "Limits")
 OF_COARSE = ("random", "network", "bump")  # problems that are traced in float32 and bfloat16 too
 EXTREME = ("gradients of 1e-20", "gradients of 1e20")  # beyond the range of what computes in float32
+OF_MATRICES = ("muon",)  # rules that are defined for matrices, though a class may take vectors, too
 ONLY_FIRST_LR = ("rprop",)  # rules in which lr is the size of the first step
 
 # Faults of torch's own classes, each seen in torch 2.14: the checks that they fail, and why.
 OF_TORCH = {
     "LBFGS": dict.fromkeys(
         ("pickle", "deepcopy"), "torch.optim.LBFGS loses the attribute _params, as Optimizer.__getstate__ leaves it out"
-    )
+    ),
+    "SGD": {"None gradients": "fused with momentum, it asks that a group's first gradients come at one step"},
 }
 
 
@@ -85,7 +87,9 @@ class Comparison:
 
 
 def compare_with_rules(subject: Subject, rule: str | None = None) -> Comparison:
-    problems, chosen = make_problems(subject.convention.shape == (1, 1)), configurations(subject)
+    claim = Claim(rule, {}, True) if rule in RULES else claim_of(subject) if rule is None else None
+    matrices_only = subject.convention.shape == (1, 1) or (claim is not None and claim.rule in OF_MATRICES)
+    problems, chosen = make_problems(matrices_only), configurations(subject)
     traces = [
         trace(subject, problem, name, keywords)
         for name, keywords in chosen.items()
@@ -96,7 +100,6 @@ def compare_with_rules(subject: Subject, rule: str | None = None) -> Comparison:
     ]
     ran = sorted((one for one in traces if not one.failure), key=lambda one: one.configuration != PROBED)
     coarse = [trace(subject, problems[name], PROBED, chosen[PROBED], kind) for kind in COARSE for name in OF_COARSE]
-    claim = Claim(rule, {}, True) if rule in RULES else claim_of(subject) if rule is None else None
     is_elsewhere = subject.looks_elsewhere and not subject.convention.closure
     matches = [] if is_elsewhere or not ran else identify(subject, ran, claim)
     return Comparison(claim, ran, coarse, problems_check(traces), matches)
@@ -166,9 +169,11 @@ def rule_check(matches: Sequence[Match], traces: Sequence[Trace], claim: Claim |
         but = f" but for this: {departures}" if departures else ""
         return Check("rule", "failed", f"is not {claim.rule}, as its name says: it equals {best.rule}{but}", evidence)
     but = f" ({departures})" if departures else ""
-    nearest = f"equals no known rule; the nearest is {best.rule}{but}"
-    state = "failed" if claim and claim.is_firm else "warning"
-    return Check("rule", state, nearest, first_evidence(best, traces))
+    left = list(dict.fromkeys(one.configuration for one, part in zip(traces, best.parts, strict=True) if part))
+    where = f", but not with {', '.join(left)}" if PROBED not in left and traces[0].configuration == PROBED else ""
+    is_claimed = claim is not None and (claim.is_firm or bool(where and best.rule == claim.rule and not departures))
+    finding = f"equals no known rule; the nearest is {best.rule}{but}{where}"
+    return Check("rule", "failed" if is_claimed else "warning", finding, evidence)
 
 
 def first_evidence(match: Match, traces: Sequence[Trace]) -> dict[str, Any]:
@@ -210,7 +215,7 @@ def lr_between_steps(contract: Contract, match: Match | None) -> None:
         raise Broken("a change of lr between steps has no effect: lr is cached", expected)
     if match is None or not match.is_whole or RULES[match.rule].needs_closure:
         return
-    forms = [{}] if match.rule not in ("sgd", "rmsprop") else [{}, {"lr_inside": True}]
+    forms = [{"lr_inside": False}, {"lr_inside": True}]
     paths = [scheduled(contract, match, has, rates, gradients, form) for form in forms]
     found = [first_difference(path, other, contract.same) for other in paths]
     if found[0] is not None and found[-1] is None:
@@ -228,14 +233,9 @@ def scheduled(
     form: Mapping[str, Any],
 ) -> list[list[Array]]:
     """Where the rule stands after each step with these rates and gradients."""
-    h, rule, xs = match.hyperparameters(has), RULES[match.rule], contract.parts.starts()
+    h = match.hyperparameters(has)
     vars(h).update(form)
-    states: list[dict[str, Any]] = [{} for _ in xs]
-    path = []
-    for h.lr, given in zip(rates, gradients, strict=True):
-        xs = [advance(rule, x, g, state, h) for x, g, state in zip(xs, given, states, strict=True)]
-        path.append([*xs])
-    return path
+    return [*open_path(RULES[match.rule], h, contract.parts.starts(), gradients, rates)]
 
 
 def coarse_check(kind: torch.dtype, traces: Sequence[Trace], match: Match | None, same: float) -> Check:

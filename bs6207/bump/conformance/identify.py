@@ -3,12 +3,13 @@
 import inspect
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from functools import cache
+from itertools import combinations
 from typing import Any
 
-from bs6207.bump.conformance.deviations import Deviation, deviations, form, is_number
+from bs6207.bump.conformance.deviations import Deviation, deviations, form, is_number, is_numeric
 from bs6207.bump.conformance.rules import RULES, Hyperparameters
 from bs6207.bump.conformance.subject import Subject
 from bs6207.bump.conformance.traces import SAME, SAME_IN, Departure, Trace, departure, reference_path
@@ -24,16 +25,21 @@ NAMES: dict[str, tuple[str, Mapping[str, Any]]] = {  # beside the rules' own: th
     "centeredrmsprop": ("rmsprop", {"centered": True}),
     "signum": ("signsgd", {}),
 }
-NEUTRAL = re.compile(r"(?i)(my|our|own|the|a|mutant|simple|custom|naive|plain|toy|basic|torch|pure|fast|test|_|\d)*$")
+NEAREST = 2  # rules that are tried with two departures where none is claimed, or the claimed one is not equal
+NEUTRAL = re.compile(
+    r"(?i)(my|our|own|the|an?|mutant|mutated|simple|custom|naive|plain|toy|basic|torch|pure|fast|test|new|old|hand|written|"
+    r"copy|copied|of|buggy|bug|bad|wrong|broken|faulty|vanilla|standard|classic|reference|minimal|tiny|small|_|\d)*$"
+)
 HYPERPARAMETERS = (
     *("lr", "weight_decay", "maximize", "beta1", "beta2", "beta3", "eps", "momentum", "dampening", "nesterov"),
     *("amsgrad", "centered", "alpha", "rho", "lr_decay", "initial_accumulator_value", "momentum_decay", "etas"),
     *("step_sizes", "lambd", "d", "beta2_decay", "ns_steps", "ns_coefficients", "adjust_lr_fn", "nu", "nus"),
-    *("trust_coefficient", "max_iter", "max_eval", "history_size", "tolerance_grad", "tolerance_change"),
+    *("trust_coefficient", "clip_lambda", "max_iter", "max_eval", "history_size", "tolerance_grad", "tolerance_change"),
 )
 DECOUPLED = ("decoupled_weight_decay", "weight_decouple", "decoupled_decay", "decoupled", "decouple")
 UNSCALED = ("fixed_decay",)
 CORRECTS = ("bias_correction", "correct_bias", "debias", "use_bias_correction")
+ACCUMULATOR = "initial_accumulator"  # as pytorch_optimizer spells initial_accumulator_value
 AMSGRAD = ("amsgrad", "ams_bound", "use_amsgrad")
 
 
@@ -93,8 +99,12 @@ def expected(name: str, has: Mapping[str, Any], adds: Mapping[str, Any]) -> Hype
     """A rule with the hyperparameters that an optimizer has, and the forms that its switches name."""
     rule = RULES[name]
     given: dict[str, Any] = {key: has[key] for key in HYPERPARAMETERS if has.get(key) is not None}
+    if ACCUMULATOR in has:
+        given.setdefault("initial_accumulator_value", has[ACCUMULATOR])
+    own = rule.own.get("decay", "l2")
+    coupled = "l2" if own == "decoupled" else own
     for keys, is_on, is_off in (
-        (DECOUPLED, {"decay": "decoupled"}, {"decay": "l2"}),
+        (DECOUPLED, {"decay": "decoupled"}, {"decay": coupled}),
         (
             CORRECTS,
             {"corrects_first": True, "corrects_second": True},
@@ -104,7 +114,7 @@ def expected(name: str, has: Mapping[str, Any], adds: Mapping[str, Any]) -> Hype
     ):
         switch = next((has[key] for key in keys if isinstance(has.get(key), bool)), None)
         given |= is_on if switch else is_off if switch is False else {}
-    if given.get("decay") != "l2" and any(has.get(key) is True for key in UNSCALED):  # it says how to decouple
+    if given.get("decay") != coupled and any(has.get(key) is True for key in UNSCALED):  # it says how to decouple
         given["decay"] = "unscaled"
     if name == "adafactor" and is_number(given.get("eps")):
         given["eps"] = (None, given["eps"])
@@ -123,34 +133,25 @@ def changed(h: Hyperparameters, departures: Sequence[Deviation]) -> Hyperparamet
 def identify(subject: Subject, traces: Sequence[Trace], claim: Claim | None) -> list[Match]:
     """The rules that come nearest, the best first: whole ones, if any, then by how much of the traces they explain.
 
-    The claimed rule is tried first, alone, with one departure, with two; then every other rule with one.
+    The claimed rule is tried first, alone, with one departure, with two; then every other rule with one, and those that
+    come nearest with two.
     """
-    same = SAME_IN.get(subject.precision, SAME)
+    search = Search(subject, traces, claim)
     names = [name for name, rule in RULES.items() if rule.needs_closure <= subject.convention.closure]
     found: list[Match] = []
     if claim:
-        for some in stages(claim.rule, subject, traces, claim, same):
-            found += some
+        for stage in (search.plain, search.with_one, search.with_two):
+            found += (some := stage(claim.rule))
             if any(one.is_whole for one in some):
                 return ranked(found)
         names = [name for name in names if name != claim.rule]
-    found += (plain := [match(name, (), claim, traces, same) for name in names])
+    found += (plain := [one for name in names for one in search.plain(name)])
     if not any(one.is_whole for one in plain):
-        for name in names:
-            found += next(islice(stages(name, subject, traces, claim, same), 1, None), [])
+        found += (some := ranked([one for name in names for one in search.with_one(name)]))
+        nearest = list(dict.fromkeys(one.rule for one in some))[:NEAREST]
+        if not any(one.is_whole for one in some):
+            found += [one for name in nearest for one in search.with_two(name)]
     return ranked(found)
-
-
-def stages(
-    name: str, subject: Subject, traces: Sequence[Trace], claim: Claim | None, same: float
-) -> Iterator[list[Match]]:
-    """Matches of one rule: without a departure, with one, with two."""
-    yield [plain := match(name, (), claim, traces, same)]
-    singles = list(visible(name, claim, traces, subject))
-    scale = scale_of(name, plain, claim, traces)
-    yield [match(name, (one,), claim, traces, same) for one in [*singles, *([scale] if scale else [])]]
-    pairs = (first_match(name, pair, claim, traces, same) for pair in combinations(singles, 2))
-    yield [one for one in pairs if one is not None]
 
 
 def ranked(matches: Sequence[Match]) -> list[Match]:
@@ -164,47 +165,74 @@ def ranked(matches: Sequence[Match]) -> list[Match]:
     return sorted(matches, key=worth)
 
 
-def match(
-    name: str, departures: tuple[Deviation, ...], claim: Claim | None, traces: Sequence[Trace], same: float
-) -> Match:
-    """How a rule fares; one that departs on the first trace, the most telling one, is taken to depart on all."""
-    adds, rule, parts = claim.adds if claim and claim.rule == name else {}, RULES[name], list[Departure | None]()
-    for one in traces:
-        parts.append(departure(rule, changed(expected(name, one.has, adds), departures), one, same))
-        if parts[0] is not None:
-            return Match(name, departures, adds, parts * len(traces))
-    return Match(name, departures, adds, parts)
+class Search:
+    """Tries rules with departures on the traces of one optimizer, each set of hyperparameters once on each trace."""
+
+    def __init__(self, subject: Subject, traces: Sequence[Trace], claim: Claim | None):
+        self.subject, self.traces, self.claim = subject, traces, claim
+        self.same = SAME_IN.get(subject.precision, SAME)
+        self.tried: dict[tuple[str, int, str], Departure | None] = {}
+
+    def adds(self, name: str) -> Mapping[str, Any]:
+        return self.claim.adds if self.claim and self.claim.rule == name else {}
+
+    @cache  # noqa: B019 (it lives as long as the search)
+    def published(self, name: str) -> list[Hyperparameters]:
+        """The hyperparameters of a rule without departures on each trace."""
+        return [expected(name, one.has, self.adds(name)) for one in self.traces]
+
+    def part(self, name: str, departures: Sequence[Deviation], place: int) -> Departure | None:
+        """Where a rule with these departures parts from a trace."""
+        published = self.published(name)[place]
+        h = changed(published, departures)
+        change = {key: value for key, value in vars(h).items() if value != vars(published).get(key, value)}
+        key = name, place, repr(change)
+        if key not in self.tried:
+            self.tried[key] = departure(RULES[name], h, self.traces[place], self.same)
+        return self.tried[key]
+
+    def match(self, name: str, *departures: Deviation) -> Match:
+        """How a rule fares; one that departs on the first trace, the most telling one, is taken to depart on all."""
+        first, *rest = range(len(self.traces))
+        part = self.part(name, departures, first)
+        parts = [self.part(name, departures, place) for place in rest] if part is None else [part] * len(rest)
+        return Match(name, departures, self.adds(name), [part, *parts])
+
+    def plain(self, name: str) -> list[Match]:
+        return [self.match(name)]
+
+    def with_one(self, name: str) -> list[Match]:
+        singles = [self.match(name, one) for one in self.visible(name)]
+        scale = scale_of(name, self.match(name), self.traces[0])
+        return [*singles, *([self.match(name, scale)] if scale else [])]
+
+    def with_two(self, name: str) -> list[Match]:
+        """The first pair that explains all traces, if there is one; those that the rule leaves early come first."""
+        alone = [self.part(name, (), place) for place in range(len(self.traces))]
+        places = sorted(range(len(alone)), key=lambda place: part.step if (part := alone[place]) else math.inf)
+        for pair in combinations(self.visible(name), 2):
+            if all(self.part(name, pair, place) is None for place in places):
+                return [Match(name, pair, self.adds(name), [None] * len(places))]
+        return []
+
+    @cache  # noqa: B019
+    def visible(self, name: str) -> list[Deviation]:
+        """The departures of a rule that change anything on these traces, each once."""
+        if RULES[name].needs_closure:
+            return []
+        defaults = {key: one.default for key, one in self.subject.takes.items()}
+        fixed = {key: defaults[key] for key in HYPERPARAMETERS if is_numeric(defaults.get(key))}
+        shown, seen = list[Deviation](), [published := self.published(name)]
+        for one in deviations(RULES[name], fixed):
+            changes = [one.applied(h) for h in published]
+            if changes not in seen:
+                seen.append(changes)
+                shown.append(one)
+        return shown
 
 
-def first_match(
-    name: str, departures: tuple[Deviation, ...], claim: Claim | None, traces: Sequence[Trace], same: float
-) -> Match | None:
-    """A match that is whole; None at the first trace that is not explained."""
-    adds, rule = claim.adds if claim and claim.rule == name else {}, RULES[name]
-    for one in traces:
-        if departure(rule, changed(expected(name, one.has, adds), departures), one, same) is not None:
-            return None
-    return Match(name, departures, adds, [None] * len(traces))
-
-
-def visible(name: str, claim: Claim | None, traces: Sequence[Trace], subject: Subject) -> Iterator[Deviation]:
-    """The departures of a rule that change anything on these traces, each once."""
-    if RULES[name].needs_closure:
-        return
-    adds = claim.adds if claim and claim.rule == name else {}
-    plain = [expected(name, one.has, adds) for one in traces]
-    seen = [plain]
-    defaults = {key: one.default for key, one in subject.takes.items()}
-    for one in deviations(RULES[name], {key: defaults[key] for key in HYPERPARAMETERS if is_number(defaults.get(key))}):
-        changes = [one.applied(h) for h in plain]
-        if changes not in seen:
-            seen.append(changes)
-            yield one
-
-
-def scale_of(name: str, plain: Match, claim: Claim | None, traces: Sequence[Trace]) -> Deviation | None:
+def scale_of(name: str, plain: Match, one: Trace) -> Deviation | None:
     """The one factor between the first step of an optimizer and of a rule, if there is one."""
-    one = traces[0]
     if RULES[name].needs_closure:
         return None
     try:

@@ -123,7 +123,7 @@ def make_problems(matrices_only: bool) -> dict[str, Problem]:
         given_gradients("random", shapes, random_gradient, 3, 1.0),
         given_gradients("constant", shapes, lambda t, size: size, 3, 1.0),
         given_gradients("alternating", shapes, alternating, 3, 1.0),
-        given_gradients("sparse", shapes, sparse, 1, 1.0),
+        given_gradients("sparse", [shapes[1]] * 2, sparse, 1, 1.0),  # of one shape: they may share their state
         network(not matrices_only),
         *(quadratic(shapes, condition) for condition in CONDITIONS),
         rosenbrock(two),

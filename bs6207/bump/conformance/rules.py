@@ -17,7 +17,7 @@ Array: TypeAlias = Any  # of float64
 Hyperparameters: TypeAlias = SimpleNamespace
 Step: TypeAlias = Callable[[Array, Array, dict[str, Any], Hyperparameters], Array]
 
-MOST_RECTIFIED = 5.0  # degrees of freedom above which RAdam divides by the root (Liu et al. 2020, algorithm 2)
+RECTIFIED_ABOVE = 5.0  # degrees of freedom, of RAdam: the authors' code and torch; algorithm 2 has 4
 NADAM_DECAY = 0.96  # base of the momentum's schedule (Dozat 2016, section 2)
 
 
@@ -32,17 +32,31 @@ def corrected(beta: float, s: dict[str, Any], is_on: bool = True) -> float:
     return 1 - beta ** s["t"] if is_on else 1.0
 
 
+def biases(s: dict[str, Any], h: Hyperparameters) -> tuple[float, float]:
+    """What the first and the second moment are divided by."""
+    first = corrected(h.beta1, s, h.corrects_first) ** h.first_power
+    second = corrected(h.beta2, s, h.corrects_second) ** h.second_power
+    return (second, first) if h.swaps_biases else (first, second)
+
+
 def root(v: Array, bias: float, h: Hyperparameters) -> Array:
     """The denominator of an adaptive rule, with eps where `h.eps_place` says."""
     if h.eps_place == "inside":
         return np.sqrt(v / bias + h.eps)
+    if h.eps_place == "both":
+        return np.sqrt(v / bias + h.eps) + h.eps
     if h.eps_place == "inside, before":
         return np.sqrt((v + h.eps) / bias)
     if h.eps_place == "before":
         return (np.sqrt(v) + h.eps) / math.sqrt(bias)
     if h.eps_place == "maximum":
         return np.maximum(np.sqrt(v / bias), h.eps)
-    return (np.sqrt(v / bias) if h.has_root else v / bias) + h.eps
+    return (np.sqrt(v / bias) if h.has_root else v / bias) + (h.eps if h.eps_place != "quotient" else 0.0)
+
+
+def quotient(m: Array, v: Array, bias: float, h: Hyperparameters) -> Array:
+    """The step of an adaptive rule: m over the root of v."""
+    return m / root(v, bias, h) + (h.eps if h.eps_place == "quotient" else 0.0)
 
 
 def sgd(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
@@ -50,8 +64,9 @@ def sgd(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     if not h.momentum:
         return -h.lr * g
     gain = h.lr if h.lr_inside else 1.0
-    is_first = "velocity" not in s and not h.first_dampened
+    before, is_first = s.get("velocity", 0.0 * g), "velocity" not in s and not h.first_dampened
     v = mean(gain * g, s, "velocity", h.momentum, 1.0 if is_first else 1 - h.dampening)
+    v = before if h.stale == "velocity" else v
     if h.nesterov:
         v = {"sutskever": gain * g + h.momentum * v, "bare": h.momentum * v, "twice": gain * g + h.momentum**2 * v}[
             h.nesterov_form
@@ -62,22 +77,34 @@ def sgd(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
 def adam(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; amsgrad: Reddi et al. 2018, arXiv:1904.09237, algorithm 2."""
     before = s.get("m", 0.0), s.get("v", 0.0)
-    m = mean(g, s, "m", h.beta1, 1.0 if h.first_whole else None)
+    pull = s["pull"]
+    m = mean(g + pull if h.decay == "first moment" else g, s, "m", h.beta1, 1.0 if h.first_whole else None)
     v = mean(g**2 if h.squares else np.abs(g), s, "v", h.beta2, 1.0 if h.second_whole else None)
     if h.square_of_mean:
         v = s["v"] = h.beta2 * before[1] + (1 - h.beta2) * m**2
     if h.starts_with_first and s["t"] == 1:
         m, v = s["m"], s["v"] = g, g**2
     m, v = (before[0] if h.stale == "m" else m), (before[1] if h.stale == "v" else v)
-    bias1, bias2 = corrected(h.beta1, s, h.corrects_first), corrected(h.beta2, s, h.corrects_second)
-    if h.amsgrad and h.amsgrad_form == "corrected":
-        v = s["largest"] = np.maximum(s.get("largest", 0.0), v / bias2)
-        bias2 = 1.0
-    elif h.amsgrad:
-        v = s["largest"] = np.maximum(s.get("largest", 0.0), v)
+    bias1, bias2 = biases(s, h)
+    if h.keeps_corrected:
+        s["m"], s["v"] = m / bias1, v / bias2
+    if h.amsgrad:
+        v, bias2 = largest(v, before[1], bias2, s, h)
     if h.nesterov:
         m = h.beta1 * m + (1 - h.beta1) * g
-    return -h.lr * m / bias1 / root(v, bias2, h)
+    return -h.lr * quotient(m / bias1 + (pull if h.decay == "in the quotient" else 0.0), v, bias2, h)
+
+
+def largest(v: Array, before: Array, bias: float, s: dict[str, Any], h: Hyperparameters) -> tuple[Array, float]:
+    """The largest second moment so far, and the bias that is left to correct."""
+    if h.amsgrad_form == "corrected":
+        v, bias = v / bias, 1.0
+    if h.amsgrad_form == "previous":
+        return np.maximum(before, v), bias
+    s["largest"] = np.maximum(s.get("largest", 0.0), v)
+    if h.amsgrad_form == "kept":
+        s["v"] = s["largest"]
+    return s["largest"], bias
 
 
 def sparse_adam(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
@@ -93,37 +120,49 @@ def adamax(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Kingma and Ba 2015, algorithm 2; eps, which the paper lacks, is added to |g| as in torch.optim."""
     m = mean(g, s, "m", h.beta1)
     u = s["u"] = np.maximum(h.beta2 * s.get("u", 0.0), np.abs(g) + (h.eps if h.eps_place == "maximum" else 0.0))
-    return -h.lr / corrected(h.beta1, s, h.corrects_first) * m / (u + (h.eps if h.eps_place == "outside" else 0.0))
+    bias1, bias2 = biases(s, h)
+    return -h.lr / bias1 * m / (u / bias2 + (h.eps if h.eps_place == "outside" else 0.0))
 
 
 def nadam(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Dozat 2016, ICLR workshop, algorithm 2, with the schedule of its section 2."""
     mu, after = (h.beta1 * (1 - 0.5 * NADAM_DECAY ** ((s["t"] + ahead) * h.momentum_decay)) for ahead in (0, 1))
+    mu, after = (mu, after) if h.is_scheduled else (h.beta1, h.beta1)
     product = s["product"] = s.get("product", 1.0) * mu
     m, v = mean(g, s, "m", h.beta1), mean(g**2, s, "v", h.beta2)
-    numerator = after / (1 - product * after) * m + (1 - mu) / (1 - product) * g
-    return -h.lr * numerator / root(v, corrected(h.beta2, s, h.corrects_second), h)
+    biases1 = (1 - product * (after if h.corrects_ahead else 1), 1 - product) if h.corrects_first else (1.0, 1.0)
+    numerator = after / biases1[0] * m + (1 - mu) / biases1[1] * g
+    return -h.lr * quotient(numerator, v, corrected(h.beta2, s, h.corrects_second), h)
 
 
-def radam(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
+def radam(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array | None:
     """Liu et al. 2020, arXiv:1908.03265, algorithm 2; eps, which the paper lacks, as in torch.optim."""
     m, v = mean(g, s, "m", h.beta1), mean(g**2, s, "v", h.beta2)
-    m, bias = m / corrected(h.beta1, s, h.corrects_first), corrected(h.beta2, s)
+    bias, bias2 = corrected(h.beta1, s, h.corrects_first), corrected(h.beta2, s)
     longest = 2 / (1 - h.beta2) - 1
-    rho = longest - 2 * s["t"] * h.beta2 ** s["t"] / bias
-    if rho <= MOST_RECTIFIED:
-        return -h.lr * m
+    rho = longest - 2 * s["t"] * h.beta2 ** s["t"] / bias2
+    if rho <= h.rectified_above and h.unrectified == "none":
+        return None
+    if rho <= h.rectified_above:
+        return -h.lr * {"momentum": m / bias, "uncorrected": m, "gradient": g}[h.unrectified]
     rectification = (rho - 4) * (rho - 2) * longest / ((longest - 4) * (longest - 2) * rho)
-    return -h.lr * math.sqrt(rectification) * m / root(v, bias, h)
+    factor = math.sqrt(rectification) if h.rectification == "root" else rectification
+    factor = 1.0 if h.rectification == "none" else factor
+    return -h.lr * factor * quotient(m / bias, v, corrected(h.beta2, s, h.corrects_second), h)
 
 
 def rmsprop(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Hinton 2012, lecture 6e; centered: Graves 2013, arXiv:1308.0850, equations 38 to 45."""
-    v = mean(g**2, s, "v", h.alpha)
+    s.setdefault("v", np.full_like(g, h.first_v))
+    before, v = s["v"], mean(g**2, s, "v", h.alpha, 1.0 if h.second_whole else None)
+    v = before if h.stale == "v" else v
     if h.centered:
-        v = v - mean(g, s, "g", h.alpha) ** 2
-    scaled = g / root(v, corrected(h.alpha, s, h.corrects_second), h)
-    if not h.momentum:
+        average = mean(g, s, "g", h.alpha)
+        v = v - (average**2 if h.squares_mean else average)
+    if h.momentum and h.momentum_of_gradient:
+        g = mean(g, s, "velocity", h.momentum, 1.0)
+    scaled = quotient(g, v, corrected(h.alpha, s, h.corrects_second), h)
+    if not h.momentum or h.momentum_of_gradient:
         return -h.lr * scaled
     gain = h.lr if h.lr_inside else 1.0
     v = mean(gain * scaled, s, "velocity", h.momentum, 1 - h.dampening)
@@ -132,8 +171,10 @@ def rmsprop(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
 
 def adagrad(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Duchi et al. 2011, JMLR 12, section 1.1; lr_decay and the first sum: torch.optim."""
-    total = s["sum"] = s.get("sum", h.initial_accumulator_value) + g**2
-    return -h.lr / (1 + (s["t"] - 1) * h.lr_decay) * g / root(total, 1.0, h)
+    before = s.get("sum", np.full_like(g, h.initial_accumulator_value))
+    s["sum"] = before + g**2
+    scaled = quotient(g, before if h.stale == "v" else s["sum"], 1.0, h)
+    return -h.lr / (1 + (s["t"] - 1) * h.lr_decay) * scaled
 
 
 def adadelta(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
@@ -141,9 +182,11 @@ def adadelta(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array
     v, moved = mean(g**2, s, "v", h.rho), s.get("moved", 0.0)
     if h.eps_place == "inside":
         step = np.sqrt(moved + h.eps) / np.sqrt(v + h.eps) * g
+    elif h.eps_place == "numerator":
+        step = np.sqrt(moved + h.eps) / np.sqrt(v) * g
     else:
         step = (np.sqrt(moved) + h.eps) / (np.sqrt(v) + h.eps) * g
-    mean(step**2, s, "moved", h.rho)
+    mean((h.lr * step if h.moved_holds_lr else step) ** 2, s, "moved", h.rho)
     return -h.lr * step
 
 
@@ -153,8 +196,8 @@ def rprop(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     agreement = np.sign(g * s.get("g", 0.0))
     factor = np.where(agreement > 0, h.etas[1], np.where(agreement < 0, h.etas[0], 1.0))
     s["size"] = np.clip(size * factor, *h.step_sizes)
-    g = s["g"] = np.where(agreement < 0, 0.0, g)
-    return -np.sign(g) * s["size"]
+    g = s["g"] = np.where(agreement < 0, 0.0, g) if h.skips else g
+    return -(np.sign(g) if h.takes_sign else g) * s["size"]
 
 
 def asgd(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
@@ -206,29 +249,34 @@ def muon(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
 
 def lion(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Chen et al. 2023, arXiv:2302.06675, algorithm 2."""
-    m = s.get("m", 0.0)
-    mean(g, s, "m", h.beta2)
-    return -h.lr * np.sign(h.beta1 * m + (1 - h.beta1) * g)
+    before, m = s.get("m", 0.0), mean(g, s, "m", h.beta2)
+    mixed = h.beta1 * (m if h.mixes_new else before) + (1 - h.beta1) * g
+    return -h.lr * (np.sign(mixed) if h.takes_sign else mixed)
 
 
 def signum(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Bernstein et al. 2018, arXiv:1802.04434, algorithms 1 and 2; without momentum it is signSGD."""
-    return -h.lr * np.sign(mean(g, s, "m", h.momentum) if h.momentum else g)
+    mixed = mean(g, s, "m", h.momentum) if h.momentum else g
+    return -h.lr * (np.sign(mixed) if h.takes_sign else mixed)
 
 
 def adabelief(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """Zhuang et al. 2020, arXiv:2010.07468, algorithm 2: eps is also added to every s_t."""
     m = mean(g, s, "m", h.beta1)
     v = s["v"] = h.beta2 * s.get("v", 0.0) + (1 - h.beta2) * (g - m) ** 2 + h.eps
-    return -h.lr * m / corrected(h.beta1, s, h.corrects_first) / root(v, corrected(h.beta2, s, h.corrects_second), h)
+    bias1, bias2 = biases(s, h)
+    return -h.lr * quotient(m / bias1, v, bias2, h)
 
 
 def yogi(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
-    """Zaheer et al. 2018, NeurIPS, algorithm 2, without bias correction."""
-    m, v = mean(g, s, "m", h.beta1), s.get("v", h.initial_accumulator_value)
+    """Zaheer et al. 2018, NeurIPS, algorithm 2, without bias correction; v starts as in TensorFlow's and optax's."""
+    if not s.keys() & {"m", "v"}:
+        s["v"] = g**2 if h.starts_with_first else np.full_like(g, h.initial_accumulator_value)
+        s["m"] = np.full_like(g, h.initial_accumulator_value if h.first_starts_too else 0.0)
+    m, v = mean(g, s, "m", h.beta1), s["v"]
     v = s["v"] = v - (1 - h.beta2) * np.sign(v - g**2) * g**2
-    bias1, bias2 = corrected(h.beta1, s, h.corrects_first), corrected(h.beta2, s, h.corrects_second)
-    return -h.lr * m / bias1 / root(v, bias2, h)
+    bias1, bias2 = biases(s, h)
+    return -h.lr * quotient(m / bias1, v, bias2, h)
 
 
 def adan(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
@@ -242,11 +290,17 @@ def adan(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
 
 
 def adopt(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
-    """Taniguchi et al. 2024, arXiv:2411.02853, algorithm 1: the second moment is that before the step."""
+    """Taniguchi et al. 2024, arXiv:2411.02853, algorithm 2: the second moment is that before the step.
+
+    `clip_lambda` of None is algorithm 1, which does not clip.
+    """
     if "v" not in s:
         s["v"] = g**2
         return np.zeros_like(x)
-    m = mean(g / np.maximum(np.sqrt(s["v"]), h.eps), s, "m", h.beta1)
+    scaled = g / np.maximum(np.sqrt(s["v"]), h.eps)
+    if h.clip_lambda is not None:
+        scaled = np.clip(scaled, -(bound := h.clip_lambda(s["t"] - 1 + h.clips_ahead)), bound)
+    m = mean(scaled, s, "m", h.beta1)
     mean(g**2, s, "v", h.beta2)
     return -h.lr * m
 
@@ -267,22 +321,25 @@ def qhadam(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
 def lamb(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """You et al. 2020, arXiv:1904.00962, algorithm 2, with phi the identity."""
     m, v = mean(g, s, "m", h.beta1), mean(g**2, s, "v", h.beta2)
-    bias1, bias2 = corrected(h.beta1, s, h.corrects_first), corrected(h.beta2, s, h.corrects_second)
-    update = m / bias1 / root(v, bias2, h) + h.weight_decay * x
-    return -h.lr * trust_ratio(x, update) * update
+    bias1, bias2 = biases(s, h)
+    update = quotient(m / bias1, v, bias2, h) + (s["pull"] if h.decay == "inside" else 0.0)
+    x, lr = decayed(x, 0.0, h.weight_decay, h), h.lr / corrected(h.beta1, s, h.corrects_step)
+    return -lr * trust_ratio(x, update, h.eps if h.trust_has_eps else 0.0) * update
 
 
 def lars(g: Array, x: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """You et al. 2017, arXiv:1708.03888, algorithm 1."""
-    decayed = g + h.weight_decay * x
-    sizes = norm(x), norm(g) + h.weight_decay * norm(x)
+    if x.ndim < 2 and h.scales_matrices_only:
+        return sgd(g, x, s, h)
+    decay = h.weight_decay if h.decay == "inside" else 0.0
+    sizes = norm(x), norm(g) + decay * norm(x)
     local = h.trust_coefficient * sizes[0] / sizes[1] if all(sizes) else 1.0
-    return -mean(h.lr * local * decayed, s, "velocity", h.momentum, 1.0)
+    return sgd(local * (g + decay * x), x, s, h)
 
 
-def trust_ratio(x: Array, update: Array) -> float:
+def trust_ratio(x: Array, update: Array, eps: float) -> float:
     sizes = norm(x), norm(update)
-    return sizes[0] / sizes[1] if all(sizes) else 1.0
+    return sizes[0] / (sizes[1] + eps) if all(sizes) else 1.0
 
 
 def lbfgs(evaluate: Callable[[Array], tuple[float, Array]], x: Array, h: Hyperparameters, steps: int) -> list[Array]:
@@ -325,12 +382,18 @@ FORMS: Mapping[str, Any] = {  # the published form of everything that `deviation
     **{"beta1": 0.9, "beta2": 0.999, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "amsgrad": False},
     **{"corrects_first": True, "corrects_second": True, "clock": "own", "scale": 1.0, "period": 1, "gradient": "whole"},
     **{"nesterov_form": "sutskever", "lr_inside": False, "first_dampened": False, "amsgrad_form": "raw"},
-    **{"squares": True, "has_root": True},
-    **dict.fromkeys(("first_whole", "second_whole", "square_of_mean", "starts_with_first"), False),
-    **{"stale": "", "centered": False, "matrices_only": False, "flips_decay": False},
+    **dict.fromkeys(("squares", "squares_mean", "has_root", "takes_sign", "skips"), True),
+    **{"is_scheduled": True, "corrects_ahead": True, "corrects_step": False},
+    **dict.fromkeys(("first_whole", "second_whole", "square_of_mean", "starts_with_first", "first_starts_too"), False),
+    **dict.fromkeys(("keeps_corrected", "swaps_biases", "momentum_of_gradient", "mixes_new", "moved_holds_lr"), False),
+    **dict.fromkeys(("centered", "matrices_only", "flips_decay", "trust_has_eps", "scales_matrices_only"), False),
+    **{"stale": "", "first_v": 0.0, "first_power": 1, "second_power": 1, "lr_power": 0.0, "state": "own"},
+    **{"rectified_above": RECTIFIED_ABOVE, "unrectified": "momentum", "rectification": "root"},
+    **{"clip_lambda": None, "clips_ahead": 0},
 }
 ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 UNCORRECTED = {"corrects_first": False, "corrects_second": False}
+LR_INSIDE = {"lr_inside": True, "nesterov": False}
 
 
 @dataclass(frozen=True)
@@ -339,7 +402,6 @@ class Rule:
 
     step: Any  # a `Step`, or `lbfgs`
     own: Mapping[str, Any] = field(default_factory=dict)
-    also: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # other forms that count as the same rule
     needs_closure: bool = False
 
     @property
@@ -355,9 +417,9 @@ RULES: dict[str, Rule] = {
     "sgd": Rule(sgd),
     "adam": Rule(adam, ADAM),
     "adamw": Rule(adam, {**ADAM, "decay": "decoupled"}),  # Loshchilov and Hutter 2019, arXiv:1711.05101
-    "adamax": Rule(adamax, {**ADAM, "eps_place": "maximum"}, {"eps_place": ("outside",)}),
+    "adamax": Rule(adamax, {**ADAM, "eps_place": "maximum", "corrects_second": False}),
     "nadam": Rule(nadam, {**ADAM, "momentum_decay": 4e-3}),
-    "radam": Rule(radam, {**ADAM, "eps_place": "before"}, {"eps_place": ("outside",)}),
+    "radam": Rule(radam, {**ADAM, "eps_place": "before"}),
     "rmsprop": Rule(rmsprop, {"alpha": 0.99, "corrects_second": False}),
     "adagrad": Rule(adagrad, {"eps": 1e-10, "lr_decay": 0.0, "initial_accumulator_value": 0.0}),
     "adadelta": Rule(adadelta, {"rho": 0.9, "eps": 1e-6, "eps_place": "inside"}),
@@ -375,38 +437,48 @@ RULES: dict[str, Rule] = {
         {"max_iter": 20, "max_eval": 25, "history_size": 100, "tolerance_grad": 1e-7, "tolerance_change": 1e-9},
         needs_closure=True,
     ),
-    "lion": Rule(lion, {"beta1": 0.9, "beta2": 0.99, "decay": "decoupled"}, {"decay": ("l2", "unscaled")}),
-    "signsgd": Rule(signum, {"decay": "decoupled"}, {"decay": ("l2", "unscaled")}),
-    "adabelief": Rule(adabelief, {**ADAM, "decay": "decoupled"}, {"decay": ("l2", "unscaled")}),
-    "yogi": Rule(yogi, {**ADAM, **UNCORRECTED, "initial_accumulator_value": 1e-6}, {"corrects_first": (True,)}),
-    "adan": Rule(adan, {"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "decay": "decoupled"}),
-    "adopt": Rule(adopt, {**ADAM, "beta2": 0.9999}, {"decay": ("decoupled", "unscaled")}),
-    "qhm": Rule(qhm, {"momentum": 0.9, "nu": 0.7}, {"decay": ("decoupled", "unscaled")}),
-    "qhadam": Rule(qhadam, {**ADAM, "nus": (1.0, 1.0)}, {"decay": ("decoupled", "unscaled")}),
+    "lion": Rule(lion, {"beta1": 0.9, "beta2": 0.99, "decay": "decoupled"}),
+    "signsgd": Rule(signum, {"decay": "decoupled"}),
+    "adabelief": Rule(adabelief, {**ADAM, "decay": "decoupled"}),
+    "yogi": Rule(yogi, {**ADAM, **UNCORRECTED, "initial_accumulator_value": 1e-6}),
+    "adan": Rule(adan, {"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "decay": "proximal"}),
+    "adopt": Rule(adopt, {**ADAM, "beta2": 0.9999}),
+    "qhm": Rule(qhm, {"momentum": 0.9, "nu": 0.7}),
+    "qhadam": Rule(qhadam, {**ADAM, "nus": (1.0, 1.0)}),
     "lamb": Rule(lamb, {**ADAM, "eps": 1e-6, "decay": "inside"}),
-    "lars": Rule(lars, {"momentum": 0.9, "trust_coefficient": 1e-3, "decay": "inside"}),
+    "lars": Rule(lars, {"momentum": 0.9, "trust_coefficient": 1e-3, "decay": "inside", **LR_INSIDE}),
 }
 
 
 def advance(rule: Rule, x: Array, g: Array, s: dict[str, Any], h: Hyperparameters) -> Array:
     """One parameter after one step: direction, weight decay and the rule itself."""
     s["t"] = s["clock"] = s.get("clock", 0) + 1
-    s["t"] += {"ahead": 1, "behind": -1}.get(h.clock, 0)
+    s["t"] += {"ahead": 1, "behind": -1, "late": -1 if s["t"] > 1 else 0}.get(h.clock, 0)
     if h.maximize and not h.flips_decay:
         g = -g
     decay = 0.0 if h.matrices_only and x.ndim < 2 else h.weight_decay
+    s["pull"] = decay * x
     if h.decay in ("l2", "both"):
-        g = g + decay * x
+        g = g + s["pull"]
     if h.maximize and h.flips_decay:
         g = -g
     g = limited(g, h.gradient)
-    kept = {"decoupled": 1 - h.lr * decay, "unscaled": 1 - decay, "squared": 1 - h.lr**2 * decay}
-    kept |= {"both": 1 - h.lr * decay, "grows": 1 + h.lr * decay}
-    change = rule.step(g, x, s, h) * h.scale
-    if s["clock"] % h.period:
+    change = rule.step(g, x, s, h)
+    if change is None or s["clock"] % h.period:
         return x
+    change = change * h.scale * s["clock"] ** -h.lr_power
+    return decayed(x, change, decay, h) if decay else x + change
+
+
+def decayed(x: Array, change: Array | float, decay: float, h: Hyperparameters) -> Array:
+    """A step with the decay that does not pass through the gradient."""
+    rate = h.lr * decay
     if h.decay == "after":
-        return (x + change) * (1 - h.lr * decay)
+        return (x + change) * (1 - rate)
+    if h.decay == "proximal":
+        return (x + change) / (1 + rate)
+    kept = {"unscaled": 1 - decay, "squared": 1 - h.lr * rate, "grows": 1 + rate}
+    kept |= dict.fromkeys(("decoupled", "both"), 1 - rate)
     return x * kept.get(h.decay, 1.0) + change
 
 
@@ -418,4 +490,6 @@ def limited(g: Array, how: str) -> Array:
         return g / max(1.0, norm(g))
     if how == "normalized":
         return g / (norm(g) or 1.0)
+    if how == "centralized":
+        return g - g.mean(axis=tuple(range(1, g.ndim)), keepdims=True) if g.ndim > 1 else g
     return np.sign(g) if how == "sign" else g

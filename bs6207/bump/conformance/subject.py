@@ -54,7 +54,7 @@ class Subject:
                 betas = [*keywords.get("betas", default if isinstance(default, tuple | list) else (0.9, 0.999))]
                 betas[BETAS.index(key)] = value
                 keywords["betas"] = tuple(betas)
-            elif keyword is not None and not isinstance(self.takes[keyword].default, tuple | list):
+            elif keyword is not None and is_several(self.takes[keyword].default) == is_several(value):
                 keywords[keyword] = value
         return {key: value for key, value in keywords.items() if key not in self.keywords}
 
@@ -66,7 +66,11 @@ class Subject:
         else:
             mark = {"use_muon": True} if style == "groups" else {}
             parameters = [{**group, "params": self.presented(group["params"]), **mark} for group in groups]
-        optimizer = self.target(parameters, **self.keywords | keywords)
+        return self.construct(parameters, keywords)
+
+    def construct(self, parameters: Any, keywords: Mapping[str, Any]) -> Any:
+        """The optimizer of what its constructor takes as parameters, ready to train."""
+        optimizer = self.target(parameters, **self.keywords | dict(keywords))
         if callable(train := getattr(optimizer, "train", None)):
             train()
         return optimizer
@@ -82,7 +86,9 @@ class Subject:
         groups = getattr(optimizer, "param_groups", None) or [{}]
         held = {key: value for key, value in groups[0].items() if key not in GROUP_FIELDS}
         known = defaults | self.keywords | dict(keywords) | held
-        return {key: value for key, value in known.items() if value is not None} | by_flag(known, self.takes)
+        functions = {key: value for key, value in known.items() if callable(value)}
+        given = {key: value for key, value in known.items() if value is not None}
+        return given | by_flag(known, self.takes) | functions
 
 
 def find_subject(
@@ -119,6 +125,10 @@ def find_subject(
         raise SettingsError(f"{name} cannot be used: {explain(failure)}") from failure
     found = adapter.convention, adapter.precision, adapter.looks_elsewhere
     return replace(subject, convention=found[0], precision=found[1], looks_elsewhere=found[2])
+
+
+def is_several(value: Any) -> bool:
+    return isinstance(value, tuple | list)
 
 
 def probed(subject: Subject, xs: list[Any]) -> Any:

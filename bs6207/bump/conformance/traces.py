@@ -1,8 +1,9 @@
 """Traces of an optimizer on the problems, and how far a reference rule departs from them."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,16 @@ class Trace:
     positions: list[list[Array]]
     gradients: list[list[Any]]
     failure: str = ""
+
+    @cached_property
+    def flat(self) -> list[tuple[Array, Array]]:
+        """All positions after each step as one vector, and how far from 0 the parameter of each entry has been."""
+        largest, steps = [np.max(np.abs(x)) for x in self.positions[0]], []
+        for xs in self.positions[1:]:
+            reached = [np.max(np.abs(x), where=np.isfinite(x), initial=0.0) for x in xs]
+            largest = [max(both) for both in zip(largest, reached, strict=True)]
+            steps.append((flat(xs), flat([np.full(x.shape, one or 1.0) for x, one in zip(xs, largest, strict=True)])))
+        return steps
 
     @property
     def where(self) -> str:
@@ -74,12 +85,23 @@ def reference_path(rule: Rule, h: Hyperparameters, trace: Trace) -> Iterator[lis
     if rule.needs_closure:
         yield from closed_path(rule, h, trace)
         return
-    xs: list[Array] = [*trace.positions[0]]
-    states: list[dict[str, Any]] = [{} for _ in xs]
-    for count, gradients in enumerate(trace.gradients):
-        for place, gradient in enumerate(gradients):
-            if gradient is None:
-                continue
+    yield from open_path(rule, h, trace.positions[0], trace.gradients)
+
+
+def open_path(
+    rule: Rule,
+    h: Hyperparameters,
+    starts: Sequence[Array],
+    gradients: Sequence[Sequence[Array]],
+    rates: Sequence[float] | None = None,
+) -> Iterator[list[Array]]:
+    """The same of a rule that takes one gradient a step; `rates` are lr at each step, if it changes."""
+    xs, by_shape = [*starts], dict[tuple[int, ...], dict[str, Any]]()
+    states: list[dict[str, Any]] = [by_shape.setdefault(x.shape, {}) if h.state == "shape" else {} for x in xs]
+    for count, given in enumerate(gradients):
+        if rates is not None:
+            h.lr = rates[count]
+        for place, gradient in enumerate(given):
             if h.clock == "shared":  # a counter that every parameter advances
                 states[place]["clock"] = count * len(xs) + place
             xs[place] = advance(rule, xs[place], gradient, states[place], h)
@@ -104,26 +126,26 @@ def closed_path(rule: Rule, h: Hyperparameters, trace: Trace) -> Iterator[list[A
 
 
 def distance(x: Array, other: Array) -> Array:
-    """The absolute difference; of equal values, two NaN among them, 0."""
-    return np.where((x == other) | (np.isnan(x) & np.isnan(other)), 0.0, np.abs(x - other))
+    """The absolute difference; of equal values 0, and of two that overflowed, be they infinite or NaN."""
+    apart = np.abs(x - other)
+    if np.isfinite(apart).all():
+        return apart
+    return np.where((x == other) | ~(np.isfinite(x) | np.isfinite(other)), 0.0, apart)
+
+
+def flat(xs: Sequence[Array]) -> Array:
+    return np.concatenate([np.ravel(x) for x in xs])
 
 
 def differences(rule: Rule, h: Hyperparameters, trace: Trace) -> Iterator[Departure]:
     """How far the rule is from the trace after each step."""
-    largest = [np.max(np.abs(x)) for x in trace.positions[0]]
     with np.errstate(all="ignore"):
-        for step, (expected, found) in enumerate(
-            zip(reference_path(rule, h, trace), trace.positions[1:], strict=False), 1
-        ):
-            worst = Departure(step, 0.0, 0.0, 0.0)
-            for place, (theirs, ours) in enumerate(zip(found, expected, strict=True)):
-                largest[place] = np.fmax(largest[place], np.max(np.abs(theirs), where=np.isfinite(theirs), initial=0.0))
-                relative = np.nan_to_num(distance(theirs, ours) / (largest[place] or 1.0), nan=math.inf)
-                entry = int(np.argmax(relative))
-                if relative.flat[entry] > worst.difference:
-                    values = float(relative.flat[entry]), float(theirs.flat[entry]), float(ours.flat[entry])
-                    worst = Departure(step, *values)
-            yield worst
+        for step, (expected, found) in enumerate(zip(reference_path(rule, h, trace), trace.flat, strict=False)):
+            ours, theirs, largest = flat(expected), *found
+            relative = distance(theirs, ours) / largest
+            entry = int(np.argmax(relative))  # the first NaN, if there is any
+            difference = math.inf if np.isnan(relative[entry]) else float(relative[entry])
+            yield Departure(step + 1, difference, float(theirs[entry]), float(ours[entry]))
 
 
 def departure(rule: Rule, h: Hyperparameters, trace: Trace, same: float) -> Departure | None:
