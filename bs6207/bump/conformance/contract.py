@@ -13,6 +13,7 @@ from bs6207.bump.conformance.subject import Array, Subject, Walk, repeatable
 from bs6207.bump.conformance.traces import SAME, SAME_IN, distance
 
 BEFORE, AFTER = 5, 7  # steps before and after what a check does
+ABSENT = (0, 3, 4)  # steps at which a parameter has no gradient, in checks of such
 LR, OTHER_LR = 0.03, 0.005
 COUNTED = 1e-6  # where steps are counted in float32 tensors, and bias corrections computed from them
 REFUSALS = (ValueError, RuntimeError, NotImplementedError, TypeError, AssertionError)
@@ -70,6 +71,11 @@ class Parts:
     def gradient(self, places: Sequence[int] = (0, 1)) -> Callable[[int, list[Array]], list[Any]]:
         return lambda t, xs: [0.5 * x + self.wind(place, t) for place, x in zip(places, xs, strict=True)]
 
+    def gradient_with_gaps(self, t: int, xs: list[Array]) -> list[Any]:
+        """The gradients of both, the second of which is missing at the steps of `ABSENT`."""
+        first, second = self.gradient()(t, xs)
+        return [first, None if t in ABSENT else second]
+
     def loss(self, places: Sequence[int] = (0, 1)) -> Callable[[int, list[Array]], float]:
         return lambda t, xs: sum(
             float(np.sum(x**2) / 4 + np.sum(self.wind(place, t) * x)) for place, x in zip(places, xs, strict=True)
@@ -97,8 +103,11 @@ class Contract:
             **options,
         )
 
-    def path(self, keywords: Mapping[str, Any]) -> list[list[Array]]:
-        return self.start(keywords=keywords).walk(BEFORE)
+    def path_of_groups(self, keywords: Mapping[str, Any]) -> list[list[Array]]:
+        """A path with a group per parameter, the second with an lr of its own and without a gradient at some steps."""
+        groups = [((0,), {}), ((1,), self.subject.spelt(lr=OTHER_LR))]
+        walk = self.start(keywords=keywords, groups=groups, gradient=self.parts.gradient_with_gaps)
+        return walk.walk(BEFORE + AFTER)
 
     def run(self, checks: Mapping[str, Callable[["Contract"], None]]) -> list[Check]:
         return [self.outcome(name, check) for name, check in checks.items()]

@@ -101,7 +101,7 @@ def compare_with_rules(subject: Subject, rule: str | None = None) -> Comparison:
     ran = sorted((one for one in traces if not one.failure), key=lambda one: one.configuration != PROBED)
     coarse = [trace(subject, problems[name], PROBED, chosen[PROBED], kind) for kind in COARSE for name in OF_COARSE]
     is_elsewhere = subject.looks_elsewhere and not subject.convention.closure
-    matches = [] if is_elsewhere or not ran else identify(subject, ran, claim)
+    matches = [] if is_elsewhere or not any(one.moves for one in ran) else identify(subject, ran, claim)
     return Comparison(claim, ran, coarse, problems_check(traces), matches)
 
 
@@ -155,6 +155,10 @@ def configurations(subject: Subject) -> dict[str, dict[str, Any]]:
 
 def rule_check(matches: Sequence[Match], traces: Sequence[Trace], claim: Claim | None) -> Check:
     """Whether it is what its name says; a departure that has a name fails, whatever the optimizer is called."""
+    if not traces:
+        return Check("rule", "skipped", "it takes its steps on none of the problems; no rule is compared")
+    if not matches and not any(one.moves for one in traces):
+        return Check("rule", "warning", "it moves no parameter of these problems; no rule is compared")
     if not matches:
         return Check("rule", "skipped", "it evaluates gradients elsewhere than where it stands; no rule is compared")
     best = matches[0]
@@ -178,7 +182,7 @@ def rule_check(matches: Sequence[Match], traces: Sequence[Trace], claim: Claim |
 
 def first_evidence(match: Match, traces: Sequence[Trace]) -> dict[str, Any]:
     for part, one in zip(match.parts, traces, strict=True):
-        if part is not None:
+        if part is not None and part.step:
             return {"problem": one.where, "step": part.step, "found": part.found, "expected": part.expected}
     return {}
 

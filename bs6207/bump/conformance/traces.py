@@ -44,6 +44,14 @@ class Trace:
         return steps
 
     @property
+    def moves(self) -> bool:
+        return any(
+            not np.array_equal(x, start)
+            for xs in self.positions
+            for x, start in zip(xs, self.positions[0], strict=True)
+        )
+
+    @property
     def where(self) -> str:
         kind = "" if self.dtype is torch.float64 else f" in {str(self.dtype).removeprefix('torch.')}"
         return f"{self.problem.name}{kind}, {self.configuration}"

@@ -1,10 +1,11 @@
 """The audit names what is wrong with copies of optimizers, and finds nothing wrong with right ones."""
 
+import inspect
 import json
 
 import pytest
 import torch
-from bump.conformance import mutants
+from bump.conformance import mutants, rarer_mutants
 
 import bs6207 as package
 from bs6207.bump.conformance.checks import CHECKS
@@ -17,7 +18,8 @@ from bs6207.errors import SettingsError
 audit = package.bump.audit
 OF_TORCH = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop", "ASGD",
             "Adafactor", "Muon", "SparseAdam", "LBFGS"]  # fmt: skip
-QUICK = ("SGD", "M04", "M30", "M31", "M33")  # each of another part of the audit
+SWITCHES = ("foreach", "fused", "maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")
+QUICK = ("SGD", "M04", "M30", "M31", "M33", "M70")  # each of another part of the audit
 
 slow = pytest.mark.slow
 
@@ -36,8 +38,26 @@ def test_every_optimizer_of_torch_passes_and_equals_the_rule_of_its_name(name):
     report.raise_if_failed()
 
 
+def variants():
+    """Every switch of every class, alone and with all those that change the rule."""
+    for name in OF_TORCH:
+        switches = [key for key in inspect.signature(getattr(torch.optim, name)).parameters if key in SWITCHES]
+        of_rule = dict.fromkeys((key for key in switches if key not in SWITCHES[:2]), True)
+        chosen = [some for key in switches for some in ({key: True}, {**of_rule, key: True})]
+        for some in [one for place, one in enumerate(chosen) if one not in chosen[:place]]:
+            yield name, some | ({"momentum": 0.9} if "nesterov" in some and name == "SGD" else {})
+
+
 @slow
-@pytest.mark.parametrize("kind", mutants.RIGHT, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(("name", "keywords"), [*variants()], ids=str)
+def test_every_variant_of_torch_passes(name, keywords):
+    report = audit(getattr(torch.optim, name), **keywords)
+    assert report.ok, report
+    assert report.departures == []
+
+
+@slow
+@pytest.mark.parametrize("kind", [*mutants.RIGHT, *rarer_mutants.RIGHT], ids=lambda kind: kind.__name__)
 def test_right_copies_pass(kind):
     report = audit(kind)
     assert report.ok, report
