@@ -193,7 +193,7 @@ DEVIATIONS: list[Deviation] = [  # the usual ones first: of several that explain
     form("gradients are normalized", gradient="normalized"),
     form("gradients are centralized: their mean over a row is subtracted", gradient="centralized"),
     form("only the sign of the gradient is used", gradient="sign"),
-    *(form(f"only every {period}th step changes the parameters", period=period) for period in (2, 3, 4, 5, 10)),
+    *(form(f"the parameters change only once in {period} steps", period=period) for period in (2, 3, 4, 5, 10)),
 ]
 
 

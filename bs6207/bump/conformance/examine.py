@@ -158,7 +158,7 @@ def rule_check(matches: Sequence[Match], traces: Sequence[Trace], claim: Claim |
     if not traces:
         return Check("rule", "skipped", "it takes its steps on none of the problems; no rule is compared")
     if not matches and not any(one.moves for one in traces):
-        return Check("rule", "warning", "it moves no parameter of these problems; no rule is compared")
+        return Check("rule", "skipped", "it moves no parameter of these problems; no rule is compared")
     if not matches:
         return Check("rule", "skipped", "it evaluates gradients elsewhere than where it stands; no rule is compared")
     best = matches[0]
