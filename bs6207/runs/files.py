@@ -78,7 +78,7 @@ def link_new(link: Path, file: Path) -> None:
             link.symlink_to(file)
         except FileExistsError:
             is_new = False
-        except (NotImplementedError, PermissionError):  # a file system or an account without links
+        except (NotImplementedError, OSError):  # a file system or an account without links; each has its own error
             is_new = write_whole(link, file.read_bytes(), replace=False)
     if not is_new:
         raise FolderError(f"{link} exists, and nothing is overwritten", "choose another --link")

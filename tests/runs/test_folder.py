@@ -1,6 +1,7 @@
 """The run folder: locked, published in one rename, never overwritten, strict JSON."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -20,7 +21,7 @@ from bs6207.cli.options import read_settings
 from bs6207.errors import DataError, FolderError
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs import folder as folder_module
-from bs6207.runs.files import strict_json, to_csv, write_new
+from bs6207.runs.files import link_new, strict_json, to_csv, write_new
 from bs6207.runs.finished import RunFolder
 from bs6207.runs.folder import Run, is_held, is_run, matplotlib_folder, open_run
 from bs6207.runs.result import Result, Table
@@ -280,6 +281,25 @@ def test_a_name_that_is_taken_gets_a_number_and_what_had_it_stays(tmp_path):
     files = [write_new(tmp_path / "new/x.png", content) for content in (b"first", b"second", b"third")]
     assert [file.name for file in files] == ["x.png", "x-2.png", "x-3.png"]
     assert [file.read_bytes() for file in files] == [b"first", b"second", b"third"]
+
+
+@pytest.mark.parametrize(
+    "failure", [None, NotImplementedError(), *(OSError(code, "no links") for code in (errno.EPERM, errno.EOPNOTSUPP))]
+)
+def test_where_links_cannot_be_made_there_are_copies_and_nothing_is_overwritten(tmp_path, monkeypatch, failure):
+    picture, link = tmp_path / "a.png", tmp_path / "0/deep/a.png"
+    picture.write_bytes(b"picture")
+    if failure:
+        monkeypatch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(failure))
+    link_new(link, picture)
+    assert link.is_symlink() == (failure is None)
+    assert link.read_bytes() == picture.read_bytes() == b"picture"
+    assert [*link.parent.iterdir()] == [link]
+    other = tmp_path / "b.png"
+    other.write_bytes(b"other")
+    with pytest.raises(FolderError, match="exists, and nothing is overwritten; choose another --link"):
+        link_new(link, other)
+    assert link.read_bytes() == picture.read_bytes() == b"picture"
 
 
 def test_a_figure_is_written_for_the_screen_and_for_print(tmp_path):
