@@ -8,14 +8,13 @@ of its cluster that stays together in communities of the neighbour graph, about 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 
@@ -23,9 +22,19 @@ import bs6207.latent.figures as figures
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, reason_to_skip
 from bs6207.latent.evaluation import Labels, Vectors
-from bs6207.latent.graph import EXPLAINED, STABLE, Pixels, explained_share, second_opinion
+from bs6207.latent.graph import (
+    EXPLAINED,
+    GRAPH_IMAGES,
+    STABLE,
+    Pixels,
+    Scan,
+    agreement_of_halves,
+    components_of,
+    features_of,
+    registered,
+)
 from bs6207.runs.result import Checkpointable, Drawing, Row, Table
-from bs6207.training.metrics.clusters import many_classes_are_fine, match_clusters
+from bs6207.training.metrics.clusters import match_clusters
 
 REPEATS = 2  # pairs of disjoint halves, each with its own seed
 HALF = 2500  # most training images in a half
@@ -35,42 +44,63 @@ FAR = 3.0  # interquartile ranges beyond the upper quartile of the distances to 
 UNUSED = "unused"  # the training images that --train-images leaves out
 SHOWN = 10  # the surest members of a cluster on its sheet, and as many of the median and the least sure
 MAX_SHEETS = 40  # clusters with a sheet: each takes a second to draw
+ABOUT, RELIABLE = 1.3, 0.9  # of communities that are compared: how many per cluster, and agreement of halves
 SURE = 0.9  # images of a confidence above it are counted, and there are none where clusters are not stable
 
+Neighbours: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]  # of images: the nearest, and how far they are
 Inputs: TypeAlias = tuple[Any, ...]  # of a clusterer: vectors and, for some, pixels
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What the images say without any latent; of registered images, see `graph`.
+class Features:
+    """Of registered images.
 
     Attributes:
-        train, every: their points, [N, dim]; none where no clusterer sees images, and no picture is assigned.
-        explained: share of the variance of images that components of others explain.
-        communities: of `every`, by resolution and half; see `second_opinion`.
+        chosen: of a random subset of the training images, [N, COMPONENTS].
+        every: of the images that are assigned, [M, COMPONENTS].
+        neighbours: of the latter among training images; see `neighbours_of`.
     """
 
-    train: Vectors
-    every: Vectors
+    chosen: NDArray[np.float32]
+    every: NDArray[np.float32]
+    neighbours: Neighbours
+
+
+def see(train: Pixels, every: Pixels, seed: int) -> Features:
+    """Features of registered images, in the space of the principal components of some of the training images."""
+    points = registered(train)
+    some = np.random.RandomState(seed).permutation(len(points))[:GRAPH_IMAGES]
+    components = components_of(points[some])
+    features, others = (features_of(each, components).numpy() for each in (points, registered(every)))
+    return Features(features[some], others, neighbours_of(features, others))
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the images say without any latent: the same for every autoencoder.
+
+    Attributes:
+        explained: share of the variance of images that components of others explain.
+        neighbours: of registered images, see `neighbours_of`; None where no clusterer sees images and no picture is
+            assigned.
+        communities: of all images, by resolution and half, [resolutions, halves, N]; see `graph.scan`.
+    """
+
     explained: float
+    neighbours: Neighbours | None = None
     communities: Sequence[Sequence[Labels]] = ()
 
-    @classmethod
-    def of(
-        cls,
-        train: Pixels,
-        held_out: Pixels,
-        every: Pixels,
-        curve: Sequence[Row],
-        count: int,
-        seed: int,
-        with_points: bool,
-    ) -> Self:
-        explained = explained_share(train, held_out)
-        if not with_points:
-            return cls(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), explained)
-        train_points, points, partitions = second_opinion(train, every, curve, count, seed)
-        return cls(train_points, points, explained, partitions)
+    def with_communities(self, scans: Sequence[Scan], count: int) -> Self:
+        """The same with the communities, about `count`, of those resolutions at which halves agree."""
+        return replace(
+            self,
+            communities=[
+                communities
+                for scan in scans
+                for row, communities in zip(scan.rows, scan.communities, strict=True)
+                if count / ABOUT - 1 <= row["clusters"] <= count * ABOUT + 1 and row["agreement"] >= RELIABLE
+            ],
+        )
 
 
 @dataclass(frozen=True)
@@ -104,14 +134,7 @@ def refit(name: str, count: int, seed: int, train: Inputs, every: Inputs) -> lis
     return partitions
 
 
-def agreement_of_halves(partitions: Sequence[Labels]) -> float:
-    """The mean adjusted Rand index between the two halves of each pair."""
-    with many_classes_are_fine():
-        pairs = zip(partitions[::2], partitions[1::2], strict=True)
-        return float(np.mean([adjusted_rand_score(one, other) for one, other in pairs]))
-
-
-def neighbours_of(train: Vectors, every: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def neighbours_of(train: Vectors, every: Vectors) -> Neighbours:
     """The nearest training images, [N, NEIGHBOURS], and the mean distance to them; an image is none of its own."""
     count = min(NEIGHBOURS, len(train) - 1)
     distances, places = NearestNeighbors(n_neighbors=count + 1).fit(train).kneighbors(every)
@@ -164,8 +187,11 @@ def assess(
     """
     count = clusterer.count
     train_clusters, clusters = clusterer.predict(*train), clusterer.predict(*every)
-    points = (opinion.train, opinion.every) if name in SEES_IMAGES else (train[0], every[0])
-    nearest, distance = neighbours_of(points[0], points[1])
+    if name in SEES_IMAGES:
+        assert opinion.neighbours
+        nearest, distance = opinion.neighbours
+    else:
+        nearest, distance = neighbours_of(train[0], every[0])
     near = shares_of_neighbours(nearest, train_clusters, count)
     own = np.arange(len(clusters)), clusters
     facts: dict[str, Any] = {"together": float(near[own].mean()), "explained": opinion.explained}

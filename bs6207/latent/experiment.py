@@ -1,25 +1,38 @@
 """The latent experiment: an autoencoder per latent size, clusters of its latents, and the baselines they must beat."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from bs6207.data.images import ImageSet, on_one_side
+from bs6207.data.images import DataSet, ImageSet, on_one_side
 from bs6207.data.sources import load, require_data, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
-from bs6207.latent.clusterers import reason_to_skip
+from bs6207.latent.assignments import REFERENCES, Opinion, see
+from bs6207.latent.clusterers import SEES_IMAGES, reason_to_skip
 from bs6207.latent.evaluation import constant_images, mcnemar, score_constants, unscored
-from bs6207.latent.graph import LEAST
+from bs6207.latent.graph import EXPLAINED, HALF_NEIGHBOURS, LEAST, STABLE, Scan, choose_count, explained_share
 from bs6207.latent.memory import need, require_memory
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.summary import summarize
-from bs6207.latent.tasks import BEST_CONSTANT, AutoencoderResult, Baseline, CountTask, Task, run_count_task, run_task
+from bs6207.latent.tasks import (
+    BEST_CONSTANT,
+    AutoencoderResult,
+    Baseline,
+    ScanTask,
+    Task,
+    images_by_part,
+    run_scan_task,
+    run_task,
+)
 from bs6207.runs import sweep
 from bs6207.runs.progress import FailedTask, MapTasks, Progress, map_serially
-from bs6207.runs.result import Result, Row
+from bs6207.runs.result import Result
+from bs6207.training.devices import prepare, preserve_torch_state
 from bs6207.training.metrics.clusters import agreement, chance
 from bs6207.training.metrics.seeds import over_seeds
 
@@ -42,17 +55,15 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
     settings = settings_for(data, settings, progress.warn)
     train = data.train_subset(settings.train_images)
     require_memory(data, settings)
-    require_pictures(settings, train)
+    require_images(settings, train)
     is_searched = isinstance(settings.clusters, str) or (settings.clusters is None and train.labels is None)
     if is_searched and "clusterer" not in settings.model_fields_set:
         settings = settings.model_copy(update={"clusterer": ["graph", *settings.clusterer]})
-    number: dict[str, Any] = {}
-    if len(train) >= LEAST and (is_searched or train.files is not None):
-        task = CountTask(settings.cluster_range, data.sha256, settings)
-        number = map_tasks(run_count_task, {("number",): task}, progress, data.sha256)["number",]
-        if isinstance(number, FailedTask):
-            raise UserError(number.reason)
+    is_scanned = len(train) >= LEAST and (is_searched or train.files is not None)
+    opinion, scans = see_images(data, settings, is_scanned, progress, map_tasks)
+    number = find_number(scans, settings, opinion.explained) if scans else {}
     clusters = count_clusters(settings, train, number.get("clusters") if is_searched else None)
+    opinion = opinion.with_communities(scans, clusters)
     reasons = {name: reason_to_skip(name, clusters, len(train)) for name in settings.clusterer}
     left_out = {name: reason for name, reason in reasons.items() if reason}
     if len(left_out) == len(reasons):
@@ -61,8 +72,7 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
 
     constants = constant_images(train)
     constant_loss = score_constants(constants, data.validation)[BEST_CONSTANT[settings.loss]][settings.loss]
-    curve = tuple(number["curve"]) if number and train.files is not None else ()
-    tasks = make_tasks(settings, clusterers, clusters, constant_loss, data.sha256, curve)
+    tasks = make_tasks(settings, clusterers, clusters, constant_loss, data.sha256, opinion)
     autoencoders = settings.seeds * len(settings.dims)
     for kind, steps in {"epoch": settings.epochs * autoencoders, "vectors": 2 * autoencoders}.items():
         progress.expect(steps, kind)
@@ -103,30 +113,61 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
     return summarize(metrics, results, data, settings)
 
 
-def require_pictures(settings: LatentSettings, train: ImageSet) -> None:
-    """Refuse to link to files where there are none."""
+def see_images(
+    data: DataSet, settings: LatentSettings, is_scanned: bool, progress: Progress, map_tasks: MapTasks
+) -> tuple[Opinion, list[Scan]]:
+    """What the images say without any latent, and communities of their graphs where these are scanned.
+
+    Raises UserError if a task failed.
+    """
+    train = data.train_subset(settings.train_images)
+    with preserve_torch_state(), threadpool_limits(1):  # the order in which threads add up would change the last digits
+        prepare(settings.seed)
+        opinion = Opinion(explained_share(train.pixels, data.validation.pixels))
+        if not is_scanned and SEES_IMAGES.keys().isdisjoint(settings.clusterer):
+            return opinion, []
+        progress.status("neighbours of registered images")
+        every = np.concatenate([images.pixels for images in images_by_part(train, data, settings).values()])
+        features = see(train.pixels[:REFERENCES], every, settings.seed)
+    tasks = {("graph", size): ScanTask(features, size, settings.seed) for size in HALF_NEIGHBOURS if is_scanned}
+    scans = [*map_tasks(run_scan_task, tasks, progress, data.sha256).values()]
+    for scan in scans:
+        if isinstance(scan, FailedTask):
+            raise UserError(scan.reason)
+    return replace(opinion, neighbours=features.neighbours), scans
+
+
+def find_number(scans: Sequence[Scan], settings: LatentSettings, explained: float) -> dict[str, Any]:
+    """The number of clusters that halves agree best on, whether it is stable, and the curve of agreement."""
+    curve = [row for scan in scans for row in scan.rows]
+    clusters, agreement = choose_count(curve, settings.cluster_range)
+    stable = agreement >= STABLE and explained >= EXPLAINED
+    return {"clusters": clusters, "stable": stable, "agreement": agreement, "explained": explained, "curve": curve}
+
+
+def require_images(settings: LatentSettings, train: ImageSet) -> None:
+    """Refuse what cannot be done with these images: links where there are no files, too few images or pixels."""
+    dim, count, pixels = max(settings.dims), len(train), math.prod(train.image_shape)
     if settings.link and train.files is None:
         raise DataError(f"{settings.data} holds idx files, and --link is for pictures; leave it out")
-
-
-def count_clusters(settings: LatentSettings, train: ImageSet, found: int | None) -> int:
-    """The number of clusters: the one that was found, else the one asked for, else that of the classes.
-
-    Raises:
-        DataError: there are too few images or pixels.
-    """
-    dim, count, pixels = max(settings.dims), len(train), math.prod(train.image_shape)
-    clusters = found or (settings.clusters if isinstance(settings.clusters, int) else None)
-    if clusters is None:
-        if train.labels is None:
-            raise DataError(f"a search of the number takes {LEAST} training images, not {count}; give --clusters")
-        clusters = len(np.unique(train.labels))
     if dim > pixels:
         raise DataError(f"a latent of {dim} dimensions is larger than the {pixels} pixels of an image; lower --dims")
     if count < 2:
         raise DataError("latent needs 2 training images, and there is one; give more")
     if dim > count:
         raise DataError(f"PCA with {dim} components needs as many images, and there are {count}; lower --dims")
+
+
+def count_clusters(settings: LatentSettings, train: ImageSet, found: int | None) -> int:
+    """The number of clusters: the one that was found, else the one asked for, else that of the classes.
+
+    Raises DataError if there are fewer images.
+    """
+    clusters, count = found or (settings.clusters if isinstance(settings.clusters, int) else None), len(train)
+    if clusters is None:
+        if train.labels is None:
+            raise DataError(f"a search of the number takes {LEAST} training images, not {count}; give --clusters")
+        clusters = len(np.unique(train.labels))
     if clusters > count:
         raise DataError(f"{clusters} clusters need as many images, and there are {count}; lower --clusters")
     return clusters
@@ -138,7 +179,7 @@ def make_tasks(
     clusters: int,
     constant_loss: float,
     sha256: str,
-    curve: tuple[Row, ...],
+    opinion: Opinion,
 ) -> dict[Key, Task]:
     """All tasks, the longest neither first nor last: pixels, autoencoders, PCA."""
     kinds = [("pixels", ()), *(("autoencoder", (dim,)) for dim in settings.dims), ("pca", tuple(settings.dims))]
@@ -147,7 +188,7 @@ def make_tasks(
     for (kind, dims), seed in product(kinds, range(settings.seed, settings.seed + settings.seeds)):
         key = (kind, *dims, seed) if kind == "autoencoder" else (kind, seed)
         names = clusterers if kind == "autoencoder" or seed == settings.seed else fast
-        tasks[key] = Task(kind, dims, seed, names, clusters, constant_loss, sha256, settings, curve)
+        tasks[key] = Task(kind, dims, seed, names, clusters, constant_loss, sha256, settings, opinion)
     return tasks
 
 

@@ -10,7 +10,8 @@ on a resolution; the number of clusters is that of the resolutions at which disj
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any, Self, TypeAlias
@@ -27,6 +28,9 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 from torch.nn import functional
 
+from bs6207.runs.result import Checkpointable, Row
+from bs6207.training.metrics.clusters import many_classes_are_fine
+
 SIDE = 28  # pixels; images of other sizes are resized
 STANDS_OUT = 0.1  # difference from the border, in [0, 1], below which a pixel is ground
 SPREAD, SMALLEST_SPREAD = 0.4, 0.01  # standard deviations of registered and of given images, in half image sides
@@ -41,7 +45,6 @@ FEWEST, SMALLEST = 4, 0.01  # images, and share of them, of a community that cou
 STABLE = 0.95  # agreement of halves, at least
 EXPLAINED = 0.15  # share of the variance that components explain of images not fitted; of white noise it is 0.05
 PLATEAU = 0.03  # agreements within so much of the best are as good
-ABOUT, RELIABLE = 1.3, 0.9  # of a second opinion: communities per cluster, and agreement of halves
 LEAST = 4  # images in which a number of clusters can be searched
 TINY = 1e-6
 
@@ -53,7 +56,6 @@ MAX_COMMUNITIES = 10  # per wanted cluster; with more, the resolution is too fin
 
 Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
 Labels: TypeAlias = NDArray[np.int64]  # [N]
-Halves: TypeAlias = Sequence[tuple[Tensor, csr_matrix]]  # points and their graph
 
 
 def registered(images: Pixels) -> NDArray[np.float32]:
@@ -110,28 +112,70 @@ class GraphClusterer:
         return functional.one_hot(self.clusters[voters], self.count).sum(1).argmax(1).numpy()
 
 
-def find_count(images: Pixels, held_out: Pixels, bounds: tuple[int, int], seed: int) -> dict[str, Any]:
-    """The number of clusters, within bounds, on which disjoint halves of the images agree best.
+@dataclass(frozen=True)
+class Scan(Checkpointable):
+    """Communities of one graph of halves at every resolution.
 
-    Returns:
-        clusters: the number; stable: whether halves agree by `STABLE`, and components explain `EXPLAINED` of images
-        `held_out`; curve: a row per graph and resolution, {neighbours, resolution, clusters, agreement}.
+    Attributes:
+        rows: by resolution, {neighbours, resolution, clusters, agreement}; clusters is the median over halves.
+        communities: of all images, of every half, [resolutions, halves, N].
     """
-    points = registered(images[np.random.RandomState(seed).permutation(len(images))[:GRAPH_IMAGES]])
-    every = features_of(points, components_of(points))
-    curve = []
-    for neighbours in HALF_NEIGHBOURS:
-        halves = halves_of(every, neighbours, seed)
-        rows = [scan(resolution, halves, every, seed) for resolution in SCANNED]
-        curve += [{"neighbours": neighbours, **row} for row in rows]
+
+    rows: Sequence[Row]
+    communities: NDArray[np.int16]
+
+
+def scan(chosen: Tensor, every: Tensor, neighbours: int, seed: int) -> Scan:
+    """Scan the resolutions of graphs of disjoint halves of `chosen` points, and spread communities to `every` point."""
+    halves = []
+    for number in range(REPEATS):
+        order = np.random.RandomState([seed, number]).permutation(len(chosen))
+        halves += [chosen[half] for half in (order[::2], order[1::2])]
+    graphs = [graph_of(half, neighbours) for half in halves]
+    followed = [[nearest(points, half, 1)[:, 0].numpy() for points in (chosen, every)] for half in halves]
+    rows, communities = [], []
+    for resolution in SCANNED:
+        found = [louvain(graph, resolution, seed + number) for number, graph in enumerate(graphs)]
+        counts = [len(np.unique(labels[in_large(labels)])) for labels in found]
+        large = [follow_large(labels, half) for labels, half in zip(found, halves, strict=True)]
+        of_chosen, of_every = zip(
+            *([labels[places] for places in both] for labels, both in zip(large, followed, strict=True)), strict=True
+        )
+        agreement = agreement_of_halves(of_chosen)
+        row = {"neighbours": neighbours, "resolution": resolution, "clusters": round(median(counts))}
+        rows.append(row | {"agreement": agreement})
+        communities.append(of_every)
+    return Scan(rows, np.array(communities, np.int16))
+
+
+def agreement_of_halves(partitions: Sequence[Labels]) -> float:
+    """The mean adjusted Rand index between the two halves of each pair."""
+    with many_classes_are_fine():
+        pairs = zip(partitions[::2], partitions[1::2], strict=True)
+        return float(np.mean([adjusted_rand_score(one, other) for one, other in pairs]))
+
+
+def in_large(labels: Labels) -> NDArray[np.int64]:
+    """Places whose community counts; all where none does."""
+    kept = np.flatnonzero((np.bincount(labels) >= max(FEWEST, SMALLEST * len(labels)))[labels])
+    return kept if len(kept) else np.arange(len(labels))
+
+
+def follow_large(labels: Labels, points: Tensor) -> Labels:
+    """The same communities, but a point of one that does not count follows the nearest point of one that does."""
+    kept, followed = in_large(labels), labels.copy()
+    others = np.setdiff1d(np.arange(len(labels)), kept)
+    followed[others] = labels[kept][nearest(points[others], points[kept], 1)[:, 0].numpy()]
+    return followed
+
+
+def choose_count(curve: Sequence[Row], bounds: tuple[int, int]) -> tuple[int, float]:
+    """The number of clusters, within bounds, on which halves agree best, and by how much they agree."""
     allowed = [row for row in curve if bounds[0] <= row["clusters"] <= bounds[1]]
     best = max((row["agreement"] for row in allowed), default=0.0)
     good = sorted((row for row in allowed if row["agreement"] >= best - PLATEAU), key=lambda row: -row["agreement"])
     # the number of most rows; of numbers with as many, that of the best agreement
-    count = Counter(row["clusters"] for row in good).most_common(1)[0][0] if good else bounds[0]
-    explained = explained_share(images, held_out)
-    stable = best >= STABLE and explained >= EXPLAINED
-    return {"clusters": count, "stable": stable, "agreement": best, "explained": explained, "curve": curve}
+    return (Counter(row["clusters"] for row in good).most_common(1)[0][0] if good else bounds[0]), best
 
 
 def explained_share(train: Pixels, held_out: Pixels) -> float:
@@ -144,65 +188,6 @@ def explained_share(train: Pixels, held_out: Pixels) -> float:
     total = np.square(others - model.mean_).sum()
     left = np.square(others - model.inverse_transform(model.transform(others))).sum()
     return float(1 - left / total) if total > 0 else 0.0
-
-
-def halves_of(points: Tensor, neighbours: int, seed: int) -> Halves:
-    """Pairs of disjoint random halves of points, each with its graph."""
-    halves = []
-    for number in range(REPEATS):
-        order = np.random.RandomState([seed, number]).permutation(len(points))
-        halves += [(points[half], graph_of(points[half], neighbours)) for half in (order[::2], order[1::2])]
-    return halves
-
-
-def scan(resolution: float, halves: Halves, every: Tensor, seed: int) -> dict[str, Any]:
-    """The number of communities at one resolution, the median over halves, and how well pairs of halves agree."""
-    found = [louvain(graph, resolution, seed + number) for number, (_, graph) in enumerate(halves)]
-    counts = [len(np.unique(labels[in_large(labels)])) for labels in found]
-    partitions = [spread_out(labels, points, every) for labels, (points, _) in zip(found, halves, strict=True)]
-    pairs = zip(partitions[::2], partitions[1::2], strict=True)
-    agreement = float(np.mean([adjusted_rand_score(one, other) for one, other in pairs]))
-    return {"resolution": resolution, "clusters": round(median(counts)), "agreement": agreement}
-
-
-def in_large(labels: Labels) -> NDArray[np.int64]:
-    """Places whose community counts; all where none does."""
-    kept = np.flatnonzero((np.bincount(labels) >= max(FEWEST, SMALLEST * len(labels)))[labels])
-    return kept if len(kept) else np.arange(len(labels))
-
-
-def spread_out(labels: Labels, points: Tensor, every: Tensor) -> Labels:
-    """The communities of all: each follows the nearest point whose community counts."""
-    kept = in_large(labels)
-    return labels[kept][nearest(every, points[kept], 1)[:, 0].numpy()]
-
-
-def second_opinion(
-    train: Pixels, every: Pixels, curve: Sequence[Mapping[str, Any]], count: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], list[list[Labels]]]:
-    """Points of both sets of images, [N, dim], and communities of `every`, about `count`, of every half.
-
-    The latter are by resolution, of those at which halves agree.
-    """
-    points = registered(train)
-    chosen = np.random.RandomState(seed).permutation(len(train))[:GRAPH_IMAGES]
-    components = components_of(points[chosen])
-    features, others = features_of(points, components), features_of(registered(every), components)
-    rows = [
-        row
-        for row in curve
-        if count / ABOUT - 1 <= row["clusters"] <= count * ABOUT + 1 and row["agreement"] >= RELIABLE
-    ]
-    graphs = {row["neighbours"] for row in rows}
-    halves = {neighbours: halves_of(features[chosen], neighbours, seed) for neighbours in graphs}
-    partitions = [
-        [
-            spread_out(louvain(graph, row["resolution"], seed + number), half, others)
-            for number, (half, graph) in enumerate(halves[row["neighbours"]])
-        ]
-        for row in rows
-    ]
-    return features.numpy(), others.numpy(), partitions
 
 
 def nearest(points: Tensor, references: Tensor, count: int) -> Tensor:

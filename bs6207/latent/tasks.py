@@ -14,7 +14,7 @@ from torch import Tensor
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import require_data
 from bs6207.errors import DivergenceError, after
-from bs6207.latent.assignments import REFERENCES, Assignment, Opinion, assess, parts_of
+from bs6207.latent.assignments import REFERENCES, Assignment, Features, Opinion, assess, parts_of
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
 from bs6207.latent.evaluation import (
@@ -29,7 +29,7 @@ from bs6207.latent.evaluation import (
     score_partition,
     unscored,
 )
-from bs6207.latent.graph import find_count
+from bs6207.latent.graph import Scan, scan
 from bs6207.latent.model import to_weights
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.training import decode, encode, reconstruct, train_autoencoder, validate
@@ -56,7 +56,7 @@ class Task:
     constant_loss: float  # the validation loss of the best constant image
     sha256: str  # of the data set
     settings: LatentSettings
-    curve: tuple[Row, ...] = ()  # of `find_count`, for the assignment of a folder's pictures
+    opinion: Opinion
 
 
 @dataclass(frozen=True)
@@ -93,23 +93,26 @@ class Failure(Checkpointable):
 
 
 @dataclass(frozen=True)
-class CountTask:
-    """The search for the number of clusters, within bounds."""
+class ScanTask:
+    """The search of communities in one graph."""
 
-    bounds: tuple[int, int]
-    sha256: str  # of the data set
-    settings: LatentSettings
+    features: Features
+    neighbours: int  # in the graph
+    seed: int
 
 
 @preserve_torch_state()
-def run_count_task(task: CountTask, progress: TaskProgress) -> dict[str, Any]:
-    settings = task.settings
-    data = require_data(settings.data, task.sha256, **settings.read_as)
-    prepare(settings.seed)
-    progress.status("number of clusters")
+def run_scan_task(task: ScanTask, progress: TaskProgress) -> Scan:
+    prepare(task.seed)
+    progress.status(f"number of clusters, {task.neighbours} neighbours")
     with threadpool_limits(1):
-        train = data.train_subset(settings.train_images)
-        return find_count(train.pixels, data.validation.pixels, task.bounds, settings.seed)
+        chosen, every = (torch.from_numpy(points) for points in (task.features.chosen, task.features.every))
+        return scan(chosen, every, task.neighbours, task.seed)
+
+
+def images_by_part(train: ImageSet, data: DataSet, settings: LatentSettings) -> dict[str, ImageSet]:
+    """The images that are assigned to clusters: all pictures of a folder, else the test images."""
+    return {"test": data.test} if train.files is None else parts_of(data, settings.train_images)
 
 
 @preserve_torch_state()
@@ -208,20 +211,17 @@ def assign(
     progress: Progress,
 ) -> dict[str, Assignment]:
     """Add to the scores of every clusterer how stable its clusters are; assign the pictures of a folder to them."""
-    parts = parts_of(data, task.settings.train_images) if train.files is not None else {"test": data.test}
+    parts = images_by_part(train, data, task.settings)
     pixels = np.concatenate([images.pixels for images in parts.values()])
     encoded = [encode(model, to_device(images, next(model.parameters()).device)).numpy() for images in parts.values()]
     every, some, assignments = np.concatenate(encoded), train[:REFERENCES], {}
     with threadpool_limits(1):
         progress.status("stability of the clusters")
-        sees_images = bool(train.files is not None or SEES_IMAGES.keys() & clusterers)
-        held_out, count = data.validation.pixels, task.clusters
-        opinion = Opinion.of(some.pixels, held_out, pixels, task.curve, count, task.seed, sees_images)
         for name, clusterer in clusterers.items():
             fitted, asked = (latents.numpy()[: len(some)], some.pixels), (every, pixels)
             if name not in SEES_IMAGES:
                 fitted, asked = fitted[:1], asked[:1]  # type: ignore[assignment]
-            facts, assignments[name] = assess(name, clusterer, task.seed, fitted, asked, opinion)
+            facts, assignments[name] = assess(name, clusterer, task.seed, fitted, asked, task.opinion)
             scores[name] |= facts
     return assignments if train.files is not None else {}
 

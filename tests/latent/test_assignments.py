@@ -7,25 +7,40 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import Watched
 from PIL import Image
 
 from bs6207.data.images import ImageSet
+from bs6207.latent import graph
 from bs6207.latent.assignments import (
     SURE,
+    Features,
     Opinion,
     assess,
     assignment_rows,
     neighbours_of,
     parts_of,
+    see,
     shares_that_stay,
     votes,
 )
 from bs6207.latent.clusterers import CLUSTERERS
 from bs6207.latent.experiment import run
-from bs6207.latent.graph import GraphClusterer, find_count, registered
+from bs6207.latent.graph import (
+    EXPLAINED,
+    HALF_NEIGHBOURS,
+    STABLE,
+    GraphClusterer,
+    Scan,
+    choose_count,
+    explained_share,
+    registered,
+    scan,
+)
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.folder import open_run
+from bs6207.runs.result import Row
 
 
 def shapes(count: int, kinds: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -48,20 +63,33 @@ def shapes(count: int, kinds: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     return images, labels
 
 
+def scans_of(train: np.ndarray, every: np.ndarray) -> tuple[Features, list[Scan]]:
+    features = see(train, every, 0)
+    chosen, others = (torch.from_numpy(points) for points in (features.chosen, features.every))
+    return features, [scan(chosen, others, size, 0) for size in HALF_NEIGHBOURS]
+
+
+def curve_of(images: np.ndarray) -> list[Row]:
+    return [row for one in scans_of(images, images[:1])[1] for row in one.rows]
+
+
 @pytest.mark.parametrize("kinds", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_number_of_kinds_is_found_wherever_and_however_large_they_are(kinds):
     images, labels = shapes(200, kinds)
-    found = find_count(images[40:], images[:40], (2, 100), 0)
-    assert found["clusters"] == kinds
-    assert found["stable"]
+    curve = curve_of(images[40:])
+    found, agreement = choose_count(curve, (2, 100))
+    assert found == kinds
+    assert agreement >= STABLE
+    assert explained_share(images[40:], images[:40]) >= EXPLAINED
     clusters = GraphClusterer(kinds, 0).fit(None, images[40:]).predict(None, images)
     assert len({*zip(clusters.tolist(), labels.tolist(), strict=True)}) == kinds
-    assert find_count(images[40:], images[:40], (5, 20), 0)["clusters"] >= 5
+    assert choose_count(curve, (5, 20))[0] >= 5
 
 
 def test_noise_has_no_stable_number_of_clusters():
     noise = np.random.RandomState(0).randint(0, 256, (200, 1, 28, 28)).astype(np.uint8)
-    assert not find_count(noise[40:], noise[:40], (2, 100), 0)["stable"]
+    assert choose_count(curve_of(noise[40:]), (2, 100))[1] < STABLE
+    assert explained_share(noise[40:], noise[:40]) < EXPLAINED
 
 
 def test_registered_images_do_not_depend_on_place_and_size():
@@ -74,9 +102,8 @@ def test_registered_images_do_not_depend_on_place_and_size():
 
 
 def opinion_of(images: np.ndarray, count: int) -> Opinion:
-    train, held_out = images[60:], images[:60]
-    curve = find_count(train, held_out, (2, 100), 0)["curve"]
-    return Opinion.of(train, held_out, images, curve, count, 0, True)
+    features, scans = scans_of(images[60:], images)
+    return Opinion(explained_share(images[60:], images[:60]), features.neighbours).with_communities(scans, count)
 
 
 def assessed(name: str, count: int, images: np.ndarray, opinion: Opinion):
@@ -105,13 +132,13 @@ def test_sure_images_are_with_their_class_mates_and_unstable_clusters_have_none(
 def test_a_crowd_cut_in_two_is_not_stable_however_well_halves_agree():
     random = np.random.RandomState(0)
     points = (random.normal(size=(400, 2)) * (5, 1)).astype(np.float32)
-    nothing = Opinion(points, points, 1.0)
+    nothing = Opinion(1.0)
     clusterer = CLUSTERERS["kmeans"](2, 0).fit(points)
-    facts, _ = assess("kmeans", clusterer, 0, (points,), (points,), replace(nothing, explained=0.0))
+    facts, _ = assess("kmeans", clusterer, 0, (points,), (points,), Opinion(0.0))
     assert not facts["stable"]
     apart = points + np.where(random.rand(400, 1) < 0.5, 40, 0)
     clusterer = CLUSTERERS["kmeans"](2, 0).fit(apart)
-    facts, assignment = assess("kmeans", clusterer, 0, (apart,), (apart,), replace(nothing, train=apart, every=apart))
+    facts, assignment = assess("kmeans", clusterer, 0, (apart,), (apart,), nothing)
     assert facts["stable"]
     assert facts["stability"]["agreement"] == pytest.approx(1)
     assert (assignment.second == -1).all()
@@ -186,6 +213,23 @@ def test_a_folder_without_classes_is_sorted_by_file(folder, tmp_path):
         assert link.is_symlink()
         assert link.resolve() == folder / row["file"]
     assert "disjoint halves of the images agree best on that number" in metrics["answer"]
+
+
+def test_a_sweep_over_the_size_reads_the_folder_once_for_each(folder, monkeypatch):
+    monkeypatch.setattr(graph, "SCANNED", (1.0,))
+    settings = LatentSettings(
+        dims=[2], data=str(folder), clusters=3, epochs=4, skip_probes=True, batch_size=32, sweep=["size=12,16"]
+    )
+    progress, notes = Watched(), list[str]()
+    progress.warn = notes.append
+    result = run(settings, progress)
+    assert "pixels to 12 x 12 (--size)" in notes[0]
+    assert "pixels to 16 x 16 (--size)" in notes[1]
+    assert result.failures == []
+    small, large = (point["metrics"]["data"] for point in result.metrics["points"])
+    assert [data["brought_to_one"]["width"] for data in (small, large)] == [12, 16]
+    assert small["sha256"] != large["sha256"]
+    assert {row["size"] for row in result.tables["sweep"].rows} == {12, 16}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
 from bs6207.errors import DataError, FolderError, after
 from bs6207.latent import clusterers, experiment, tasks
+from bs6207.latent.assignments import Opinion
 from bs6207.latent.experiment import run
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.folder import open_run
@@ -198,7 +199,7 @@ def test_a_process_reads_the_images_once_for_all_its_tasks(monkeypatch):
     monkeypatch.setattr(sources, "load", lambda *arguments: reads.append(arguments) or embedded_digits())
     monkeypatch.setattr(tasks, "score_pixels", lambda task, train, data, progress: data)
     sources.loaded.cache_clear()
-    task = tasks.Task("pixels", (), 0, (), 10, 1.0, embedded_digits().sha256, SETTINGS)
+    task = tasks.Task("pixels", (), 0, (), 10, 1.0, embedded_digits().sha256, SETTINGS, Opinion(1.0))
     assert tasks.run_task(task, Watched()) is tasks.run_task(task, Watched())
     assert len(reads) == 1
 
