@@ -30,8 +30,8 @@ from bs6207.latent.graph import (
     Scan,
     agreement_of_halves,
     components_of,
+    descriptors,
     features_of,
-    registered,
 )
 from bs6207.runs.result import Checkpointable, Drawing, Row, Table
 from bs6207.training.metrics.clusters import match_clusters
@@ -68,10 +68,10 @@ class Features:
 
 def see(train: Pixels, every: Pixels, seed: int) -> Features:
     """Features of registered images, in the space of the principal components of some of the training images."""
-    points = registered(train)
+    points = descriptors(train)
     some = np.random.RandomState(seed).permutation(len(points))[:GRAPH_IMAGES]
     components = components_of(points[some])
-    features, others = (features_of(each, components).numpy() for each in (points, registered(every)))
+    features, others = (features_of(each, components).numpy() for each in (points, descriptors(every)))
     return Features(features[some], others, neighbours_of(features, others))
 
 

@@ -1,10 +1,10 @@
 """Clusters as communities of a graph of nearest neighbours, and how many there are.
 
-Images are registered first: moved and scaled so that what stands out from the border has its centre and its spread at
-fixed places (normalization by moments: Hu 1962, doi:10.1109/TIT.1962.1057692), blurred, and brought to length 1. Their
-leading principal components are the points of the graph. Its communities (Blondel et al. 2008, arXiv:0803.0476) depend
-on a resolution; the number of clusters is that of the resolutions at which disjoint halves of the images agree best
-(Lange et al. 2004, doi:10.1162/089976604773717621).
+Images are registered first: moved, scaled and set upright so that what stands out from the border has its moments at
+fixed places (Hu 1962, doi:10.1109/TIT.1962.1057692). Histograms of their gradients (Dalal and Triggs 2005,
+doi:10.1109/CVPR.2005.177) say where strokes and edges run; their leading principal components are the points of the
+graph. Its communities (Blondel et al. 2008, arXiv:0803.0476) depend on a resolution; the number of clusters is that of
+the resolutions at which disjoint halves of the images agree best (Lange et al. 2004, doi:10.1162/089976604773717621).
 """
 
 import math
@@ -34,7 +34,10 @@ from bs6207.training.metrics.clusters import many_classes_are_fine
 SIDE = 28  # pixels; images of other sizes are resized
 STANDS_OUT = 0.1  # difference from the border, in [0, 1], below which a pixel is ground
 SPREAD, SMALLEST_SPREAD = 0.4, 0.01  # standard deviations of registered and of given images, in half image sides
-BLUR = 1.0  # standard deviation in pixels: strokes of nearly the same place are then alike
+MAX_SLANT = 0.6  # columns per row
+ORIENTATIONS = 8
+FINE, CELL = 0.7, 2.0  # standard deviations in pixels of the blur before gradients are taken, and of a cell
+STEP = 3  # pixels from cell to cell
 COMPONENTS = 32
 GRAPH_IMAGES = 5000  # in the graph; the others follow their nearest in it
 VOTERS = 10
@@ -58,15 +61,16 @@ Pixels: TypeAlias = NDArray[np.uint8]  # [N, C, H, W]
 Labels: TypeAlias = NDArray[np.int64]  # [N]
 
 
-def registered(images: Pixels) -> NDArray[np.float32]:
-    """What stands out from the border, centred, scaled, blurred and of length 1, [N, C * SIDE * SIDE]."""
-    moved = np.concatenate([register(part / 255) for part in resized(images).split(1000)])
-    points = gaussian_filter(moved, (0, 0, BLUR, BLUR)).reshape(len(images), -1)
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), TINY)
+def descriptors(images: Pixels) -> NDArray[np.float32]:
+    """Histograms of the gradients of registered images, of length 1, [N, C * ORIENTATIONS * CELLS * CELLS]."""
+    return np.concatenate([histograms(register(part / 255)) for part in resized(images).split(1000)])
 
 
 def register(images: Tensor) -> NDArray[np.float32]:
-    """What stands out from the border of images in [0, 1], centred and scaled by its moments, [N, C, SIDE, SIDE]."""
+    """What stands out from the border of images in [0, 1], upright, centred and scaled, [N, C, SIDE, SIDE].
+
+    Moments of the second order are brought to those of a figure that is not slanted.
+    """
     edges = [images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]]
     ground = torch.cat(edges, 2).median(2).values[:, :, None, None]
     figure = (images - ground).abs()
@@ -75,11 +79,30 @@ def register(images: Tensor) -> NDArray[np.float32]:
     weights = weights / weights.sum((1, 2), keepdim=True).clamp_min(TINY)
     places = (torch.arange(SIDE) + 0.5) * 2 / SIDE - 1  # of the pixels, between the borders at -1 and 1
     along = torch.stack((weights.sum(1), weights.sum(2)))  # columns, rows
-    middle, square = (along * places).sum(2), (along * places.square()).sum(2)
-    spread = ((square - middle.square()).sum(0) / 2).clamp_min(SMALLEST_SPREAD**2).sqrt()
-    matrix = torch.eye(2) * (spread / SPREAD)[:, None, None]
-    grid = functional.affine_grid(torch.cat((matrix, middle.T[:, :, None]), 2), [*figure.shape], align_corners=False)
+    middle = (along * places).sum(2)
+    across, down = (along * places.square()).sum(2) - middle.square()
+    both = torch.einsum("nij,i,j->n", weights, places, places) - middle[0] * middle[1]
+    slant = (both / down.clamp_min(SMALLEST_SPREAD**2)).clamp(-MAX_SLANT, MAX_SLANT)
+    upright = across - 2 * slant * both + slant.square() * down
+    size = ((upright + down) / 2).clamp_min(SMALLEST_SPREAD**2).sqrt() / SPREAD
+    rows = (size, slant * size, middle[0], torch.zeros_like(size), size, middle[1])
+    matrix = torch.stack(rows, 1).view(-1, 2, 3)
+    grid = functional.affine_grid(matrix, [*figure.shape], align_corners=False)
     return functional.grid_sample(figure, grid, align_corners=False).numpy()
+
+
+def histograms(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Square roots of the strengths of gradients by direction and cell, of length 1, [N, dim]."""
+    smooth = gaussian_filter(images / np.maximum(images.max((1, 2, 3), keepdims=True), TINY), (0, 0, FINE, FINE))
+    down, across = np.gradient(smooth, axis=(2, 3))
+    strength, direction = np.hypot(down, across), np.arctan2(down, across) * ORIENTATIONS / (2 * np.pi)
+    parts = []
+    for number in range(ORIENTATIONS):
+        apart = np.abs((direction - number + ORIENTATIONS / 2) % ORIENTATIONS - ORIENTATIONS / 2)
+        share = gaussian_filter(strength * np.maximum(1 - apart, 0), (0, 0, CELL, CELL))
+        parts.append(share[..., STEP // 2 :: STEP, STEP // 2 :: STEP])
+    points = np.sqrt(np.stack(parts, 2).reshape(len(images), -1))
+    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), TINY)
 
 
 def components_of(points: NDArray[np.float32]) -> PCA:
@@ -100,14 +123,14 @@ class GraphClusterer:
     def fit(self, vectors: Any, images: Pixels) -> Self:
         """Find clusters of images; `vectors` are not used."""
         chosen = np.random.RandomState(self.seed).permutation(len(images))[: max(GRAPH_IMAGES, self.count)]
-        points = registered(images[chosen])
+        points = descriptors(images[chosen])
         self.components = components_of(points)
         self.features = features_of(points, self.components)
         self.clusters = torch.from_numpy(communities(self.features, self.count, self.seed))
         return self
 
     def predict(self, vectors: Any, images: Pixels) -> Labels:
-        features = features_of(registered(images), self.components)
+        features = features_of(descriptors(images), self.components)
         voters = nearest(features, self.features, min(VOTERS, len(self.features)))
         return functional.one_hot(self.clusters[voters], self.count).sum(1).argmax(1).numpy()
 

@@ -34,8 +34,8 @@ from bs6207.latent.graph import (
     GraphClusterer,
     Scan,
     choose_count,
+    descriptors,
     explained_share,
-    registered,
     scan,
 )
 from bs6207.latent.settings import LatentSettings
@@ -95,10 +95,10 @@ def test_noise_has_no_stable_number_of_clusters():
 def test_registered_images_do_not_depend_on_place_and_size():
     small, large = np.zeros((2, 1, 1, 56, 56), np.uint8)
     small[..., 8:16, 6:20] = large[..., 20:36, 20:48] = 200
-    one, other = registered(small)[0], registered(large)[0]
+    one, other = descriptors(small)[0], descriptors(large)[0]
     assert one @ other > 0.97
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
-    assert registered(255 - large)[0] @ other > 0.99  # dark on light is like light on dark
+    assert descriptors(255 - large)[0] @ other > 0.99  # dark on light is like light on dark
 
 
 def opinion_of(images: np.ndarray, count: int) -> Opinion:
