@@ -4,7 +4,7 @@ Clusters are stable if clusterers that see disjoint halves of the training image
 2004, doi:10.1162/089976604773717621), and if they part where images are few: an image's nearest are in its cluster. A
 line through the middle of one crowd is found again by every half; its neighbours tell. The confidence of an image is
 the least of three shares: of such clusterers that give it the same cluster, of its nearest that are in its cluster, and
-of its cluster that stays together in communities of the neighbour graph, about as many, on which halves agree.
+of its cluster that stays together, in the mean over communities of the neighbour graph on which halves agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from bs6207.data.images import DataSet, ImageSet
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, reason_to_skip
 from bs6207.latent.evaluation import Labels, Vectors
 from bs6207.latent.graph import (
+    AGREED,
     EXPLAINED,
     GRAPH_IMAGES,
     STABLE,
@@ -44,7 +45,7 @@ FAR = 3.0  # interquartile ranges beyond the upper quartile of the distances to 
 UNUSED = "unused"  # the training images that --train-images leaves out
 SHOWN = 10  # the surest members of a cluster on its sheet, and as many of the median and the least sure
 MAX_SHEETS = 40  # clusters with a sheet: each takes a second to draw
-ABOUT, RELIABLE = 1.3, 0.9  # of communities that are compared: how many per cluster, and agreement of halves
+COARSER, FINER = 1.3, 2.0  # communities that clusters are compared with: from how few to how many for each cluster
 SURE = 0.9  # images of a confidence above it are counted, and there are none where clusters are not stable
 
 Neighbours: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]  # of images: the nearest, and how far they are
@@ -98,7 +99,7 @@ class Opinion:
                 communities
                 for scan in scans
                 for row, communities in zip(scan.rows, scan.communities, strict=True)
-                if count / ABOUT - 1 <= row["clusters"] <= count * ABOUT + 1 and row["agreement"] >= RELIABLE
+                if count / COARSER - 1 <= row["clusters"] <= count * FINER + 1 and row["agreement"] >= AGREED
             ],
         )
 
@@ -163,18 +164,15 @@ def shares_of_neighbours(nearest: NDArray[np.int64], train_clusters: Labels, cou
 def shares_that_stay(clusters: Labels, communities: Sequence[Sequence[Labels]]) -> NDArray[np.float64]:
     """The share of an image's cluster that is in its community, or of that in the cluster: the smaller of both.
 
-    Of these, the mean over halves and the least over resolutions.
+    Of these, the mean over resolutions and halves; 1 where there are none.
     """
-    least = np.ones(len(clusters))
-    for partitions in communities:
-        shares = []
-        for partition in partitions:
-            both = contingency_matrix(clusters, partition)
-            rows, columns = (np.unique(labels, return_inverse=True)[1] for labels in (clusters, partition))
-            larger = np.maximum(both.sum(1, keepdims=True), both.sum(0, keepdims=True))
-            shares.append((both / larger)[rows, columns])
-        least = np.minimum(least, np.mean(shares, axis=0))
-    return least
+    shares = []
+    for partition in (partition for of_halves in communities for partition in of_halves):
+        both = contingency_matrix(clusters, partition)
+        rows, columns = (np.unique(labels, return_inverse=True)[1] for labels in (clusters, partition))
+        larger = np.maximum(both.sum(1, keepdims=True), both.sum(0, keepdims=True))
+        shares.append((both / larger)[rows, columns])
+    return np.mean(shares, axis=0) if shares else np.ones(len(clusters))
 
 
 def assess(

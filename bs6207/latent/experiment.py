@@ -138,7 +138,7 @@ def see_images(
 
 
 def find_number(scans: Sequence[Scan], settings: LatentSettings, explained: float) -> dict[str, Any]:
-    """The number of clusters that halves agree best on, whether it is stable, and the curve of agreement."""
+    """The number of clusters that halves agree on most widely, whether it is stable, and the curve of agreement."""
     curve = [row for scan in scans for row in scan.rows]
     clusters, agreement = choose_count(curve, settings.cluster_range)
     stable = agreement >= STABLE and explained >= EXPLAINED

@@ -3,13 +3,13 @@
 Images are registered first: moved, scaled and set upright so that what stands out from the border has its moments at
 fixed places (Hu 1962, doi:10.1109/TIT.1962.1057692). Histograms of their gradients (Dalal and Triggs 2005,
 doi:10.1109/CVPR.2005.177) say where strokes and edges run; their leading principal components are the points of the
-graph. Its communities (Blondel et al. 2008, arXiv:0803.0476) depend on a resolution; the number of clusters is that of
-the resolutions at which disjoint halves of the images agree best (Lange et al. 2004, doi:10.1162/089976604773717621).
+graph. Its communities (Blondel et al. 2008, arXiv:0803.0476) depend on a resolution; the number of clusters is that on
+which disjoint halves of the images agree over most graphs and resolutions (Lange et al. 2004,
+doi:10.1162/089976604773717621).
 """
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,12 +42,12 @@ COMPONENTS = 32
 GRAPH_IMAGES = 5000  # in the graph; the others follow their nearest in it
 VOTERS = 10
 REPEATS = 2  # pairs of disjoint halves
-HALF_NEIGHBOURS = (10, 15)  # in the graph of a half; with fewer, small clusters part and large ones split
+HALF_NEIGHBOURS = (10, 15, 25, 40)  # in graphs of a half: few for small clusters, many where kinds have varieties
 SCANNED = tuple(0.05 * 1.25**step for step in range(20))  # resolutions
 FEWEST, SMALLEST = 4, 0.01  # images, and share of them, of a community that counts
 STABLE = 0.95  # agreement of halves, at least
 EXPLAINED = 0.15  # share of the variance that components explain of images not fitted; of white noise it is 0.05
-PLATEAU = 0.03  # agreements within so much of the best are as good
+AGREED = 0.8  # agreement of halves above which a resolution counts
 LEAST = 4  # images in which a number of clusters can be searched
 TINY = 1e-6
 
@@ -193,12 +193,19 @@ def follow_large(labels: Labels, points: Tensor) -> Labels:
 
 
 def choose_count(curve: Sequence[Row], bounds: tuple[int, int]) -> tuple[int, float]:
-    """The number of clusters, within bounds, on which halves agree best, and by how much they agree."""
-    allowed = [row for row in curve if bounds[0] <= row["clusters"] <= bounds[1]]
-    best = max((row["agreement"] for row in allowed), default=0.0)
-    good = sorted((row for row in allowed if row["agreement"] >= best - PLATEAU), key=lambda row: -row["agreement"])
-    # the number of most rows; of numbers with as many, that of the best agreement
-    return (Counter(row["clusters"] for row in good).most_common(1)[0][0] if good else bounds[0]), best
+    """The number of clusters, within bounds, on which halves agree most widely, and how well they do at best.
+
+    What each number's agreements have above `AGREED` is added up over graphs and resolutions.
+    """
+    support, best = dict[int, float](), dict[int, float]()
+    for row in curve:
+        if bounds[0] <= (number := row["clusters"]) <= bounds[1]:
+            support[number] = support.get(number, 0.0) + max(row["agreement"] - AGREED, 0.0)
+            best[number] = max(best.get(number, -1.0), row["agreement"])
+    if not best:
+        return bounds[0], 0.0
+    count = max(best, key=lambda number: (support[number], best[number]))
+    return count, best[count]
 
 
 def explained_share(train: Pixels, held_out: Pixels) -> float:

@@ -144,11 +144,12 @@ def test_a_crowd_cut_in_two_is_not_stable_however_well_halves_agree():
     assert (assignment.second == -1).all()
 
 
-def test_the_least_share_counts():
+def test_images_that_other_partitions_part_from_their_cluster_are_less_sure():
     clusters = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     same, split = clusters, np.array([0, 0, 0, 2, 1, 1, 1, 1])
     assert shares_that_stay(clusters, [[same]]).tolist() == [1] * 8
-    assert shares_that_stay(clusters, [[same], [split]]).tolist() == [0.75] * 3 + [0.25] + [1] * 4
+    assert shares_that_stay(clusters, [[same], [split]]).tolist() == [0.875] * 3 + [0.625] + [1] * 4
+    assert shares_that_stay(clusters, []).tolist() == [1] * 8
     assert shares_that_stay(split, [[clusters]]).tolist() == [0.75] * 3 + [0.25] + [1] * 4  # merged, as if split
     assert votes(clusters, [1 - clusters, split], 2)[3].tolist() == [0.5, 0]
     points = np.arange(20, dtype=np.float32)[:, None]
@@ -171,6 +172,17 @@ def test_every_image_has_a_row_whatever_its_part():
     assert [row["file"] for row in rows] == sorted(row["file"] for row in rows)
     assert [row["split"] for row in rows] == ["validation"] * 2 + ["test"] * 3 + ["train"] * 4 + ["unused"] * 3
     assert [*rows[0]] == ["file", "split", "class", "cluster", "confidence", "second", "outlier"]
+
+
+def test_the_number_is_that_of_wide_agreement_and_not_of_the_best_alone():
+    curve = [
+        {"clusters": number, "agreement": agreement}
+        for number, agreement in [(2, 0.99), (5, 0.93), (5, 0.95), (5, 0.94), (6, 0.9), (1, 1.0), (1, 1.0), (30, 0.5)]
+    ]
+    assert choose_count(curve, (2, 100)) == (5, 0.95)
+    assert choose_count(curve, (2, 4)) == (2, 0.99)
+    assert choose_count(curve, (20, 40)) == (30, 0.5)
+    assert choose_count(curve, (50, 60)) == (50, 0.0)
 
 
 @pytest.fixture(scope="module")
