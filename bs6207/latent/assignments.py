@@ -7,7 +7,7 @@ the least of three shares: of such clusterers that give it the same cluster, of 
 of its cluster that stays together, in the mean over communities of the neighbour graph on which halves agree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,14 @@ from sklearn.neighbors import NearestNeighbors
 
 import bs6207.latent.figures as figures
 from bs6207.data.images import DataSet, ImageSet
-from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, reason_to_skip
+from bs6207.latent.clusterers import reason_to_skip
 from bs6207.latent.evaluation import Labels, Vectors
 from bs6207.latent.graph import (
     AGREED,
     EXPLAINED,
     GRAPH_IMAGES,
     STABLE,
+    CommunityClusterer,
     Pixels,
     Scan,
     agreement_of_halves,
@@ -50,6 +51,7 @@ SURE = 0.9  # images of a confidence above it are counted, and there are none wh
 
 Neighbours: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64]]  # of images: the nearest, and how far they are
 Inputs: TypeAlias = tuple[Any, ...]  # of a clusterer: vectors and, for some, pixels
+Make: TypeAlias = Callable[[int, int], Any]  # a clusterer of so many clusters, with a seed
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,32 @@ def halves(count: int, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.in
     return pairs
 
 
-def refit(name: str, count: int, seed: int, train: Inputs, every: Inputs) -> list[Labels]:
-    """The clusters of `every` by clusterers fitted to pairs of halves of `train`; none where a half is too small."""
-    if reason_to_skip(name, count, len(train[0]) // 2):
-        return []
-    partitions: list[Labels] = []
-    for number, pair in enumerate(halves(len(train[0]), seed)):
-        for half in pair:
-            clusterer: Any = CLUSTERERS[name](count, seed + number)
-            partitions.append(clusterer.fit(*(given[half] for given in train)).predict(*every))
-    return partitions
+@dataclass(frozen=True)
+class Found(Checkpointable):
+    """Clusters of the training images and of all that are assigned, and of the latter by clusterers of halves."""
+
+    count: int
+    train: Labels
+    every: Labels
+    by_halves: list[Labels]  # empty where a half is too small, or fitting again would take minutes
+
+
+def find(name: str, make: Make, clusterer: Any, train: Inputs, every: Inputs) -> Found:
+    """What a clusterer, fitted to `train`, finds, and others like it that are fitted to pairs of halves of it."""
+    count, seed, by_halves = clusterer.count, clusterer.seed, list[Labels]()
+    if not hasattr(clusterer, "stability") and not reason_to_skip(name, count, len(train[0]) // 2):
+        for number, pair in enumerate(halves(len(train[0]), seed)):
+            for half in pair:
+                again = make(count, seed + number).fit(*(given[half] for given in train))
+                by_halves.append(again.predict(*every))
+    return Found(count, clusterer.predict(*train), clusterer.predict(*every), by_halves)
+
+
+def find_communities(train: Pixels, every: Pixels, count: int, seed: int) -> Found:
+    """What `graph` finds, with the descriptors of each image computed once."""
+    points, others = descriptors(train), descriptors(every)
+    clusterer = CommunityClusterer(count, seed).fit(points)
+    return find("graph", CommunityClusterer, clusterer, (points,), (others,))
 
 
 def neighbours_of(train: Vectors, every: Vectors) -> Neighbours:
@@ -176,33 +194,25 @@ def shares_that_stay(clusters: Labels, communities: Sequence[Sequence[Labels]]) 
 
 
 def assess(
-    name: str, clusterer: Any, seed: int, train: Inputs, every: Inputs, opinion: Opinion
+    found: Found, neighbours: Neighbours, opinion: Opinion, own_estimate: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], Assignment]:
-    """How stable the clusters are, and those of `every` with a confidence each.
+    """How stable the clusters are, and those of all images with a confidence each.
 
     Args:
-        clusterer: fitted to `train`; of both, vectors and, where it sees images, their pixels.
+        own_estimate: {agreement, trusted}, of a clusterer that estimates its stability while it is fitted.
     """
-    count = clusterer.count
-    train_clusters, clusters = clusterer.predict(*train), clusterer.predict(*every)
-    if name in SEES_IMAGES:
-        assert opinion.neighbours
-        nearest, distance = opinion.neighbours
-    else:
-        nearest, distance = neighbours_of(train[0], every[0])
-    near = shares_of_neighbours(nearest, train_clusters, count)
-    own = np.arange(len(clusters)), clusters
+    nearest, distance = neighbours
+    near = shares_of_neighbours(nearest, found.train, found.count)
+    own = np.arange(len(found.every)), found.every
     facts: dict[str, Any] = {"together": float(near[own].mean()), "explained": opinion.explained}
-    if own_estimate := getattr(clusterer, "stability", None):  # refits would take minutes
-        partitions = [clusters]
+    if own_estimate:
         facts["agreement"], enough = own_estimate["agreement"], own_estimate["trusted"]
     else:
-        partitions = refit(name, count, seed, train, every)
-        facts["agreement"] = agreement_of_halves(partitions) if partitions else None
+        facts["agreement"] = agreement_of_halves(found.by_halves) if found.by_halves else None
         enough = facts["agreement"] is not None and facts["agreement"] >= STABLE
     stable = bool(enough and facts["together"] >= TOGETHER and opinion.explained >= EXPLAINED)
-    shares = votes(clusters, partitions, count)
-    confidence = np.minimum.reduce([shares[own], near[own], shares_that_stay(clusters, opinion.communities)])
+    shares = votes(found.every, found.by_halves or [found.every], found.count)
+    confidence = np.minimum.reduce([shares[own], near[own], shares_that_stay(found.every, opinion.communities)])
     if not stable:
         confidence *= SURE * max(facts["agreement"] or 0.0, 0.0)
     others = shares + near
@@ -211,7 +221,7 @@ def assess(
     low, high = np.quantile(distance, (0.25, 0.75))
     outlier = distance > high + FAR * (high - low)
     facts["sure"] = float((confidence > SURE).mean())
-    return {"stability": facts, "stable": stable}, Assignment(clusters, confidence, second, outlier)
+    return {"stability": facts, "stable": stable}, Assignment(found.every, confidence, second, outlier)
 
 
 def parts_of(data: DataSet, train_images: int | None) -> dict[str, ImageSet]:

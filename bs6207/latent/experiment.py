@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from bs6207.data.images import DataSet, ImageSet, on_one_side
 from bs6207.data.sources import load, require_data, settings_for
 from bs6207.errors import DataError, DivergenceError, UserError
-from bs6207.latent.assignments import REFERENCES, Opinion, see
+from bs6207.latent.assignments import REFERENCES, Found, Opinion, see
 from bs6207.latent.clusterers import SEES_IMAGES, reason_to_skip
 from bs6207.latent.evaluation import constant_images, mcnemar, score_constants, unscored
 from bs6207.latent.graph import EXPLAINED, HALF_NEIGHBOURS, LEAST, STABLE, Scan, choose_count, explained_share
@@ -23,9 +23,11 @@ from bs6207.latent.tasks import (
     BEST_CONSTANT,
     AutoencoderResult,
     Baseline,
+    GraphTask,
     ScanTask,
     Task,
-    images_by_part,
+    pixels_of,
+    run_graph_task,
     run_scan_task,
     run_task,
 )
@@ -72,7 +74,10 @@ def run(settings: LatentSettings, progress: Progress, map_tasks: MapTasks = map_
 
     constants = constant_images(train)
     constant_loss = score_constants(constants, data.validation)[BEST_CONSTANT[settings.loss]][settings.loss]
-    tasks = make_tasks(settings, clusterers, clusters, constant_loss, data.sha256, opinion)
+    seeds = range(settings.seed, settings.seed + settings.seeds) if "graph" in clusterers else ()
+    graph_tasks = {("communities", seed): GraphTask(clusters, seed, data.sha256, settings) for seed in seeds}
+    found = required(map_tasks(run_graph_task, graph_tasks, progress, data.sha256))
+    tasks = make_tasks(settings, clusterers, clusters, constant_loss, data.sha256, opinion, found)
     autoencoders = settings.seeds * len(settings.dims)
     for kind, steps in {"epoch": settings.epochs * autoencoders, "vectors": 2 * autoencoders}.items():
         progress.expect(steps, kind)
@@ -127,14 +132,18 @@ def see_images(
         if not is_scanned and SEES_IMAGES.keys().isdisjoint(settings.clusterer):
             return opinion, []
         progress.status("neighbours of registered images")
-        every = np.concatenate([images.pixels for images in images_by_part(train, data, settings).values()])
-        features = see(train.pixels[:REFERENCES], every, settings.seed)
+        features = see(train.pixels[:REFERENCES], pixels_of(train, data, settings), settings.seed)
     tasks = {("graph", size): ScanTask(features, size, settings.seed) for size in HALF_NEIGHBOURS if is_scanned}
-    scans = [*map_tasks(run_scan_task, tasks, progress, data.sha256).values()]
-    for scan in scans:
-        if isinstance(scan, FailedTask):
-            raise UserError(scan.reason)
-    return replace(opinion, neighbours=features.neighbours), scans
+    scans = required(map_tasks(run_scan_task, tasks, progress, data.sha256))
+    return replace(opinion, neighbours=features.neighbours), [*scans.values()]
+
+
+def required(outcomes: Mapping[Key, Any]) -> Mapping[Key, Any]:
+    """Outcomes that nothing goes on without; UserError if a task failed."""
+    for outcome in outcomes.values():
+        if isinstance(outcome, FailedTask):
+            raise UserError(outcome.reason)
+    return outcomes
 
 
 def find_number(scans: Sequence[Scan], settings: LatentSettings, explained: float) -> dict[str, Any]:
@@ -180,6 +189,7 @@ def make_tasks(
     constant_loss: float,
     sha256: str,
     opinion: Opinion,
+    found: Mapping[Key, Found],
 ) -> dict[Key, Task]:
     """All tasks, the longest neither first nor last: pixels, autoencoders, PCA."""
     kinds = [("pixels", ()), *(("autoencoder", (dim,)) for dim in settings.dims), ("pca", tuple(settings.dims))]
@@ -188,7 +198,8 @@ def make_tasks(
     for (kind, dims), seed in product(kinds, range(settings.seed, settings.seed + settings.seeds)):
         key = (kind, *dims, seed) if kind == "autoencoder" else (kind, seed)
         names = clusterers if kind == "autoencoder" or seed == settings.seed else fast
-        tasks[key] = Task(kind, dims, seed, names, clusters, constant_loss, sha256, settings, opinion)
+        communities = found.get(("communities", seed))
+        tasks[key] = Task(kind, dims, seed, names, clusters, constant_loss, sha256, settings, opinion, communities)
     return tasks
 
 

@@ -114,25 +114,33 @@ def features_of(points: NDArray[np.float32], components: PCA) -> Tensor:
     return torch.from_numpy(components.transform(points).astype(np.float32))
 
 
-class GraphClusterer:
-    """Communities of the neighbour graph of registered images; any image follows ten of the nearest in the graph."""
+class CommunityClusterer:
+    """Communities of the neighbour graph of points; any point follows ten of the nearest in the graph."""
 
     def __init__(self, count: int, seed: int):
         self.count, self.seed = count, seed
 
-    def fit(self, vectors: Any, images: Pixels) -> Self:
-        """Find clusters of images; `vectors` are not used."""
-        chosen = np.random.RandomState(self.seed).permutation(len(images))[: max(GRAPH_IMAGES, self.count)]
-        points = descriptors(images[chosen])
-        self.components = components_of(points)
-        self.features = features_of(points, self.components)
+    def fit(self, points: NDArray[np.float32]) -> Self:
+        """Find clusters of points, [N, dim], which are brought to their principal components first."""
+        chosen = points[np.random.RandomState(self.seed).permutation(len(points))[: max(GRAPH_IMAGES, self.count)]]
+        self.components = components_of(chosen)
+        self.features = features_of(chosen, self.components)
         self.clusters = torch.from_numpy(communities(self.features, self.count, self.seed))
         return self
 
-    def predict(self, vectors: Any, images: Pixels) -> Labels:
-        features = features_of(descriptors(images), self.components)
-        voters = nearest(features, self.features, min(VOTERS, len(self.features)))
+    def predict(self, points: NDArray[np.float32]) -> Labels:
+        voters = nearest(features_of(points, self.components), self.features, min(VOTERS, len(self.features)))
         return functional.one_hot(self.clusters[voters], self.count).sum(1).argmax(1).numpy()
+
+
+class GraphClusterer(CommunityClusterer):
+    """The same of images, by their `descriptors`; `vectors` are not used."""
+
+    def fit(self, vectors: Any, images: Pixels) -> Self:  # type: ignore[override]
+        return super().fit(descriptors(images))
+
+    def predict(self, vectors: Any, images: Pixels) -> Labels:  # type: ignore[override]
+        return super().predict(descriptors(images))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,18 @@ from torch import Tensor
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import require_data
 from bs6207.errors import DivergenceError, after
-from bs6207.latent.assignments import REFERENCES, Assignment, Features, Opinion, assess, parts_of
+from bs6207.latent.assignments import (
+    REFERENCES,
+    Assignment,
+    Features,
+    Found,
+    Opinion,
+    assess,
+    find,
+    find_communities,
+    neighbours_of,
+    parts_of,
+)
 from bs6207.latent.autoencoder import RECIPES, Autoencoder
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES
 from bs6207.latent.evaluation import (
@@ -29,7 +40,7 @@ from bs6207.latent.evaluation import (
     score_partition,
     unscored,
 )
-from bs6207.latent.graph import Scan, scan
+from bs6207.latent.graph import Pixels, Scan, scan
 from bs6207.latent.model import to_weights
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.training import decode, encode, reconstruct, train_autoencoder, validate
@@ -57,6 +68,7 @@ class Task:
     sha256: str  # of the data set
     settings: LatentSettings
     opinion: Opinion
+    found: Found | None = None  # by `graph`, which is the same at every dim
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,26 @@ class ScanTask:
     seed: int
 
 
+@dataclass(frozen=True)
+class GraphTask:
+    """The clusters of `graph`, and their stability."""
+
+    clusters: int
+    seed: int
+    sha256: str  # of the data set
+    settings: LatentSettings
+
+
+@preserve_torch_state()
+def run_graph_task(task: GraphTask, progress: TaskProgress) -> Found:
+    data = require_data(task.settings.data, task.sha256, **task.settings.read_as)
+    train = data.train_subset(task.settings.train_images)
+    prepare(task.seed)
+    progress.status("communities of registered images")
+    with threadpool_limits(1):
+        return find_communities(train.pixels, pixels_of(train, data, task.settings), task.clusters, task.seed)
+
+
 @preserve_torch_state()
 def run_scan_task(task: ScanTask, progress: TaskProgress) -> Scan:
     prepare(task.seed)
@@ -113,6 +145,11 @@ def run_scan_task(task: ScanTask, progress: TaskProgress) -> Scan:
 def images_by_part(train: ImageSet, data: DataSet, settings: LatentSettings) -> dict[str, ImageSet]:
     """The images that are assigned to clusters: all pictures of a folder, else the test images."""
     return {"test": data.test} if train.files is None else parts_of(data, settings.train_images)
+
+
+def pixels_of(train: ImageSet, data: DataSet, settings: LatentSettings) -> Pixels:
+    """Of all images that are assigned, the test images last."""
+    return np.concatenate([images.pixels for images in images_by_part(train, data, settings).values()])
 
 
 @preserve_torch_state()
@@ -211,17 +248,18 @@ def assign(
     progress: Progress,
 ) -> dict[str, Assignment]:
     """Add to the scores of every clusterer how stable its clusters are; assign the pictures of a folder to them."""
-    parts = images_by_part(train, data, task.settings)
-    pixels = np.concatenate([images.pixels for images in parts.values()])
+    parts, pixels = images_by_part(train, data, task.settings), pixels_of(train, data, task.settings)
     encoded = [encode(model, to_device(images, next(model.parameters()).device)).numpy() for images in parts.values()]
-    every, some, assignments = np.concatenate(encoded), train[:REFERENCES], {}
+    vectors, some, assignments = (latents.numpy()[:REFERENCES], np.concatenate(encoded)), train[:REFERENCES], {}
     with threadpool_limits(1):
         progress.status("stability of the clusters")
         for name, clusterer in clusterers.items():
-            fitted, asked = (latents.numpy()[: len(some)], some.pixels), (every, pixels)
-            if name not in SEES_IMAGES:
-                fitted, asked = fitted[:1], asked[:1]  # type: ignore[assignment]
-            facts, assignments[name] = assess(name, clusterer, task.seed, fitted, asked, task.opinion)
+            given = [*zip(vectors, (some.pixels, pixels), strict=True)] if name in SEES_IMAGES else [*zip(vectors)]
+            found = task.found if name == "graph" else None
+            found = found or find(name, CLUSTERERS[name], clusterer, *given)
+            neighbours = (name in SEES_IMAGES and task.opinion.neighbours) or neighbours_of(*vectors)
+            own_estimate = getattr(clusterer, "stability", None)
+            facts, assignments[name] = assess(found, neighbours, task.opinion, own_estimate)
             scores[name] |= facts
     return assignments if train.files is not None else {}
 
@@ -272,9 +310,12 @@ def score_vectors(
         if name in SEES_IMAGES:
             inputs = [(vectors[0], train.pixels), (vectors[1], data.test.pixels)]
             clusterer.report = progress.status
-        with threadpool_limits(1):  # the order in which threads add up would change the last digits
-            clusterer.fit(*inputs[0])
-            train_clusters[name], test_clusters[name] = (clusterer.predict(*given) for given in inputs)
+        if name == "graph" and task.found:
+            train_clusters[name], test_clusters[name] = task.found.train, task.found.every[-len(data.test) :]
+        else:
+            with threadpool_limits(1):  # the order in which threads add up would change the last digits
+                clusterer.fit(*inputs[0])
+                train_clusters[name], test_clusters[name] = (clusterer.predict(*given) for given in inputs)
         if clusterers is not None:
             clusterers[name] = clusterer
         found, right = score_partition(train_clusters[name], test_clusters[name], task.clusters, train, data)

@@ -19,6 +19,8 @@ from bs6207.latent.assignments import (
     Opinion,
     assess,
     assignment_rows,
+    find,
+    find_communities,
     neighbours_of,
     parts_of,
     see,
@@ -108,10 +110,18 @@ def opinion_of(images: np.ndarray, count: int) -> Opinion:
 
 def assessed(name: str, count: int, images: np.ndarray, opinion: Opinion):
     train = images[60:]
-    vectors = [part.reshape(len(part), -1).astype(np.float32) for part in (train, images)]
-    given = [(vectors[0], train), (vectors[1], images)] if name == "graph" else [(vectors[0],), (vectors[1],)]
-    clusterer = CLUSTERERS[name](count, 0).fit(*given[0])
-    return assess(name, clusterer, 0, *given, opinion)
+    if name == "graph":
+        return assess(find_communities(train, images, count, 0), opinion.neighbours, opinion)
+    return assessed_points(
+        *(part.reshape(len(part), -1).astype(np.float32) for part in (train, images)), count, opinion
+    )
+
+
+def assessed_points(train: np.ndarray, every: np.ndarray, count: int, opinion: Opinion):
+    """By K-means."""
+    make = CLUSTERERS["kmeans"]
+    found = find("kmeans", make, make(count, 0).fit(train), (train,), (every,))
+    return assess(found, neighbours_of(train, every), opinion)
 
 
 def test_sure_images_are_with_their_class_mates_and_unstable_clusters_have_none():
@@ -132,13 +142,10 @@ def test_sure_images_are_with_their_class_mates_and_unstable_clusters_have_none(
 def test_a_crowd_cut_in_two_is_not_stable_however_well_halves_agree():
     random = np.random.RandomState(0)
     points = (random.normal(size=(400, 2)) * (5, 1)).astype(np.float32)
-    nothing = Opinion(1.0)
-    clusterer = CLUSTERERS["kmeans"](2, 0).fit(points)
-    facts, _ = assess("kmeans", clusterer, 0, (points,), (points,), Opinion(0.0))
-    assert not facts["stable"]
-    apart = points + np.where(random.rand(400, 1) < 0.5, 40, 0)
-    clusterer = CLUSTERERS["kmeans"](2, 0).fit(apart)
-    facts, assignment = assess("kmeans", clusterer, 0, (apart,), (apart,), nothing)
+    assert not assessed_points(points, points, 2, Opinion(1.0))[0]["stable"]
+    apart = points + np.where(random.rand(400, 1) < 0.5, 40, 0).astype(np.float32)
+    assert not assessed_points(apart, apart, 2, Opinion(0.0))[0]["stable"]  # nothing in the images explains them
+    facts, assignment = assessed_points(apart, apart, 2, Opinion(1.0))
     assert facts["stable"]
     assert facts["stability"]["agreement"] == pytest.approx(1)
     assert (assignment.second == -1).all()
