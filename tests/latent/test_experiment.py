@@ -230,6 +230,18 @@ def test_images_that_are_all_alike_come_to_a_result(monkeypatch, level):
     assert "projection" not in result.metrics["left_out"]
 
 
+def test_noise_has_nothing_to_learn_and_comes_to_a_result_that_is_not_stable(monkeypatch):
+    parts = [ImageSet(pixels.astype(np.uint8), None) for pixels in np.split(noise(600, 1, 28, 28), [400, 500])]
+    data = DataSet("noise", *parts, "", ())
+    monkeypatch.setattr(experiment, "load", lambda *_, **__: data)
+    monkeypatch.setattr(sources, "loaded", lambda *_, **__: data)
+    result = run(LatentSettings(dims=[2], data="mnist-5k", epochs=2, clusters=2, skip_probes=True), Watched())
+    assert result.failures == []
+    cell = result.metrics["cells"][2]
+    assert cell["beats_constant"] is False
+    assert cell["seeds"][0]["clusters"]["kmeans"]["stable"] is False
+
+
 def test_few_or_tiny_images_that_are_learned_are_a_result(monkeypatch):
     use_images(
         monkeypatch, noise(10, 1, 2, 2), [0, 1] * 5, ImageSet(np.full((4, 1, 2, 2), 9, np.uint8), np.arange(4) % 2)
