@@ -248,7 +248,7 @@ def number_of_clusters(curve: Table, number: Mapping[str, Any], limit: float) ->
     shown = sorted({number["used"], *(tick for tick in NUMBER_TICKS if points and tick <= max(points)[0])})
     axes.set_xticks(shown, [str(tick) for tick in shown], size=7)
     axes.minorticks_off()
-    axes.set_title("number of clusters" if number["stable"] else "number of clusters: none is stable")
+    axes.set_title("number of clusters" if number["stable"] else "number of clusters, not stable")
     axes.legend(fontsize=7)
     return figure
 

@@ -175,7 +175,7 @@ def on_number(metrics: Mapping[str, Any]) -> Iterator[str]:
         if number["stable"]:
             yield f"{number['used']} clusters: disjoint halves of the images agree best on that number ({agreement})."
         else:
-            yield f"No number of clusters is stable: {number['used']}, used here, is the best of them ({agreement})."
+            yield f"The number of clusters, {number['used']}, is not stable: no other has more support ({agreement})."
 
 
 def on_assignments(metrics: Mapping[str, Any]) -> Iterator[str]:

@@ -41,6 +41,7 @@ from bs6207.latent.graph import (
     scan,
 )
 from bs6207.latent.settings import LatentSettings
+from bs6207.latent.summary import on_number
 from bs6207.runs.folder import open_run
 from bs6207.runs.result import Row
 
@@ -190,6 +191,13 @@ def test_the_number_is_that_of_wide_agreement_and_not_of_the_best_alone():
     assert choose_count(curve, (2, 4)) == (2, 0.99)
     assert choose_count(curve, (20, 40)) == (30, 0.5)
     assert choose_count(curve, (50, 60)) == (50, 0.0)
+
+
+def test_a_number_that_is_not_stable_is_reported_as_such():
+    number = {"searched": True, "used": 8, "agreement": 0.893, "stable": False}
+    (sentence,) = on_number({"number_of_clusters": number})
+    assert sentence.startswith("The number of clusters, 8, is not stable")
+    assert sentence.endswith("(adjusted Rand index 0.89).")
 
 
 @pytest.fixture(scope="module")
