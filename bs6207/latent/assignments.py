@@ -86,15 +86,18 @@ class Opinion:
         explained: share of the variance of images that components of others explain.
         neighbours: of registered images, see `neighbours_of`; None where no clusterer sees images and no picture is
             assigned.
-        communities: of all images, by resolution and half, [resolutions, halves, N]; see `graph.scan`.
+        communities: of all images, by resolution and half, [resolutions, halves, N], of those resolutions at which
+            halves agree; None where graphs are not scanned. See `graph.scan`.
     """
 
     explained: float
     neighbours: Neighbours | None = None
-    communities: Sequence[Sequence[Labels]] = ()
+    communities: Sequence[Sequence[Labels]] | None = None
 
     def with_communities(self, scans: Sequence[Scan], count: int) -> Self:
         """The same with the communities, about `count`, of those resolutions at which halves agree."""
+        if not scans:
+            return self
         return replace(
             self,
             communities=[
@@ -210,9 +213,10 @@ def assess(
     else:
         facts["agreement"] = agreement_of_halves(found.by_halves) if found.by_halves else None
         enough = facts["agreement"] is not None and facts["agreement"] >= STABLE
-    stable = bool(enough and facts["together"] >= TOGETHER and opinion.explained >= EXPLAINED)
+    is_supported = opinion.explained >= EXPLAINED and opinion.communities != []
+    stable = bool(enough and facts["together"] >= TOGETHER and is_supported)
     shares = votes(found.every, found.by_halves or [found.every], found.count)
-    confidence = np.minimum.reduce([shares[own], near[own], shares_that_stay(found.every, opinion.communities)])
+    confidence = np.minimum.reduce([shares[own], near[own], shares_that_stay(found.every, opinion.communities or ())])
     if not stable:
         confidence *= SURE * max(facts["agreement"] or 0.0, 0.0)
     others = shares + near

@@ -146,6 +146,7 @@ def test_a_crowd_cut_in_two_is_not_stable_however_well_halves_agree():
     assert not assessed_points(points, points, 2, Opinion(1.0))[0]["stable"]
     apart = points + np.where(random.rand(400, 1) < 0.5, 40, 0).astype(np.float32)
     assert not assessed_points(apart, apart, 2, Opinion(0.0))[0]["stable"]  # nothing in the images explains them
+    assert not assessed_points(apart, apart, 2, Opinion(1.0, communities=[]))[0]["stable"]  # no graph has communities
     facts, assignment = assessed_points(apart, apart, 2, Opinion(1.0))
     assert facts["stable"]
     assert facts["stability"]["agreement"] == pytest.approx(1)
