@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from bs6207 import bump, deblur, latent
 from bs6207._version import __version__
+from bs6207.runs.caller import same_random_state
 
 if TYPE_CHECKING:
     from bs6207.runs.view import Result
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "bump", "deblur", "latent", "load_run"]
 
 
+@same_random_state()
 def load_run(folder: "str | PathLike[str]") -> "Result":
     """A finished run of any command, as `run` of its story returns it.
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from bs6207.runs.caller import undisturbed
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from bs6207.runs.view import Result
 
 
+@undisturbed()
 def threshold(optimizer: str | type, **settings: Any) -> dict[str, Any]:
     """The entry of metrics.json for one optimizer: h_max, bracket, step, settings, margin, certificate and more.
 
@@ -28,14 +31,13 @@ def threshold(optimizer: str | type, **settings: Any) -> dict[str, Any]:
     from bs6207.bump.optimizers import make_adapter
     from bs6207.bump.search import study
     from bs6207.bump.settings import BumpSettings
-    from bs6207.runs.caller import undisturbed
     from bs6207.runs.python import settings_of
 
-    with undisturbed():
-        chosen = settings_of("bump", BumpSettings, {"optimizer": optimizer, **settings})
-        return study(make_adapter(chosen.names[0], chosen), chosen).metrics
+    chosen = settings_of("bump", BumpSettings, {"optimizer": optimizer, **settings})
+    return study(make_adapter(chosen.names[0], chosen), chosen).metrics
 
 
+@undisturbed()
 def audit(
     optimizer: str | Callable[..., Any], *, rule: str | None = None, expect_failed: Sequence[str] = (), **keywords: Any
 ) -> "AuditReport":
@@ -53,13 +55,12 @@ def audit(
     from bs6207.bump.conformance.experiment import audit_class
     from bs6207.bump.conformance.subject import find_subject
     from bs6207.bump.settings import check_optimizer
-    from bs6207.runs.caller import undisturbed
 
-    with undisturbed():
-        target = check_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
-        return audit_class(find_subject(target, keywords, {}), rule, expect_failed)
+    target = check_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
+    return audit_class(find_subject(target, keywords, {}), rule, expect_failed)
 
 
+@undisturbed()
 def run(
     *,
     out: "str | PathLike[str] | None" = None,

@@ -4,6 +4,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bs6207.runs.caller import undisturbed, uninterrupted
+
 if TYPE_CHECKING:
     from bs6207.deblur.model import Model
     from bs6207.deblur.restorer import Restorer
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Restorer", "load", "run"]
 
 
+@undisturbed()
 def load(folder: str | Path) -> "Model":
     """A trained restorer from a finished run of `bs6207 deblur`.
 
@@ -25,14 +28,12 @@ def load(folder: str | Path) -> "Model":
     Raises:
         bs6207.errors.FolderError: the folder holds none, its file is damaged, or it takes images of one size only.
     """
-    from bs6207.runs.caller import undisturbed
+    from bs6207.deblur import model
 
-    with undisturbed():
-        from bs6207.deblur import model
-
-        return model.load(folder)
+    return model.load(folder)
 
 
+@undisturbed()
 def run(
     *,
     out: "str | PathLike[str] | None" = None,
@@ -78,9 +79,8 @@ def __getattr__(name: str) -> Any:
     """The class `Restorer`, whose import takes a second."""
     if name != "Restorer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bs6207.runs.caller import undisturbed
 
-    with undisturbed():  # libraries add filters of warnings when they are imported
+    with undisturbed(), uninterrupted():  # libraries add filters of warnings when they are imported
         from bs6207.deblur import restorer
 
     return restorer.Restorer

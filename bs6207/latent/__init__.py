@@ -4,6 +4,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bs6207.runs.caller import undisturbed, uninterrupted
+
 if TYPE_CHECKING:
     from bs6207.latent.estimators import LatentClusterer, LatentTransformer
     from bs6207.latent.model import Model
@@ -16,6 +18,7 @@ ESTIMATORS = ("LatentClusterer", "LatentTransformer")
 __all__ = ["LatentClusterer", "LatentTransformer", "load", "run"]
 
 
+@undisturbed()
 def load(folder: str | Path, dim: int, seed: int | None = None) -> "Model":
     """A trained autoencoder from a finished run of `bs6207 latent`, such as outputs/latent.
 
@@ -29,14 +32,12 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> "Model":
     Raises:
         bs6207.errors.FolderError: the folder holds none of that size, or its file is damaged.
     """
-    from bs6207.runs.caller import undisturbed
+    from bs6207.latent import model
 
-    with undisturbed():
-        from bs6207.latent import model
-
-        return model.load(folder, dim, seed)
+    return model.load(folder, dim, seed)
 
 
+@undisturbed()
 def run(
     *,
     out: "str | PathLike[str] | None" = None,
@@ -82,9 +83,8 @@ def __getattr__(name: str) -> Any:
     """The estimators, whose import takes seconds."""
     if name not in ESTIMATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bs6207.runs.caller import undisturbed
 
-    with undisturbed():  # libraries add filters of warnings when they are imported
+    with undisturbed(), uninterrupted():  # libraries add filters of warnings when they are imported
         from bs6207.latent import estimators
 
     return getattr(estimators, name)

@@ -1,8 +1,7 @@
 """The process of a caller from Python, which is the same after a call as before."""
 
-import logging
-import multiprocessing
 import random
+import signal
 import sys
 import threading
 import warnings
@@ -13,17 +12,51 @@ CALLS = threading.RLock()  # one call at a time: random states, threads and warn
 
 
 @contextmanager
+def same_random_state() -> Iterator[None]:
+    """Restore the state of Python's random numbers, some of which rich draws when it is imported."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold ctrl-C back until the block has ended: a library whose import is broken off cannot be imported again.
+
+    A handler of the caller's own, or of the command, remains.
+    """
+    held: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_default := is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        if is_default:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def undisturbed() -> Iterator[None]:
     """Run the block as in a fresh process, whatever the caller has set, and restore all that it has set.
 
     A second thread waits until the first one's block has ended, so that neither changes the other's result.
     """
-    with CALLS, warnings.catch_warnings(), ExitStack() as stack:
-        path, levels = sys.path.copy(), levels_of_loggers()
+    import logging
+    import multiprocessing
+
+    with CALLS, warnings.catch_warnings(), same_random_state(), ExitStack() as stack:
+        loggers = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+        path, levels = sys.path.copy(), [(logger, logger.level) for logger in loggers]
         method = multiprocessing.get_start_method(allow_none=True)  # joblib, once imported, settles it
-        python_state, flushed = random.getstate(), sys.float_info.min / 2 == 0
-        import numpy as np
-        import torch
+        flushed = sys.float_info.min / 2 == 0
+        with uninterrupted():
+            import numpy as np
+            import torch
 
         numpy_state, threads = np.random.get_state(), torch.get_num_threads()
         dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
@@ -45,13 +78,7 @@ def undisturbed() -> Iterator[None]:
             torch.set_default_dtype(dtype)
             torch.set_float32_matmul_precision(precision)
             np.random.set_state(numpy_state)
-            random.setstate(python_state)
             sys.path[:] = path
             multiprocessing.set_start_method(method, force=True)
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
-
-
-def levels_of_loggers() -> dict[str, int]:
-    loggers = logging.root.manager.loggerDict
-    return {name: logger.level for name, logger in [*loggers.items()] if isinstance(logger, logging.Logger)}
+            for logger, level in levels:
+                logger.setLevel(level)

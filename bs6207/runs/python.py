@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bs6207.errors import SettingsError, suggest
-from bs6207.runs.caller import undisturbed
+from bs6207.runs.caller import uninterrupted
 from bs6207.runs.config import check_settings
 from bs6207.runs.names import usable
 from bs6207.runs.report import NotebookBar, Report, is_in_notebook
@@ -29,11 +29,14 @@ def call(
     progress: bool,
     config: str | PathLike[str] | None,
 ) -> Result:
-    """Run a story with the settings of `keywords`, and leave the caller's process as it was."""
+    """Run a story with the settings of `keywords`."""
     kind = partial(Report, quiet=True) if not progress else NotebookBar if is_in_notebook() else Report
-    with undisturbed():
-        settings = settings_of(command, settings_type, keywords, config)
-        return Result.of(run_with(settings, None if out is None else folder_of(out), partial(kind, command)))
+    settings = settings_of(command, settings_type, keywords, config)
+    folder = None if out is None else folder_of(out)
+    if not getattr(settings, "no_figures", False):
+        with uninterrupted():
+            import bs6207.figures  # noqa: F401
+    return Result.of(run_with(settings, folder, partial(kind, command)))
 
 
 def folder_of(out: str | PathLike[str]) -> Path:

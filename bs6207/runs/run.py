@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bs6207.errors import require_temporary_folder
+from bs6207.runs.caller import uninterrupted
 from bs6207.runs.executor import cores, local_executor, map_in_processes
 from bs6207.runs.files import failing_writes, strict_json
 from bs6207.runs.folder import matplotlib_folder, open_run
@@ -98,7 +99,9 @@ def run_experiment(
                     progress.warn(sentence)
             return map_tasks(cluster or processes, run.cells if run else None, function, tasks, progress, fingerprint)
 
-        result = load_experiment()(settings, report, map_tasks_of_run)
+        with uninterrupted():
+            experiment = load_experiment()
+        result = experiment(settings, report, map_tasks_of_run)
         if folder and run:
             with failing_writes(folder):
                 without_font = run.write_result(result, partial(map_in_processes, processes))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -283,10 +284,12 @@ def state():
         "argv": sys.argv, "cwd": os.environ.get("MPLCONFIGDIR"),
     }}
 
+python_state = random.getstate()
 import bs6207
 from bs6207.data.sources import embedded_digits
 images = embedded_digits().train.pixels[:120]
 {calls}
+assert random.getstate() == python_state, "the first calls draw random numbers"
 for name, call in calls.items():
     random_before = state()
     call()
@@ -350,6 +353,43 @@ def test_no_heavy_call_changes_anything_of_the_process(tmp_path):
     done = run_script(STATE.format(calls=calls, flush=False), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(done.stdout.splitlines()) == 9
+
+
+class DuringImport:
+    """A finder of modules that finds none, but calls `action` when `module` is looked for."""
+
+    def __init__(self, module, action):
+        self.module, self.action = module, action
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.module:
+            self.action()
+
+
+@pytest.mark.parametrize("module", ["bs6207.bump.experiment", "bs6207.figures"])
+def test_ctrl_c_during_an_import_ends_the_call_after_it(monkeypatch, module):
+    room, _, name = module.rpartition(".")
+    monkeypatch.delattr(sys.modules[room], name, raising=False)
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [DuringImport(module, lambda: signal.raise_signal(2)), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        bs6207.bump.run(optimizer="gd", progress=False)
+    assert module in sys.modules  # whole, as an import that fails leaves none
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_first_import_of_a_library_leaves_random_numbers_as_they_were(monkeypatch):
+    for module in ("bs6207.runs.view", "bs6207.runs.python"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.delattr(module, raising=False)
+        monkeypatch.setattr(sys, "meta_path", [DuringImport(module, random.random), *sys.meta_path])
+    before = random.getstate()
+    with pytest.raises(FolderError):
+        bs6207.load_run("nowhere")
+    for name in ("bump", "latent", "deblur"):
+        with pytest.raises(ValueError, match="has no setting"):
+            story(name).run(sed=1)
+    assert random.getstate() == before
 
 
 UNGUARDED = """
