@@ -115,5 +115,6 @@ def together(reasons: Sequence[str]) -> str:
 def suggest(word: str, choices: Iterable[str]) -> str:
     """The end of a sentence about an unknown `word`: the nearest choice, or all of them."""
     known = sorted(choices)
-    near = get_close_matches(word, known, n=1)
+    initials = "".join(part[:1] for part in re.split("[-_]", word))  # lr for learning_rate
+    near = [initials] if initials in known else get_close_matches(word, known, n=1)
     return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"

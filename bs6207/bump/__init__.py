@@ -1,6 +1,7 @@
 """How tall a bump can this optimizer escape?"""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from bs6207.runs.view import Result
 
 
+OF_RUN = {"sweep", "noise", "trials", "animate", "no_figures", "jobs", "scheduler", "fresh"}  # not of one threshold
+
+
 @undisturbed()
 def threshold(optimizer: str | type, **settings: Any) -> dict[str, Any]:
     """The entry of metrics.json for one optimizer: h_max, bracket, step, settings, margin, certificate and more.
@@ -26,25 +30,32 @@ def threshold(optimizer: str | type, **settings: Any) -> dict[str, Any]:
         settings: fields of `BumpSettings`, such as lr=0.3, beta1=0.9, distance=1.0, steps=1000.
 
     Raises:
-        ValueError: a setting is unknown or out of range.
+        ValueError: a setting is unknown, out of range or of no use here, or there are several optimizers.
     """
     from bs6207.bump.optimizers import make_adapter
     from bs6207.bump.search import study
     from bs6207.bump.settings import BumpSettings
-    from bs6207.runs.python import settings_of
+    from bs6207.errors import SettingsError
+    from bs6207.runs.python import only, settings_of
 
+    for name in settings.keys() & OF_RUN:
+        raise SettingsError(f"threshold has no setting {name!r}", "run takes it")
     chosen = settings_of("bump", BumpSettings, {"optimizer": optimizer, **settings})
-    return study(make_adapter(chosen.names[0], chosen), chosen).metrics
+    return study(make_adapter(only("optimizer", chosen.names), chosen), chosen).metrics
 
 
 @undisturbed()
 def audit(
-    optimizer: str | Callable[..., Any], *, rule: str | None = None, expect_failed: Sequence[str] = (), **keywords: Any
+    optimizer: str | Callable[..., Any],
+    *,
+    rule: str | None = None,
+    expect_failed: str | Sequence[str] = (),
+    **keywords: Any,
 ) -> "AuditReport":
     """Whether an optimizer does what its name says: a report of checks, with `raise_if_failed()` for tests.
 
     Args:
-        optimizer: a class, a name from `OPTIMIZERS`, or package.module:Class.
+        optimizer: a class, a name from `OPTIMIZERS`, package.module:Class, or a functools.partial of a class.
         rule: the published rule that it should equal, as in "adamw"; "other" if none; what its name says if not given.
         expect_failed: checks that may fail; those of the class attribute `expected_failed_checks` are added.
         keywords: for its constructor, such as lr=0.01; hyperparameters that are left out are varied.
@@ -55,9 +66,18 @@ def audit(
     from bs6207.bump.conformance.experiment import audit_class
     from bs6207.bump.conformance.subject import find_subject
     from bs6207.bump.settings import check_optimizer
+    from bs6207.errors import SettingsError
 
+    if isinstance(optimizer, partial) and not optimizer.args:
+        keywords = optimizer.keywords | keywords
+        optimizer = optimizer.func
+    if not isinstance(optimizer, str) and not (callable(optimizer) and hasattr(optimizer, "__qualname__")):
+        raise SettingsError(
+            f"an object of {type(optimizer).__name__} is no optimizer", "give a name, or the class itself"
+        )
     target = check_optimizer(optimizer) if isinstance(optimizer, str) else optimizer
-    return audit_class(find_subject(target, keywords, {}), rule, expect_failed)
+    expected = [expect_failed] if isinstance(expect_failed, str) else expect_failed
+    return audit_class(find_subject(target, keywords, {}), rule, expected)
 
 
 @undisturbed()

@@ -237,7 +237,12 @@ def explain(failure: BaseException) -> str:
 
 def require_constructible(name: str, passed: Mapping[str, Any]) -> None:
     """Raises a SettingsError about a class that is made of a model or of another optimizer, or lacks an argument."""
-    first, *others = inspect.signature(load(name)).parameters.values()
+    target = load(name)
+    if isinstance(target, type) and not hasattr(target, "step"):
+        raise SettingsError(f"{name} has no step(); name an optimizer")
+    if not (taken := [*inspect.signature(target).parameters.values()]):
+        raise SettingsError(f"{name} cannot be used: it takes no parameters")
+    first, *others = taken
     if first.name == "model":
         raise SettingsError(f"{name} cannot be used: {NEEDS_MODEL}")
     if "optim" in first.name:

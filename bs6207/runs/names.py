@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # without which some scripts are misspelt
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -62,6 +63,13 @@ def writable_name(name: str) -> str:
     if not is_text(name):
         raise ValueError(f"{name!r} is not UTF-8; rename the file")
     return name
+
+
+def path_text(path: Any) -> str:
+    """A path as text, as a caller from Python gives it."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{path!r} is no path; give a text or a pathlib.Path")
+    return os.fspath(path)
 
 
 def usable(value: str | Path) -> str:

@@ -1,5 +1,6 @@
 """What the commands do, called from Python: the same numbers, and a process that stays as it was."""
 
+import functools
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import HURRY
 
 import bs6207
@@ -97,6 +99,9 @@ GIVEN = [
     (LatentSettings, {"dims": (2, 4)}, {"dims": [2, 4]}),
     (LatentSettings, {"dims": np.array([2, 4])}, {"dims": [2, 4]}),
     (LatentSettings, {"data": Path("pictures")}, {"data": None}),
+    (LatentSettings, {"clusters": (2, 12)}, {"clusters": "2:12"}),
+    (LatentSettings, {"clusters": range(2, 6)}, {"clusters": "2:5"}),
+    (LatentSettings, {"clusters": np.int64(10)}, {"clusters": 10}),
     (DeblurSettings, {"sigma": (0.5, 3)}, {"sigma": (0.5, 3.0)}),
     (DeblurSettings, {"sigma": 1.5}, {"sigma": (1.5, 1.5)}),
     (DeblurSettings, {"sigma": "0.5:3"}, {"sigma": (0.5, 3.0)}),
@@ -109,6 +114,12 @@ def test_values_are_taken_in_the_types_that_people_have(model, keywords, wanted,
     settings = settings_of("bump", model, keywords)
     for name, value in wanted.items():
         assert getattr(settings, name) == (str(tmp_path / "pictures") if value is None else value)
+
+
+def test_what_a_generator_yields_is_a_list():
+    assert settings_of("latent", LatentSettings, {"dims": (dim for dim in (2, 3))}).dims == [2, 3]
+    assert settings_of("bump", BumpSettings, {"optimizer": (name for name in ["gd"])}).optimizer == ["gd"]
+    assert settings_of("deblur", DeblurSettings, {"sigma": (sigma for sigma in (0.5, 3))}).sigma == (0.5, 3.0)
 
 
 WRONG = {
@@ -134,6 +145,41 @@ def test_a_wrong_argument_raises_a_value_error_with_the_sentence_of_the_command(
     assert isinstance(raised.value, ValueError)
     assert f"bs6207: {raised.value}\n" == done.stderr
     assert not list(tmp_path.iterdir())
+
+
+OBJECTS = [
+    ({"optimizer": functools.partial(torch.optim.SGD, lr=0.9)}, "--optimizer: an object of partial is no setting"),
+    ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "--optimizer: an object of SGD is no setting; give .* a class"),
+    ({"landscape": lambda x, h: x}, "--landscape: <lambda> is no setting; give .* function of a module"),
+    ({"optimizer": "no_step:NoStep"}, r"no_step:NoStep has no step\(\); name an optimizer"),
+    ({"optimizer": "no_step:nothing"}, "it takes no parameters"),
+    ({"learning_rate": 0.1}, r"no setting 'learning_rate'; did you mean lr\?"),
+    ({"out": 3}, "--out: 3 is no path; give a text or a pathlib.Path"),
+    ({"config": {"lr": 0.1}}, "--config: {'lr': 0.1} is no path"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keywords", "sentence"), OBJECTS, ids=[sentence for _, sentence in OBJECTS])
+def test_what_is_no_setting_is_refused_in_a_sentence(keywords, sentence, monkeypatch, tmp_path):
+    (tmp_path / "no_step.py").write_text("class NoStep: pass\ndef nothing(): pass\n")
+    with pytest.raises(SettingsError, match=sentence):
+        bs6207.bump.run(progress=False, **keywords)
+
+
+def test_what_takes_one_optimizer_refuses_what_it_would_not_use():
+    for several in (["adam", "gd"], "all"):
+        with pytest.raises(SettingsError, match="optimizer is one value here, not "):
+            bs6207.bump.threshold(several)
+    for name, value in {"sweep": "lr=0.1,0.2", "noise": 0.1, "animate": True}.items():
+        with pytest.raises(SettingsError, match=f"threshold has no setting '{name}'; run takes it"):
+            bs6207.bump.threshold("adam", **{name: value})
+    with pytest.raises(SettingsError, match="no setting 'out'; run takes it"):
+        bs6207.bump.threshold("adam", out="x")
+    for several in (["adam"], torch.optim.SGD([torch.zeros(1)])):
+        with pytest.raises(SettingsError, match="is no optimizer; give a name, or the class itself"):
+            bs6207.bump.audit(several)
+    with pytest.raises(ValueError, match="no check 'rul'"):
+        bs6207.bump.audit("adam", expect_failed="rul")
 
 
 @pytest.mark.parametrize("name", ["bump", "latent", "deblur"])
