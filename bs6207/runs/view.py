@@ -4,9 +4,9 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from html import escape
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from bs6207.errors import FolderError, SettingsError, suggest
 from bs6207.runs.files import finite, strict_json, to_csv
 from bs6207.runs.finished import RunFolder, read_run
 from bs6207.runs.folder import HEADLINE, copy_run
-from bs6207.runs.names import at_home, legible
+from bs6207.runs.names import at_home, legible, path_text
 from bs6207.runs.result import Drawing, Row, Table
 from bs6207.runs.run import FinishedRun
 from bs6207.runs.table import as_text
@@ -67,7 +67,7 @@ class Result:
         history: Sequence[Row],
         tables: Mapping[str, Callable[[], str]],
         drawings: Mapping[str, Drawing],
-        picture: Callable[[str], bytes],
+        pictures: Mapping[str, Callable[[], bytes]],
         save: Callable[[Path], None],
         folder: Path | None,
         notes: Sequence[str] = (),
@@ -78,18 +78,13 @@ class Result:
         self.history = [dict(row) for row in history]
         self.tables: Mapping[str, DataFrame] = Tables(tables)
         self.figures, self.folder = (*drawings,), folder
-        self._headline, self._drawings, self._picture, self._save = headline, drawings, cache(picture), save
+        self._headline, self._drawings, self._pictures, self._save = headline, drawings, pictures, save
+        self._shown: dict[str, str] = {}  # figures in HTML
 
     @classmethod
     def of(cls, run: FinishedRun) -> "Result":
         """The result of a run that has just ended."""
         result = run.result
-
-        def picture(name: str) -> bytes:
-            from bs6207.figures import drawn
-
-            return drawn(result.figures[name])[0]["png"]
-
         tables = {HEADLINE: result.headline, **result.tables}
         return cls(
             run.command,
@@ -100,7 +95,7 @@ class Result:
             [finite(row) for row in run.history],
             {name: partial(to_csv, table) for name, table in tables.items()},
             {name: partial(completed, drawing) for name, drawing in result.figures.items()},
-            picture,
+            {name: partial(png_of, drawing) for name, drawing in result.figures.items()},
             run.save,
             run.folder,
             run.notes,
@@ -110,10 +105,7 @@ class Result:
     @classmethod
     def in_folder(cls, run: RunFolder) -> "Result":
         """The result of a finished run; its figures are those of the folder."""
-
-        def picture(name: str) -> bytes:
-            return (run.place / f"{name}.png").read_bytes()
-
+        pictures = {name: (run.place / f"{name}.png").read_bytes for name in run.figures}
         return cls(
             run.command,
             run.settings,
@@ -122,8 +114,8 @@ class Result:
             run.remarks,
             [json.loads(line) for line in run.text("history.jsonl").splitlines()],
             {name: partial(run.text, f"{name}.csv") for name in (HEADLINE, *run.tables)},
-            {name: partial(pictured, picture, name) for name in run.figures},
-            picture,
+            {name: partial(pictured, picture) for name, picture in pictures.items()},
+            pictures,
             partial(copy_run, run.command, run.place),
             run.place,
             failures=[part if isinstance(part, str) else part["reason"] for part in run.metrics.get("failed", [])],
@@ -147,7 +139,7 @@ class Result:
         Raises:
             bs6207.errors.FolderError: the folder is busy, holds something else, or cannot be written.
         """
-        place = Path(at_home(fspath(folder)))
+        place = Path(at_home(path_text(folder)))
         self._save(place)
         self.folder = self.folder or place
         return place
@@ -176,10 +168,12 @@ class Result:
         )
 
     def _figure_in_html(self, name: str) -> str:
-        content = self._picture(name)
-        width = round(int.from_bytes(content[PNG_WIDTH]) / DENSITY)
-        data = base64.b64encode(content).decode()
-        return FIGURE.format(name=escape(name), width=width, data=data)
+        if name not in self._shown:
+            content = self._pictures[name]()
+            width = round(int.from_bytes(content[PNG_WIDTH]) / DENSITY)
+            data = base64.b64encode(content).decode()
+            self._shown[name] = FIGURE.format(name=escape(name), width=width, data=data)
+        return self._shown[name]
 
 
 class Tables(Mapping[str, "DataFrame"]):
@@ -209,7 +203,7 @@ class Tables(Mapping[str, "DataFrame"]):
 def load_run(folder: str | PathLike[str]) -> Result:
     """See `bs6207.load_run`."""
     try:
-        return Result.in_folder(read_run(at_home(fspath(folder))))
+        return Result.in_folder(read_run(at_home(path_text(folder))))
     except ValueError as failure:  # a line of history that is no JSON
         raise FolderError(f"cannot read the run in {folder}: {failure}") from None
 
@@ -220,10 +214,16 @@ def completed(drawing: Drawing) -> "Figure":
     return complete(drawing)
 
 
-def pictured(picture: Callable[[str], bytes], name: str) -> "Figure":
+def pictured(picture: Callable[[], bytes]) -> "Figure":
     from bs6207.figures import of_picture
 
-    return of_picture(picture(name))
+    return of_picture(picture())
+
+
+def png_of(drawing: Drawing) -> bytes:
+    from bs6207.figures import drawn
+
+    return drawn(drawing)[0]["png"]
 
 
 def cell(kind: str, value: Any, place: int) -> str:

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -238,6 +239,19 @@ def test_a_loaded_run_is_the_same_object_as_that_of_the_call(trained, tmp_path, 
     (tmp_path / "file/mine.txt").touch()
     with pytest.raises(FolderError, match="is not a run of bs6207 bump"):
         fresh.save(tmp_path / "file")
+
+
+def test_a_result_survives_a_pickle_whether_it_is_new_or_loaded(trained):
+    fresh, loaded = bs6207.bump.run(optimizer="gd", progress=False), bs6207.load_run(trained("bump"))
+    for result in (fresh, loaded):
+        again = pickle.loads(pickle.dumps(result))
+        assert (again.metrics, repr(again)) == (result.metrics, repr(result))
+        assert again.tables["trajectories"].equals(result.tables["trajectories"])
+        assert again.figure().get_size_inches().min() > 1
+    assert again._repr_html_() == loaded._repr_html_()
+    for wrong in (fresh.save, bs6207.load_run):
+        with pytest.raises((ValueError, FolderError), match="None is no path"):
+            wrong(None)
 
 
 def test_what_a_notebook_shows_needs_no_network_and_is_read_on_any_ground(trained):
