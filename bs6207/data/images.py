@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from bs6207.errors import DataError
 
+CHANNELS = (1, 3)  # grey and RGB
+ROUNDING = 1e-6  # by which pixels in [0, 1] may lie outside
 SPLIT_SEED = 6207  # of every split, whatever --seed says: two runs must be scored on the same images
 
 
@@ -132,6 +134,24 @@ def to_uint8(images: NDArray[Any]) -> NDArray[np.uint8]:
 def to_float(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """8-bit images in [0, 1]."""
     return np.divide(pixels, 255, dtype=np.float32)
+
+
+def as_array(image: Any) -> NDArray[Any]:
+    """What numpy, Pillow or torch holds of images, as an array."""
+    return np.asarray(image.detach() if hasattr(image, "detach") else image)
+
+
+def within_unit(images: Any) -> Any:
+    """The images, of numpy or torch, clipped to [0, 1]; ValueError if more than rounding takes them out of it."""
+    wrong = {
+        "no numbers (NaN)": images != images,
+        "negative": images < -ROUNDING,
+        "above 1; divide 8-bit pixels by 255": images > 1 + ROUNDING,
+    }
+    for what, where in wrong.items():
+        if where.any():
+            raise ValueError(f"images must lie in [0, 1], and some pixels are {what}")
+    return images.clip(0, 1)
 
 
 def on_one_side(train: ImageSet, test: ImageSet, classes: Sequence[str]) -> dict[str, Any]:

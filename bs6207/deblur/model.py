@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
 from itertools import product
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bs6207.data.images import ImageSet, Photographs
+from bs6207.data.images import ImageSet, Photographs, within_unit
 from bs6207.deblur.networks import REACH, STRIDE, State, UNet
 from bs6207.errors import FolderError, reason_of
 from bs6207.runs.names import at_home
@@ -124,10 +125,8 @@ class Model(nn.Module):
         values = torch.as_tensor(images, dtype=torch.float32)
         if values.ndim != 4 or values.shape[1] not in (1, 3) or not values.numel():
             raise ValueError(f"images must be [N, 1 or 3, H, W], not {list(values.shape)}")
-        if not bool(((values >= 0) & (values <= 1)).all()):
-            raise ValueError("images must lie in [0, 1]; divide 8-bit pixels by 255")
         network = self.network(self.clarity if clarity is None else clarity)
-        values = values.to(self.device)
+        values = within_unit(values).to(self.device)
         return restore_tiles(partial(self.restore_part, network), values)
 
     def restore_part(self, network: nn.Module, part: Tensor) -> Tensor:
@@ -140,7 +139,7 @@ class Model(nn.Module):
 
     def network(self, clarity: float) -> nn.Module:
         """The network at one clarity: its weights lie between those of the control, 0, and the clearest, 1."""
-        if not 0 <= clarity <= 1:
+        if not isinstance(clarity, Real) or not 0 <= clarity <= 1:
             raise ValueError(f"clarity must lie in [0, 1], not {clarity!r}")
         between = deepcopy(self.control)
         between.load_state_dict(interpolated(self.control.state_dict(), self.clearest.state_dict(), clarity))

@@ -1,6 +1,7 @@
 """The restorer of `bs6207 deblur` for arrays and images in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -9,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from bs6207.data import pictures
 from bs6207.data.folder import WHOLE
-from bs6207.data.images import DataSet, ImageSet, Photographs, shuffled, to_uint8
+from bs6207.data.images import CHANNELS, DataSet, ImageSet, Photographs, as_array, shuffled, to_uint8, within_unit
 from bs6207.data.pictures import Picture
-from bs6207.deblur.blur import TYPICAL, Context, split_data
+from bs6207.deblur.blur import FEWEST_IMAGES, TYPICAL, Context, split_data
 from bs6207.deblur.blur import settings_of as for_data
 from bs6207.deblur.model import Model, kind_of_images
 from bs6207.deblur.networks import State, load_weights, new_restorer
@@ -24,7 +25,6 @@ from bs6207.runs.progress import TaskProgress
 from bs6207.runs.python import settings_of
 from bs6207.training.devices import prepare, require_device
 
-CHANNELS = (1, 3)
 VALIDATED = 10  # one in so many images is held out
 NOT_HERE = {  # settings of the command that are of its data, its tests and its processes
     *("data", "train_images", "seeds", "arch", "test_sigmas", "test_images", "sweep", "jobs", "scheduler", "fresh"),
@@ -52,9 +52,21 @@ class Restorer:
                 f"Restorer has no setting {name!r}", "fit takes the images, and bs6207.deblur.run tests"
             )
         self.settings: DeblurSettings = settings_of("deblur", DeblurSettings, settings)
+        self._given = settings
 
-    def fit(self, images: ArrayLike | Sequence[Any]) -> Self:
-        """Train on clear images, which are blurred anew for every step.
+    def __repr__(self) -> str:
+        return f"Restorer({', '.join(f'{name}={value!r}' for name, value in self._given.items())})"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings that were given, as scikit-learn asks for them."""
+        return dict(self._given)
+
+    def set_params(self, **settings: Any) -> Self:
+        self.__init__(**self._given | settings)  # type: ignore[misc]
+        return self
+
+    def fit(self, images: ArrayLike | Sequence[Any], y: Any = None) -> Self:
+        """Train on clear images, which are blurred anew for every step; `y` is not used.
 
         Args:
             images: an array [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels, or a sequence of Pillow
@@ -68,6 +80,9 @@ class Restorer:
             bs6207.errors.DivergenceError: the restorer ends worse than what takes no training.
         """
         mixed = shuffled(image_set(images))
+        are_whole = not isinstance(mixed, Photographs) and self.settings.crop is None
+        if are_whole and len(mixed) < (fewest := FEWEST_IMAGES + TYPICAL):
+            raise DataError(f"{len(mixed)} images are too few to fit; give {fewest} or more")
         count = max(1 if isinstance(mixed, Photographs) else TYPICAL, len(mixed) // VALIDATED)
         data = DataSet("the images of fit", mixed[count:], mixed[:count], mixed[:count], sha256="")
         settings = for_data(data, self.settings)
@@ -95,7 +110,8 @@ class Restorer:
 
         Args:
             image: of any size, an array [H, W] or [H, W, C] with 1 or 3 channels, of uint8, uint16 or floats in [0, 1],
-                or a Pillow image, whose transparency, colour profile and EXIF are kept.
+                or a Pillow image, whose transparency, colour profile and EXIF are kept; of mode 1 it returns as L, of
+                P and CMYK as RGB.
             clarity: from 0, closest to the truth on average, to 1, the most pleasing to the discriminator.
             anyway: restore a photograph too if `fit` saw drawings, such as digits, or the reverse.
 
@@ -136,20 +152,24 @@ def layers_of(image: Any) -> NDArray[Any]:
     """An image as an array [C, H, W] of uint8, uint16 or floats."""
     if is_pillow(image):
         return pictures.from_image(image).pixels
-    pixels = np.asarray(image)
+    if isinstance(image, str | PathLike):
+        raise ValueError(f"{str(image)!r} is no image; open it with Pillow, as in PIL.Image.open")
+    pixels = as_array(image)
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in CHANNELS) or not pixels.size:
         raise ValueError(f"an image is [H, W] or [H, W, 1 or 3], not {list(pixels.shape)}")
     if pixels.dtype not in (np.uint8, np.uint16) and not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"pixels are uint8, uint16 or floats in [0, 1], not {pixels.dtype}")
-    if np.issubdtype(pixels.dtype, np.floating) and not ((pixels >= 0) & (pixels <= 1)).all():
-        raise ValueError("images must lie in [0, 1]; divide 8-bit pixels by 255")
+    if np.issubdtype(pixels.dtype, np.floating):
+        pixels = within_unit(pixels)
     return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
 
 def image_set(images: Any) -> ImageSet:
     """Images as uint8, grey, or RGB if any has colour."""
+    if isinstance(images, str) or not isinstance(images, Iterable):
+        images = [images]  # which is refused, unless one picture is enough
     if getattr(images, "ndim", 0) == 4 and images.shape[3] not in CHANNELS:
-        images = np.moveaxis(np.asarray(images), 1, 3)
+        images = np.moveaxis(as_array(images), 1, 3)
     every = []
     for pixels in map(layers_of, images):
         if pixels.dtype != np.uint8:

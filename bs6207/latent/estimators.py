@@ -1,6 +1,7 @@
 """Autoencoders as scikit-learn estimators: the latents of images, and clusters of these."""
 
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Self
 
@@ -10,17 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.metrics import silhouette_score
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from bs6207.data.images import ImageSet, shuffled, to_uint8
+from bs6207.data.images import CHANNELS, ImageSet, as_array, shuffled, to_uint8, within_unit
 from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Shape
 from bs6207.latent.clusterers import CLUSTERERS, SEES_IMAGES, reason_to_skip
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.tasks import new_autoencoder
 from bs6207.latent.training import train_autoencoder, validate
 from bs6207.runs.caller import undisturbed
-from bs6207.runs.python import settings_of
+from bs6207.runs.python import only, settings_of
 from bs6207.training.batches import to_device
 from bs6207.training.devices import choose_device, choose_precision, prepare, require_device
 
@@ -32,9 +33,10 @@ LARGEST_SEED = 2**31
 class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Latents of images by the autoencoder of `bs6207 latent`.
 
-    Images are arrays [N, H, W], [N, C, H, W] or flat, [N, pixels]. A flat one is an image of `image_shape` or, without
-    that, a square if the number of pixels is one, otherwise a single row. Pixels of type uint8 are 0 to 255. Others are
-    taken as they are if all that `fit` sees lie in [0, 1], and otherwise scaled so that they do, by the same two
+    Images are arrays [N, H, W], [N, C, H, W], [N, H, W, 1 or 3] or flat, [N, pixels], or a list of images of one shape,
+    such as Pillow's. A flat one is an image of `image_shape` or, without that, a square if the number of pixels is one,
+    otherwise a single row. If `fit` sees uint8, or values in [0, 1], then later images too are uint8, 0 to 255, or lie
+    in [0, 1], whichever of the two. Other values are scaled so that all that `fit` sees lie in [0, 1], by the same two
     numbers later. The autoencoder is trained on them in 8 bits and applied to them in double precision, so that the
     latent of an image does not depend on the images beside it.
 
@@ -89,10 +91,9 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         images = self._fit_shape(X)
         values = images.astype(np.float32)
         low, high = float(values.min()), float(values.max())
-        if images.dtype == np.uint8:
-            low, high = 0.0, 255.0
-        elif low >= 0 and high <= 1:
-            low, high = 0.0, 1.0
+        self._has_units = images.dtype == np.uint8 or (low >= 0 and high <= 1)
+        if self._has_units:
+            low, high = 0.0, highest(images)
         self._low, self._range = low, (high - low) or 1.0
         self._seed = int(check_random_state(self.random_state).randint(LARGEST_SEED - 1, dtype=np.int64))
         if isinstance(self.random_state, int | np.integer):
@@ -103,7 +104,7 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         train, validation = (mixed[count:], mixed[:count]) if count else (mixed, mixed)
         settings = self._settings()
         require_device(settings.device)
-        self.dim_ = self._n_features_out = min(settings.dims[0], self.n_features_in_, len(train))
+        self.dim_ = self._n_features_out = min(only("dim", settings.dims), self.n_features_in_, len(train))
         with undisturbed():
             prepare(self._seed)
             device = choose_device(settings.device)
@@ -130,7 +131,8 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         if latents.shape[1] != self.dim_:
             raise ValueError(f"latents have {self.dim_} dimensions here, not {latents.shape[1]}")
         images = self._apply(self.network_.decoder, latents.astype(np.float64)) * self._range + self._low
-        return images.reshape(-1, *self._given_shape).astype(latents.dtype)
+        images = images.reshape(-1, *self._given_shape).astype(latents.dtype)
+        return np.moveaxis(images, 1, -1) if self._has_channels_last else images
 
     def _settings(self) -> LatentSettings:
         """The parameters as settings of the command, with its ranges."""
@@ -140,31 +142,38 @@ class LatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _fit_shape(self, X: ArrayLike) -> NDArray[Any]:
         flat = self._checked(X, is_fit=True)
         pixels = self.n_features_in_
-        given = self._given_shape if len(self._given_shape) > 1 else self.image_shape
+        given: Any = self._given_shape if len(self._given_shape) > 1 else self.image_shape
         if given is None:
             side = math.isqrt(pixels)
             given = (side, side) if side * side == pixels else (1, pixels)
-        self.image_shape_: Shape = (*(1,) * (3 - len(given)), *map(int, given))  # type: ignore[assignment]
+        given = np.ravel(given).tolist()
+        self.image_shape_: Shape = with_channels(given)
         if len(self.image_shape_) != 3 or math.prod(self.image_shape_) != pixels:
             raise ValueError(f"an image of {pixels} pixels has no shape {tuple(given)}; give another image_shape")
         return flat
 
     def _checked(self, X: ArrayLike, is_fit: bool = False) -> NDArray[Any]:
         """The images as they are, flat, [N, pixels]."""
+        if isinstance(X, list | tuple) and X and np.ndim(X[0]) > 1:
+            X = np.stack([as_array(image) for image in X])
         shape = np.shape(X)[1:] if getattr(X, "ndim", 2) > 2 else ()
+        if is_last := len(shape) == 3 and shape[0] not in CHANNELS and shape[2] in CHANNELS:
+            X = np.moveaxis(as_array(X), -1, 1)
+            shape = X.shape[1:]
         if is_fit:
-            self._given_shape = shape
-        elif shape and shape != self._given_shape:
+            self._given_shape, self._has_channels_last = shape, is_last
+        elif shape and with_channels(shape) != self.image_shape_:
             raise ValueError(f"images are {list(shape)}, and those that fit saw {list(self._given_shape)}")
-        flat: Any = np.asarray(X).reshape(len(X), -1) if shape else X  # type: ignore[arg-type]
+        flat: Any = as_array(X).reshape(np.shape(X)[0], math.prod(shape)) if shape else X
         flat = validate_data(self, flat, reset=is_fit, ensure_min_samples=2 if is_fit else 1)
         if is_fit and not shape:
             self._given_shape = (self.n_features_in_,)
         return flat
 
     def _scaled(self, images: NDArray[Any]) -> NDArray[np.float64]:
-        """Flat images in [0, 1], [N, C, H, W]."""
-        return ((images.astype(np.float64) - self._low) / self._range).reshape(-1, *self.image_shape_)
+        """Flat images in [0, 1], [N, C, H, W]; ValueError if `fit` saw uint8 or [0, 1], and these are neither."""
+        shaped = images.astype(np.float64).reshape(-1, *self.image_shape_)
+        return within_unit(shaped / highest(images)) if self._has_units else (shaped - self._low) / self._range
 
     @torch.no_grad()
     def _apply(self, part: torch.nn.Module, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -223,10 +232,13 @@ class LatentClusterer(ClusterMixin, LatentTransformer):
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Train an autoencoder and cluster its latents; of `y` only the number of classes is used, see `n_clusters`."""
-        (name,) = settings_of("latent", LatentSettings, {"clusterer": self.clusterer}).clusterer
+        name = only("clusterer", settings_of("latent", LatentSettings, {"clusterer": self.clusterer}).clusterer)
+        if y is not None:
+            check_consistent_length(X, y)
         if self.n_clusters is not None:
             check_scalar(self.n_clusters, "n_clusters", (int, np.integer), min_val=1)
         super().fit(X)
+        self._clusterer = name
         images = self._checked(X)
         vectors = self._vectors(images)
         count = self.n_clusters
@@ -254,7 +266,17 @@ class LatentClusterer(ClusterMixin, LatentTransformer):
         """What the clusterer takes: latents and, if it sees images, these."""
         scaled = self._scaled(images)
         latents = self._apply(self.network_.encoder, scaled).astype(np.float32)
-        return (latents, to_uint8(scaled)) if self.clusterer in SEES_IMAGES else (latents,)
+        return (latents, to_uint8(scaled)) if self._clusterer in SEES_IMAGES else (latents,)
+
+
+def with_channels(shape: Sequence[int]) -> Any:
+    """C, H, W of an image of fewer axes."""
+    return (*(1,) * (3 - len(shape)), *shape)
+
+
+def highest(images: NDArray[Any]) -> float:
+    """The level of white."""
+    return 255.0 if images.dtype == np.uint8 else 1.0
 
 
 def choose_clusters(latents: NDArray[np.float32], seed: int) -> int:

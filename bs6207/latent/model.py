@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from bs6207.data.images import within_unit
 from bs6207.errors import FolderError, reason_of
 from bs6207.latent.autoencoder import AT_ONCE, Autoencoder, Recipe
 from bs6207.runs.names import at_home
@@ -34,9 +35,7 @@ class Model:
         Raises:
             ValueError: the images have another shape, or values outside.
         """
-        values = as_tensor(images, self.image_shape, "images")
-        if not bool(((values >= 0) & (values <= 1)).all()):
-            raise ValueError("images must lie in [0, 1]; divide 8-bit pixels by 255")
+        values = within_unit(as_tensor(images, self.image_shape, "images"))
         return torch.cat([self.network.encoder(batch) for batch in values.split(AT_ONCE)])
 
     @torch.no_grad()
@@ -74,7 +73,7 @@ def load(folder: str | Path, dim: int, seed: int | None = None) -> Model:
     chosen = [key for key in saved if key[0] == dim and seed in (None, key[1])]
     if not chosen:
         available = ", ".join(f"dim {dim} (seed {seed})" for dim, seed in saved) or "none"
-        wanted = f"dim {dim}" + ("" if seed is None else f" with seed {seed}")
+        wanted = f"dim {dim!r}" + ("" if seed is None else f" with seed {seed}")
         raise FolderError(f"{folder} holds no autoencoder of {wanted}; it has {available}")
     file = path / "autoencoder_{}_{}.safetensors".format(*chosen[0])
     try:

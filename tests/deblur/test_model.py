@@ -159,7 +159,7 @@ def test_digits_come_back_as_float32_within_0_and_1(tmp_path):
         (torch.zeros(1, 2, 28, 28), "1 or 3"),
         (torch.zeros(0, 1, 28, 28), "must be"),
         (torch.full((1, 1, 4, 4), 255), "divide 8-bit pixels by 255"),
-        (torch.full((1, 1, 4, 4), torch.nan), "must lie in"),
+        (torch.full((1, 1, 4, 4), torch.nan), "no numbers"),
     ],
 )
 def test_images_of_another_kind_are_refused(tmp_path, images, words):

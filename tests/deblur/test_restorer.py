@@ -4,8 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from sklearn.base import clone
 
 from bs6207.data.images import Photographs
 from bs6207.data.photos import photos
@@ -57,12 +59,32 @@ def test_an_image_comes_back_in_its_mode_and_keeps_its_transparency(untrained, m
     [
         (np.zeros((2, 3, 4, 5)), r"an image is \[H, W\] or \[H, W, 1 or 3\], not \[2, 3, 4, 5\]"),
         (np.zeros((8, 8), np.int64), "pixels are uint8, uint16 or floats"),
-        (np.full((8, 8), 2.0), r"images must lie in \[0, 1\]"),
+        (np.full((8, 8), 2.0), r"images must lie in \[0, 1\], and some pixels are above 1; divide 8-bit pixels by 255"),
+        (np.full((8, 8), -0.1), r"images must lie in \[0, 1\], and some pixels are negative"),
+        (np.full((8, 8), np.nan), r"images must lie in \[0, 1\], and some pixels are no numbers \(NaN\)"),
     ],
 )
 def test_what_is_no_image_is_refused(untrained, image, sentence):
     with pytest.raises(ValueError, match=sentence):
         untrained.restore(image)
+
+
+def test_pixels_that_rounding_takes_out_of_the_range_are_clipped(untrained):
+    image = np.array([[-1e-9, 0.5], [1 + 2e-16, 1.0000005]])
+    assert np.allclose(untrained.restore(image), image.clip(0, 1), atol=1e-6)
+    tensor = torch.from_numpy(IMAGES["float"]).requires_grad_()
+    assert np.allclose(untrained.restore(tensor), IMAGES["float"], atol=1e-6)
+    for clarity in ("a", None):
+        with pytest.raises(ValueError, match="clarity must lie in"):
+            untrained.restore(IMAGES["grey"], clarity)
+
+
+def test_it_is_shown_cloned_and_set_like_an_estimator_of_scikit_learn():
+    restorer = Restorer(epochs=5, blur=["disk"])
+    assert repr(restorer) == "Restorer(epochs=5, blur=['disk'])"
+    assert repr(clone(restorer).set_params(epochs=4)) == "Restorer(epochs=4, blur=['disk'])"
+    with pytest.raises(ValueError, match="--epochs: should be greater"):
+        restorer.set_params(epochs=1)
 
 
 def test_wrong_settings_and_images_are_refused_before_any_training():
@@ -78,8 +100,12 @@ def test_wrong_settings_and_images_are_refused_before_any_training():
         Restorer().fit([np.zeros((8, 8)), np.zeros((9, 3)), *np.zeros((9, 9, 9))])
     with pytest.raises(DataError, match="1 photographs to train on, 1 to validate and 1 to test on"):
         Restorer().fit(np.zeros((2, 200, 200)))
-    with pytest.raises(DataError, match="deblur needs 20, so give more"):
-        Restorer().fit(np.zeros((10, 28, 28), np.uint8))
+    with pytest.raises(DataError, match="10 images are too few to fit; give 25 or more"):
+        Restorer().fit(np.zeros((10, 28, 28), np.uint8), None)
+    with pytest.raises(ValueError, match="'folder' is no image; open it with Pillow"):
+        Restorer().fit("folder")
+    with pytest.raises(ValueError, match=r"an image is \[H, W\]"):
+        Restorer().fit(None)
 
 
 def test_images_of_several_sizes_are_photographs_grey_or_in_colour_as_they_come():

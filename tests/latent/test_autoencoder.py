@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from bs6207.data.images import ImageSet
 from bs6207.data.sources import embedded_digits
-from bs6207.errors import DivergenceError
+from bs6207.errors import DivergenceError, FolderError
 from bs6207.latent.autoencoder import ARCHITECTURES, WIDE, Autoencoder, Clip, Crop, fast_recipe_for, recipe_for
 from bs6207.latent.evaluation import principal_components
+from bs6207.latent.model import Model, load
 from bs6207.latent.training import MIN_SMOOTH, decode, encode, loss_gradient, reconstruct, train_autoencoder, validate
 
 DATA = embedded_digits()
@@ -31,6 +32,18 @@ def test_every_size_maps_images_to_latents_and_back(dim, image_shape, arch):
     assert model.encoder(images).shape == (5, dim)
     assert model(images).shape == images.shape
     assert 0 <= model(images).min() < model(images).max() <= 1
+
+
+def test_a_loaded_autoencoder_clips_what_rounding_adds_and_names_other_pixels(tmp_path):
+    model = Model(Autoencoder((1, 4, 4), 2, recipe_for(2, 60_000)))
+    images = torch.ones(1, 1, 4, 4)
+    assert torch.equal(model.encode(images + 5e-7), model.encode(images))
+    for pixel, words in ((torch.nan, "no numbers"), (-0.1, "negative"), (255, "above 1; divide 8-bit pixels by 255")):
+        with pytest.raises(ValueError, match=words):
+            model.encode(images * pixel)
+    (tmp_path / "autoencoder_2_0.safetensors").touch()
+    with pytest.raises(FolderError, match="no autoencoder of dim '2'; it has dim 2"):
+        load(tmp_path, "2")
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -4,6 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
@@ -75,6 +77,55 @@ def test_images_come_back_in_their_shape_and_units_whatever_these_are(digits):
         LatentTransformer(image_shape=(3, 5)).fit(forms["flat"])
     with pytest.raises(ValueError, match="--epochs: should be greater than or equal to 1, not 0"):
         LatentTransformer(epochs=0).fit(forms["flat"])
+
+
+@pytest.fixture(scope="module")
+def fitted(digits):
+    """By what `fit` saw: 8 bits, or values in [0, 1]."""
+    pixels = digits[0][:, 0]
+    return {name: LatentTransformer(**SHORT).fit(images) for name, images in (("8", pixels), ("1", pixels / 255))}
+
+
+@pytest.mark.parametrize("seen", ["8", "1"])
+def test_8_bits_and_unit_values_give_the_same_latents_and_other_units_are_refused(digits, fitted, seen):
+    pixels, model = digits[0][:9, 0], fitted[seen]
+    assert np.allclose(model.transform(pixels), model.transform(pixels / 255), atol=1e-5)
+    for units, words in ((5.0, "above 1; divide 8-bit"), (-1.0, "negative"), (255.0, "above 1; divide 8-bit")):
+        with pytest.raises(ValueError, match=f"must lie in .*{words}"):
+            model.transform(pixels / 255 * units)
+
+
+def test_images_come_in_lists_and_with_channels_at_either_end(digits, fitted):
+    pixels, model = digits[0][:9, 0], fitted["8"]
+    latents = model.transform(pixels)
+    for images in (
+        [*pixels], [*pixels[:, None]], [Image.fromarray(image) for image in pixels], pixels[:, None], pixels[..., None],
+        pixels.reshape(9, -1), torch.from_numpy(pixels / 255).requires_grad_(),
+    ):  # fmt: skip
+        assert np.allclose(model.transform(images), latents, atol=1e-5)
+    with pytest.raises(ValueError, match="0 sample"):
+        model.transform(pixels[:0])
+    colours = np.stack([pixels, pixels // 2, 255 - pixels], -1)
+    last = LatentTransformer(**SHORT).fit(colours)
+    first = LatentTransformer(**SHORT).fit(np.moveaxis(colours, -1, 1))
+    assert last.image_shape_ == first.image_shape_ == (3, 28, 28)
+    assert np.array_equal(last.transform(colours), first.transform(np.moveaxis(colours, -1, 1)))
+    restored = [model.inverse_transform(np.zeros((1, 2))) for model in (last, first)]
+    assert np.array_equal(restored[0], np.moveaxis(restored[1], 1, -1))
+    assert LatentTransformer(image_shape=784, **SHORT).fit(pixels.reshape(9, -1)).image_shape_ == (1, 1, 784)
+
+
+def test_what_would_not_be_used_is_refused_before_any_training(digits):
+    pixels, labels = digits
+    for parameters, sentence in (
+        ({"dim": [2, 3]}, "dim is one value here, not 2"),
+        ({"clusterer": ["kmeans", "gmm"]}, "clusterer is one value here, not 2"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            LatentClusterer(3, **parameters).fit(pixels)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LatentClusterer().fit(pixels, labels[:5])
+    assert len(LatentClusterer(3, clusterer=["kmeans"], **SHORT).fit_predict(pixels[:20])) == 20
 
 
 @pytest.mark.parametrize("name", [name for name in CLUSTERERS if name in ("kmeans", "gmm", "spectral")])
