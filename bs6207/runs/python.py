@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bs6207.errors import SettingsError, suggest
-from bs6207.runs.caller import uninterrupted
 from bs6207.runs.config import check_settings
 from bs6207.runs.names import path_text, usable
 from bs6207.runs.report import NotebookBar, Report, is_in_notebook
@@ -33,9 +32,6 @@ def call(
     kind = partial(Report, quiet=True) if not progress else NotebookBar if is_in_notebook() else Report
     settings = settings_of(command, settings_type, keywords, config)
     folder = path_from("--out", out)
-    if not getattr(settings, "no_figures", False):
-        with uninterrupted():
-            import bs6207.figures  # noqa: F401
     return Result.of(run_with(settings, Path(folder) if folder else None, partial(kind, command)))
 
 

@@ -101,6 +101,8 @@ def run_experiment(
 
         with uninterrupted():
             experiment = load_experiment()
+            if not getattr(settings, "no_figures", False):
+                import bs6207.figures  # noqa: F401
         result = experiment(settings, report, map_tasks_of_run)
         if folder and run:
             with failing_writes(folder):
