@@ -12,6 +12,7 @@ from bs6207.data.sources import EMBEDDED_SHA256
 from bs6207.deblur import experiment as deblur
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.latent import tasks as latent
+from bs6207.latent.assignments import Opinion
 from bs6207.latent.contrastive import ContrastiveClusterer
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.progress import TaskProgress
@@ -32,7 +33,7 @@ def half_the_smallest(*arguments, **keywords):
 
 def latent_task(monkeypatch):
     monkeypatch.setattr(latent, "score_pixels", half_the_smallest)
-    task = latent.Task("pixels", (), 0, (), 10, 0.0, EMBEDDED_SHA256, LatentSettings(data="mnist-5k"))
+    task = latent.Task("pixels", (), 0, (), 10, 0.0, EMBEDDED_SHA256, LatentSettings(data="mnist-5k"), Opinion(0.0))
     return latent.run_task(task, None)
 
 
