@@ -15,11 +15,9 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-import torch._dynamo  # which the first optimizer imports: here, once for all workers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import LambdaLR
 
 from bs6207.data.images import to_float, to_uint8
 from bs6207.deblur.blur import Context, Pixels, gaussian_blur
@@ -29,7 +27,7 @@ from bs6207.training.batches import batch_indices
 from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16
 from bs6207.training.epochs import warm_up_then_decay
 from bs6207.training.metrics.restoration import Images, psnr_per_image
-from bs6207.training.optimizers import OPTIMIZERS
+from bs6207.training.optimizers import AdamW
 
 WIDTH = 32  # of the maps at half resolution; twice as many at a quarter
 HIDDEN = 32  # units of the last layer but one of a detector
@@ -257,18 +255,12 @@ def fit(build: Callable[[], nn.Module], batches: Batches, steps: int, seed: int)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = channels_last(build()).train()
-        optimizer = OPTIMIZERS["adamw"](
-            network.parameters(), lr=PEAK_RATE, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=WEIGHT_DECAY, fused=True
-        )
-        schedule = LambdaLR(optimizer, lambda step: warm_up_then_decay(step, steps, WARM_UP))
-        for images, classes in batches:
+        optimizer = AdamW([([*network.parameters()], WEIGHT_DECAY)], (0.9, 0.99))
+        for step, (images, classes) in enumerate(batches):
             with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_in_bfloat16("cpu")):
                 logits = network(images.float() / 256)  # bfloat16 holds no 255ths, but all 256ths
-            loss = functional.cross_entropy(logits.float(), classes)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            functional.cross_entropy(logits.float(), classes).backward()
+            optimizer.step(PEAK_RATE * warm_up_then_decay(step, steps, WARM_UP))
     return network.eval()
 
 
