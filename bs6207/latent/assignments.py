@@ -276,6 +276,6 @@ def contact_sheets(assignment: Assignment, parts: Mapping[str, ImageSet]) -> dic
     return sheets
 
 
-def links_of(table: Table, source: Path, folder: Path) -> dict[Path, Path]:
+def links_of(table: Table, source: Path) -> dict[Path, Path]:
     """By the name of a link, in a folder per cluster, the picture it leads to."""
-    return {folder / str(row["cluster"]) / row["file"]: source / row["file"] for row in table.rows}
+    return {Path(str(row["cluster"]), row["file"]): source / row["file"] for row in table.rows}

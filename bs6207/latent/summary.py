@@ -21,7 +21,7 @@ from bs6207.latent.projector import projector_files
 from bs6207.latent.settings import LatentSettings
 from bs6207.latent.tasks import AutoencoderResult, shown_images, walk_ends
 from bs6207.runs.names import legible, listed
-from bs6207.runs.result import Drawing, Result, Row, Table
+from bs6207.runs.result import Drawing, Links, Result, Row, Table
 
 MAX_POINTS = 2000  # test images that are projected: more hide each other, and make the files large
 MIN_POINTS = {"pca": 1, "umap": 4}
@@ -60,13 +60,13 @@ def summarize(
     }
     images = {dim: image_rows(result, data) for dim, result in first.items()}
     sheets: dict[str, Drawing] = {}
-    links: dict[Path, Path] = {}
+    links = None
     if chosen := metrics["assignments"]:
         assignment, parts = first[chosen["dim"]].assignments[chosen["clusterer"]], parts_of(data, settings.train_images)
         tables["assignments"] = table_of(assignment_rows(assignment, parts, data.classes))
         sheets = contact_sheets(assignment, parts)
         if settings.link:
-            links = links_of(tables["assignments"], Path(settings.data), Path(settings.link))
+            links = Links(Path(settings.link), links_of(tables["assignments"], Path(settings.data)))
     if number := metrics.get("number_of_clusters"):
         tables["number_of_clusters"] = table_of(number["curve"])
     if 2 in first:

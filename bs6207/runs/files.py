@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,19 +70,30 @@ def write_new(file: Path, content: bytes, flag: str = "--out") -> Path:
                 stem = stem[:-1]
 
 
-def link_new(link: Path, file: Path) -> None:
-    """Make a symbolic link to a file or, where the system makes none, a copy; FolderError if the name is taken."""
-    with failing_writes(link, "--link"):
-        link.parent.mkdir(parents=True, exist_ok=True)
-        is_new = True
-        try:
-            link.symlink_to(file)
-        except FileExistsError:
-            is_new = False
-        except (NotImplementedError, OSError):  # a file system or an account without links; each has its own error
-            is_new = write_whole(link, file.read_bytes(), replace=False)
-    if not is_new:
-        raise FolderError(f"{link} exists, and nothing is overwritten", "choose another --link")
+def fill_with_links(folder: Path, files: Mapping[Path, Path]) -> None:
+    """Fill a new or empty folder, whole or not at all, with symbolic links or, where the system makes none, copies.
+
+    Args:
+        files: by name within the folder, the file that a link leads to.
+
+    Raises:
+        FolderError: there is something in the folder, or it cannot be written.
+    """
+    with failing_writes(folder, "--link"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=".links-") as temporary:
+            for name, file in files.items():
+                link = Path(temporary, "links", name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    link.symlink_to(file)
+                except (NotImplementedError, OSError):  # a file system or an account without links
+                    write_whole(link, file.read_bytes())
+            if folder.is_dir() and any(folder.iterdir()):
+                raise FolderError(f"{folder} is not empty, and nothing is overwritten", "choose another --link")
+            if folder.is_dir():
+                folder.rmdir()  # which Windows would not replace
+            Path(temporary, "links").rename(folder)
 
 
 def write_again(file: Path, content: bytes, kind: bytes) -> None:

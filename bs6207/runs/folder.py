@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path, user_config_path
 
 from bs6207.errors import FolderError, UserError
-from bs6207.runs.files import failing_writes, link_new, strict_json, sync_folder, to_csv, write_whole
+from bs6207.runs.files import failing_writes, strict_json, sync_folder, to_csv, write_whole
 from bs6207.runs.manifest import code_and_versions, environment_facts
 from bs6207.runs.result import METADATA, Result, Row
 from bs6207.runs.settings import Settings
@@ -125,8 +125,6 @@ class Run:
             self.write(f"{name}.safetensors", save(tensors, {METADATA: strict_json(weights.facts, indent=None)}))
         for name, content in result.files.items():
             self.write(name, content)
-        for link, file in result.links.items():
-            link_new(link, file)
         boxes = set[str]()
         for name, (files, without_font) in zip(result.figures, drawings, strict=True):
             boxes |= {*without_font}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from bs6207.runs.settings import Settings
 
@@ -38,6 +38,13 @@ class Weights(Checkpointable):
 Drawing: TypeAlias = Callable[[], "Figure"]  # a function of the module level with all its arguments
 
 
+class Links(NamedTuple):
+    """A new or empty folder to be filled with links."""
+
+    folder: Path
+    files: Mapping[Path, Path]  # by name within the folder, the user's file
+
+
 @dataclass(frozen=True)
 class Result:
     """The result of an experiment."""
@@ -50,5 +57,5 @@ class Result:
     figures: Mapping[str, Drawing] = field(default_factory=dict)  # likewise; drawn when written, several at once
     weights: Mapping[str, Weights] = field(default_factory=dict)  # likewise
     files: Mapping[str, bytes] = field(default_factory=dict)  # what else is to be written, by whole file name
-    links: Mapping[Path, Path] = field(default_factory=dict)  # links to make, and the user's files they lead to
+    links: Links | None = None  # made once the run is published
     failures: Sequence[str] = ()  # a sentence for each part that failed while others did not; the exit code is then 1

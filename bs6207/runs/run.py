@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from bs6207.errors import require_temporary_folder
 from bs6207.runs.caller import uninterrupted
 from bs6207.runs.executor import cores, local_executor, map_in_processes
-from bs6207.runs.files import failing_writes, strict_json
+from bs6207.runs.files import failing_writes, fill_with_links, strict_json
 from bs6207.runs.folder import matplotlib_folder, open_run
 from bs6207.runs.manifest import room_of
 from bs6207.runs.progress import Experiment, Progress
@@ -47,6 +47,7 @@ class FinishedRun:
                 run.write("history.jsonl", "".join(strict_json(row, indent=None) for row in self.history).encode())
                 run.write_result(self.result)
                 run.write_environment(self.seconds)
+        make_links(self.result)
 
 
 def run_experiment(
@@ -113,4 +114,12 @@ def run_experiment(
                     "has, such as Noto Sans of that script"
                 )
         seconds = round(time.time() - started, 3)
+    if folder:
+        make_links(result)
     return FinishedRun(command, result, folder, started, seconds, machine, history, report.notes)
+
+
+def make_links(result: Result) -> None:
+    """Make the links of a result whose run is published, so that one that is killed before can be resumed."""
+    if result.links:
+        fill_with_links(*result.links)

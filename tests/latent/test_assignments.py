@@ -44,6 +44,7 @@ from bs6207.latent.settings import LatentSettings
 from bs6207.latent.summary import on_number
 from bs6207.runs.folder import open_run
 from bs6207.runs.result import Row
+from bs6207.runs.run import make_links
 
 
 def shapes(count: int, kinds: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -224,6 +225,7 @@ def test_a_folder_without_classes_is_sorted_by_file(folder, tmp_path):
     with open_run("latent", tmp_path / "run", settings) as files:
         kept = {name: drawing for name, drawing in result.figures.items() if name in ("contact_sheet_0",)}
         files.write_result(replace(result, figures=kept))
+    make_links(result)
     with (tmp_path / "run/assignments.csv").open() as stream:
         rows = [*csv.DictReader(stream)]
     assert [row["file"] for row in rows] == sorted(file.name for file in folder.iterdir())

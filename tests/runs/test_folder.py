@@ -16,15 +16,16 @@ from filelock import FileLock
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bs6207.bump import experiment
 from bs6207.bump.settings import BumpSettings
 from bs6207.cli.options import read_settings
 from bs6207.errors import DataError, FolderError
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs import folder as folder_module
-from bs6207.runs.files import link_new, strict_json, to_csv, write_new
+from bs6207.runs.files import fill_with_links, strict_json, to_csv, write_new
 from bs6207.runs.finished import RunFolder
 from bs6207.runs.folder import Run, is_held, is_run, matplotlib_folder, open_run
-from bs6207.runs.result import Result, Table
+from bs6207.runs.result import Links, Result, Table
 from bs6207.runs.settings import Settings, setting
 
 SETTINGS = BumpSettings()
@@ -287,19 +288,41 @@ def test_a_name_that_is_taken_gets_a_number_and_what_had_it_stays(tmp_path):
     "failure", [None, NotImplementedError(), *(OSError(code, "no links") for code in (errno.EPERM, errno.EOPNOTSUPP))]
 )
 def test_where_links_cannot_be_made_there_are_copies_and_nothing_is_overwritten(tmp_path, monkeypatch, failure):
-    picture, link = tmp_path / "a.png", tmp_path / "0/deep/a.png"
+    picture, folder = tmp_path / "a.png", tmp_path / "new/links"
     picture.write_bytes(b"picture")
     if failure:
         monkeypatch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(failure))
-    link_new(link, picture)
-    assert link.is_symlink() == (failure is None)
-    assert link.read_bytes() == picture.read_bytes() == b"picture"
-    assert [*link.parent.iterdir()] == [link]
-    other = tmp_path / "b.png"
-    other.write_bytes(b"other")
-    with pytest.raises(FolderError, match="exists, and nothing is overwritten; choose another --link"):
-        link_new(link, other)
-    assert link.read_bytes() == picture.read_bytes() == b"picture"
+    names = [Path("0/deep/a.png"), Path("1/a.png")]
+    fill_with_links(folder, dict.fromkeys(names, picture))
+    for name in names:
+        assert (folder / name).is_symlink() == (failure is None)
+        assert (folder / name).read_bytes() == picture.read_bytes() == b"picture"
+        assert [*(folder / name).parent.iterdir()] == [folder / name]
+    with pytest.raises(FolderError, match="is not empty, and nothing is overwritten; choose another --link"):
+        fill_with_links(folder, {Path("a.png"): picture})
+    assert {*tmp_path.rglob("*.png")} == {picture, *(folder / name for name in names)}
+    assert [*folder.parent.iterdir()] == [folder]
+    (tmp_path / "empty").mkdir()
+    fill_with_links(tmp_path / "empty", {Path("a.png"): picture})
+    assert (tmp_path / "empty/a.png").read_bytes() == b"picture"
+
+
+def test_links_are_made_whole_and_once_the_run_is_published(main, tmp_path, monkeypatch):
+    folder, files = tmp_path / "links", {Path(name): tmp_path / "a.png" for name in "ab"}
+    monkeypatch.setattr(experiment, "run", lambda *_: Result(SETTINGS, {}, Table((), ()), links=Links(folder, files)))
+    make = Path.symlink_to
+
+    def stopped(link, file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "symlink_to", lambda link, file: (stopped if link.name == "b" else make)(link, file))
+    assert main("bump").returncode == 130
+    assert not folder.exists()
+    assert (tmp_path / "outputs/bump/metrics.json").exists()
+    assert {file.name for file in tmp_path.iterdir()} == {"outputs"}
+    monkeypatch.setattr(Path, "symlink_to", make)
+    assert main("bump").returncode == 0
+    assert {link.name for link in folder.iterdir()} == {"a", "b"}
 
 
 def test_a_figure_is_written_for_the_screen_and_for_print(tmp_path):
