@@ -144,7 +144,7 @@ def first_difference(path: list[list[Array]], other: list[list[Array]], same: fl
         for x, y in zip(xs, ys, strict=True):
             difference = distance(x, y)
             place = int(np.argmax(np.nan_to_num(difference, nan=np.inf)))
-            if not difference.flat[place] <= same * max(1.0, float(np.max(np.abs(y)))):
+            if not difference.flat[place] <= same * float(np.max(np.abs(y), where=np.isfinite(y), initial=1.0)):
                 return {"step": step, "found": shown(x.flat[place]), "expected": shown(y.flat[place])}
     return None
 

@@ -101,7 +101,8 @@ def compare_with_rules(subject: Subject, rule: str | None = None) -> Comparison:
     ran = sorted((one for one in traces if not one.failure), key=lambda one: one.configuration != PROBED)
     coarse = [trace(subject, problems[name], PROBED, chosen[PROBED], kind) for kind in COARSE for name in OF_COARSE]
     is_elsewhere = subject.looks_elsewhere and not subject.convention.closure
-    matches = [] if is_elsewhere or not any(one.moves for one in ran) else identify(subject, ran, claim)
+    is_comparable = not is_elsewhere and any(one.moves for one in ran) and not is_lost(ran)
+    matches = identify(subject, ran, claim) if is_comparable else []
     return Comparison(claim, ran, coarse, problems_check(traces), matches)
 
 
@@ -157,6 +158,8 @@ def rule_check(matches: Sequence[Match], traces: Sequence[Trace], claim: Claim |
     """Whether it is what its name says; a departure that has a name fails, whatever the optimizer is called."""
     if not traces:
         return Check("rule", "skipped", "it takes its steps on none of the problems; no rule is compared")
+    if is_lost(traces):
+        return Check("rule", "failed", "positions are not finite", {"problem": traces[0].where, "step": 1})
     if not matches and not any(one.moves for one in traces):
         return Check("rule", "skipped", "it moves no parameter of these problems; no rule is compared")
     if not matches:
@@ -178,6 +181,11 @@ def rule_check(matches: Sequence[Match], traces: Sequence[Trace], claim: Claim |
     is_claimed = claim is not None and (claim.is_firm or bool(where and best.rule == claim.rule and not departures))
     finding = f"equals no known rule; the nearest is {best.rule}{but}{where}"
     return Check("rule", "failed" if is_claimed else "warning", finding, evidence)
+
+
+def is_lost(traces: Sequence[Trace]) -> bool:
+    """Whether the first step of the first trace, the most telling one, leaves what is finite: no rule does so."""
+    return bool(traces) and not all(np.isfinite(x).all() for x in traces[0].positions[1])
 
 
 def first_evidence(match: Match, traces: Sequence[Trace]) -> dict[str, Any]:
@@ -212,6 +220,10 @@ def lr_between_steps(contract: Contract, match: Match | None) -> None:
         path += walk.walk(1)
         gradients.append(walk.given)
     unchanged = contract.start().walk(BEFORE + AFTER)
+    if first_difference(unchanged, [contract.parts.starts()] * len(unchanged)) is None:
+        raise skip("it moves no parameter")
+    if not np.isfinite(unchanged[0][0]).all():
+        raise Broken("positions are not finite", {"step": 1})
     if first_difference(path, unchanged, contract.same) is None:
         if match and match.rule in ONLY_FIRST_LR:
             return

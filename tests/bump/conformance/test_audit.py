@@ -9,10 +9,13 @@ from bump.conformance import mutants, rarer_mutants
 
 import bs6207 as package
 from bs6207.bump.conformance.checks import CHECKS
+from bs6207.bump.conformance.contract import Contract
 from bs6207.bump.conformance.deviations import DEVIATIONS
+from bs6207.bump.conformance.examine import compare_with_rules, lr_between_steps, rule_check
 from bs6207.bump.conformance.experiment import OTHER_CHECKS
 from bs6207.bump.conformance.identify import claimed, expected
 from bs6207.bump.conformance.rules import RULES
+from bs6207.bump.conformance.subject import find_subject
 from bs6207.errors import SettingsError
 
 audit = package.bump.audit
@@ -72,6 +75,41 @@ def test_a_mutant_is_caught_and_named(name):
     assert any(words in finding for finding in report.findings), report
     with pytest.raises(AssertionError, match=name):
         report.raise_if_failed()
+
+
+class Filled(torch.optim.SGD):
+    value = float("nan")
+
+    def step(self, closure=None):
+        for x in self.param_groups[0]["params"]:
+            x.data.fill_(self.value)
+
+
+class Infinite(Filled):
+    value = float("-inf")
+
+
+class Still(torch.optim.SGD):
+    def step(self, closure=None):
+        pass
+
+
+@pytest.mark.parametrize("kind", [pytest.param(Filled, marks=slow), Infinite])
+def test_an_optimizer_that_leaves_what_is_finite_is_told_so_and_like_no_rule(kind):
+    subject = find_subject(kind, {}, {})
+    compared = compare_with_rules(subject)
+    assert compared.best is None
+    finding = rule_check([], compared.traces, compared.claim)
+    assert (finding.state, finding.finding) == ("failed", "positions are not finite")
+    found = {check.name: check for check in Contract(subject).run(CHECKS)}
+    assert found["inputs"].state == found["deterministic"].state == found["state_dict"].state == "passed"
+
+
+def test_an_optimizer_that_never_moves_is_like_no_rule_and_caches_no_lr():
+    subject = find_subject(Still, {}, {})
+    assert rule_check([], compare_with_rules(subject).traces, None).finding.startswith("it moves no parameter")
+    (check,) = Contract(subject).run({"lr between steps": lambda contract: lr_between_steps(contract, None)})
+    assert (check.state, check.finding) == ("skipped", "it moves no parameter")
 
 
 def test_forty_mutants_are_tried():
