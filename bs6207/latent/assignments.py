@@ -1,10 +1,11 @@
-"""The clusters of every picture of a folder, and how far to believe them, judged without labels.
+"""The clusters of every picture of a folder, and how far to believe them, estimated without labels.
 
 Clusters are stable if clusterers that see disjoint halves of the training images agree on all images (Lange et al.
 2004, doi:10.1162/089976604773717621), and if they part where images are few: an image's nearest are in its cluster. A
-line through the middle of one crowd is found again by every half; its neighbours tell. The confidence of an image is
-the least of three shares: of such clusterers that give it the same cluster, of its nearest that are in its cluster, and
-of its cluster that stays together, in the mean over communities of the neighbour graph on which halves agree.
+border through the middle of one crowd is found again by every half, but has images close to it on both sides. The
+confidence of an image is the least of three shares: of such clusterers that give it the same cluster, of its nearest
+that are in its cluster, and of its cluster that stays together, in the mean over communities of the neighbour graph on
+which halves agree.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -47,7 +47,8 @@ class FinishedRun:
                 run.write("history.jsonl", "".join(strict_json(row, indent=None) for row in self.history).encode())
                 run.write_result(self.result)
                 run.write_environment(self.seconds)
-        make_links(self.result)
+        if self.folder is None:  # or they were made as the run ended
+            make_links(self.result)
 
 
 def run_experiment(
