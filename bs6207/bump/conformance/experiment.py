@@ -32,6 +32,7 @@ def run(settings: AuditSettings, progress: Progress, map_tasks: MapTasks = map_s
             raise UserError(outcome.reason)
     entries = {name: outcomes[name]["metrics"] for name in settings.names}
     rows = [{"optimizer": name, **row} for name in settings.names for row in outcomes[name]["differences"]]
+    compared = {name: entry for name, entry in entries.items() if outcomes[name]["differences"]}
     failures = [
         sentence.rstrip(".") for name, entry in entries.items() for sentence in sentences(name, entry, ("failed",))
     ]
@@ -41,7 +42,7 @@ def run(settings: AuditSettings, progress: Progress, map_tasks: MapTasks = map_s
         headline=headline(entries),
         remarks=[sentence for name, entry in entries.items() for sentence in sentences(name, entry, REPORTED)],
         tables={"checks": checks(entries), "differences": Table(COLUMNS, rows)},
-        figures={"differences": partial(differences, rows, entries, SAME)},
+        figures={"differences": partial(differences, rows, compared, SAME)} if compared else {},
         failures=failures,
     )
 

@@ -10,13 +10,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (4.4, 3.8)  # inches of a panel
+LEGEND = 1.8  # inches beside the panels
 COLUMNS = 3
 SMALLEST, LARGEST = 1e-17, 1e3  # of the axis: a difference of 0 is drawn at its foot
 DASHES = {"float64": "-", "float32": "--", "bfloat16": ":"}
 
 
 def differences(rows: Sequence[Row], optimizers: Mapping[str, Any], same: float) -> "Figure":
-    """A line per problem and dtype in a panel per optimizer; the grey line is what rounding in float64 explains."""
+    """A line per problem and dtype, in a panel per optimizer that is compared with a rule.
+
+    The grey line is what rounding in float64 explains.
+    """
     columns = min(COLUMNS, len(optimizers))
     figure, axes = panels(-(-len(optimizers) // columns), columns, SIZE)
     problems = list(dict.fromkeys(row["problem"] for row in rows))
@@ -33,11 +37,11 @@ def differences(rows: Sequence[Row], optimizers: Mapping[str, Any], same: float)
             handles.setdefault(problem if dtype == "float64" else f"{problem}, {dtype}", handle)
         place.axhline(same, color="#8a8a8a", lw=0.8)
         place.set(yscale="log", ylim=(SMALLEST / 2, LARGEST * 2), xlabel="step")
-        place.set_title(f"{clipped(name, 24)} against {entry['nearest'] or 'no rule'}")
+        place.set_title(f"{clipped(name, 24)} against {entry['nearest']}")
     for place in axes.flat[len(optimizers) :]:
         place.axis("off")
     for place in axes[:, 0]:
         place.set_ylabel("difference, relative to x")
-    if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, columns + 1))
+    figure.set_figwidth(figure.get_figwidth() + LEGEND)
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=7)
     return figure

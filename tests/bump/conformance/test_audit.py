@@ -6,15 +6,17 @@ import json
 import pytest
 import torch
 from bump.conformance import mutants, rarer_mutants
+from conftest import Watched
 
 import bs6207 as package
 from bs6207.bump.conformance.checks import CHECKS
 from bs6207.bump.conformance.contract import Contract
 from bs6207.bump.conformance.deviations import DEVIATIONS
-from bs6207.bump.conformance.examine import compare_with_rules, lr_between_steps, rule_check
-from bs6207.bump.conformance.experiment import OTHER_CHECKS
+from bs6207.bump.conformance.examine import Audit, compare_with_rules, lr_between_steps, rule_check
+from bs6207.bump.conformance.experiment import OTHER_CHECKS, run
 from bs6207.bump.conformance.identify import claimed, expected
 from bs6207.bump.conformance.rules import RULES
+from bs6207.bump.conformance.settings import AuditSettings
 from bs6207.bump.conformance.subject import find_subject
 from bs6207.errors import SettingsError
 
@@ -110,6 +112,23 @@ def test_an_optimizer_that_never_moves_is_like_no_rule_and_caches_no_lr():
     assert rule_check([], compare_with_rules(subject).traces, None).finding.startswith("it moves no parameter")
     (check,) = Contract(subject).run({"lr between steps": lambda contract: lr_between_steps(contract, None)})
     assert (check.state, check.finding) == ("skipped", "it moves no parameter")
+
+
+def test_an_optimizer_that_no_rule_is_compared_with_has_no_panel():
+    row = {"rule": "adam", "problem": "random", "dtype": "float64", "step": 1, "difference": 1e-16}
+    rows_of = {"adam": [row], "gd": []}
+
+    def outcomes(function, tasks, progress, fingerprint):
+        return {
+            name: {"metrics": Audit(name, {}, "float64", *[None] * 3, [], 0, 0, [], []).metrics, "differences": rows}
+            for name, rows in rows_of.items()
+            if name in tasks
+        }
+
+    both, alone = (run(AuditSettings(optimizers=names), Watched(), outcomes) for names in (["adam", "gd"], ["gd"]))
+    titles = [axes.get_title(loc="left") for axes in both.figures["differences"]().axes if axes.axison]
+    assert titles == ["adam against None"]
+    assert alone.figures == {}
 
 
 def test_forty_mutants_are_tried():
