@@ -93,6 +93,11 @@ def standard_streams() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
         sys.stdout, sys.stderr = before
 
 
+def pytest_configure(config):
+    if sys.platform == "linux" and not hasattr(config, "workerinput"):  # for all its workers
+        forked.start()
+
+
 def pytest_collection_finish(session):
     """What has been imported stays, and the search for garbage need not go through it again and again."""
     import torch

@@ -1,14 +1,16 @@
 """Runs bs6207 again and again, each time in a process of its own, forked from one that has imported what it needs.
 
 Starting Python and importing torch take most of the time of a short command, and the tests run hundreds. What is forked
-differs from `python -m bs6207` in its imports alone.
+differs from `python -m bs6207` in its imports alone. All test processes share the one that imports.
 """
 
 import atexit
 import gc
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 Constants = Mapping[str, Mapping[str, Any]]  # by module and name
 
@@ -43,12 +45,28 @@ IMPORTED = (
 LIMIT = 1800  # seconds; what takes longer, beside other tests on a slow machine, hangs and is killed
 
 
+def start() -> None:
+    """Start the process to fork from, which imports nothing until it is asked and ends when this one does."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address(os.getpid()))
+        listening.listen()
+        command = [sys.executable, __file__, str(listening.fileno())]
+        pipe = subprocess.PIPE  # as Python looks at its streams when it starts, and a file would be rewound
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[listening.fileno()])
+    atexit.register(process.__exit__, None, None, None)
+
+
+def address(controller: int) -> str:
+    """Of the socket, by the process that hands out the tests; it is in no folder (man 7 unix, abstract)."""
+    return f"\0bs6207-tests-{controller}"
+
+
 @cache
-def server() -> subprocess.Popen[str]:
-    """The process to fork from, which ends when its input does."""
-    process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    atexit.register(process.communicate)
-    return process
+def server() -> TextIO:
+    """A connection of this test process to the process to fork from."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()))
+        return connection.makefile("rw")
 
 
 def run(
@@ -64,33 +82,41 @@ def run(
     Args:
         terminal: a device that gets both streams, which are then empty in what is returned.
     """
-    asked, answered = server().stdin, server().stdout
-    assert asked is not None
-    assert answered is not None
     with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
         streams = [terminal, terminal] if terminal else [out.name, err.name]
         line = [stop, arguments, str(cwd), {**environment}, streams, constants]
-        print(json.dumps(line), file=asked, flush=True)
-        code = int(answered.readline())
+        print(json.dumps(line), file=server(), flush=True)
+        code = int(server().readline())
         return subprocess.CompletedProcess(arguments, code, out.read().decode(), err.read().decode())
 
 
-def serve() -> None:
-    """Fork for every line of the input, and answer with the exit code."""
+def serve(listening: socket.socket) -> None:
+    """Fork a process for every connection, until the process that has started this one ends."""
     from bs6207.data.sources import embedded_digits
     from bs6207.figures import own_letters
     from bs6207.runs.manifest import code_and_versions
 
-    for name in IMPORTED:
-        import_module(name)
-    code_and_versions(), embedded_digits(), own_letters()  # once for all forks
-    gc.freeze()  # or every fork would soon copy it all
-    for line in sys.stdin:
+    while sys.stdin not in select.select([sys.stdin, listening], [], [])[0]:
+        connection, _ = listening.accept()
+        for name in IMPORTED:
+            import_module(name)
+        code_and_versions(), embedded_digits(), own_letters()  # once for all forks
+        gc.freeze()  # or every fork would soon copy it all
+        if os.fork() == 0:
+            listening.close()
+            answer(connection.makefile("rw"))
+            os._exit(0)
+        connection.close()
+
+
+def answer(connection: TextIO) -> None:
+    """Fork for every line that is asked, and answer with the exit code."""
+    for line in connection:
         stop, *command = json.loads(line)
         if (child := os.fork()) == 0:
             os._exit(become(*command))
         status = until(Stop(*stop), Path(command[1]), child) if stop else os.waitpid(child, 0)[1]
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(os.waitstatus_to_exitcode(status), file=connection, flush=True)
 
 
 def until(stop: Stop, cwd: Path, child: int) -> int:
@@ -130,4 +156,4 @@ def become(
 
 
 if __name__ == "__main__":
-    serve()
+    serve(socket.socket(fileno=int(sys.argv[1])))

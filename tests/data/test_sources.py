@@ -15,7 +15,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-import torchvision
 
 from bs6207.data import sources
 from bs6207.data.idx import IDX_FILES, checksums, read_idx
@@ -152,7 +151,9 @@ def test_every_published_data_set_can_be_told_from_the_others_and_downloaded():
     checksums = [sha256 for known in PUBLISHED.values() for sha256 in known.sha256]
     assert len(set(checksums)) == 4 * len(PUBLISHED)
     assert {len(known.classes) for known in PUBLISHED.values()} == {10}
-    assert all(hasattr(torchvision.datasets, known.torchvision) for known in PUBLISHED.values())
+    from torchvision import datasets
+
+    assert all(hasattr(datasets, known.torchvision) for known in PUBLISHED.values())
 
 
 @pytest.fixture
@@ -283,7 +284,7 @@ def test_a_broken_download_is_tried_once_more(monkeypatch, broken, calls):
             raise RuntimeError("File not found or corrupted.")
 
     monkeypatch.setattr("urllib.request.urlopen", lambda request, timeout: SimpleNamespace(close=lambda: None))
-    monkeypatch.setattr(torchvision.datasets, "MNIST", data_set)
+    monkeypatch.setattr("torchvision.datasets.MNIST", data_set)
     if broken == 2:
         with pytest.raises(RuntimeError, match="corrupted"):
             fetch("mnist", "somewhere")
@@ -323,9 +324,9 @@ def test_a_download_that_breaks_off_is_begun_again_and_ends_whole(small, monkeyp
     threading.Thread(target=server.serve_forever, daemon=True).start()
     mirror = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setitem(PUBLISHED, "mnist", replace(PUBLISHED["mnist"], mirror=mirror))
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"{mirror}/"])
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [f"{mirror}/"])
     sums = [(name, hashlib.md5(content).hexdigest()) for name, content in packed.items()]
-    monkeypatch.setattr(torchvision.datasets.MNIST, "resources", sums)
+    monkeypatch.setattr("torchvision.datasets.MNIST.resources", sums)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     try:
         fetch("mnist", str(tmp_path / "root"))
