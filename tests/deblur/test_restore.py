@@ -22,6 +22,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from bs6207.data import pictures
+from bs6207.deblur import networks
 from bs6207.deblur import restore as restoring
 from bs6207.deblur.model import TILE, load
 from bs6207.deblur.networks import UNet
@@ -605,8 +606,13 @@ def onnx_difference(file, folder, clarity, channels, shape):
 
 
 @pytest.mark.xdist_group("onnx")
-@pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_the_onnx_file_restores_images_of_any_size_as_torch_does(tmp_path, channels):
+@pytest.mark.parametrize(
+    ("channels", "blocks"), [(1, (1, 1, 1)), *(pytest.param(count, None, marks=pytest.mark.slow) for count in (1, 3))]
+)
+def test_the_onnx_file_restores_images_of_any_size_as_torch_does(tmp_path, monkeypatch, channels, blocks):
+    if blocks:  # of every kind one, as the time is that of the layers
+        for name, count in zip(("FINE_BLOCKS", "COARSE_BLOCKS", "MERGE_BLOCKS"), blocks, strict=True):
+            monkeypatch.setattr(networks, name, count)
     folder = made(tmp_path / "model", channels=channels)
     done = restore(folder, onnx=str(tmp_path / "my.onnx"), clarity=0.3)
     assert done.onnx["largest_difference"] < 1e-4

@@ -59,7 +59,7 @@ def test_a_signal_that_asks_to_stop_has_its_exit_code_and_a_sentence(main, monke
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where a process forks to be killed")
 def test_a_killed_run_resumes_from_its_checkpoints_and_ends_with_the_same_files(trained, tmp_path):
-    """Kill -9, and a damaged checkpoint. One process does what two did in the other run."""
+    """Kill -9, and a damaged checkpoint."""
     record, part = trained("latent") / "config.toml", "again.partial/cells/autoencoder-*.part"
     line = ("latent", "--config", str(record), "--out", "again", "--jobs", "1")
     run = partial(call, *line, cwd=tmp_path, constants=UNDRAWN)

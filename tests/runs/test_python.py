@@ -344,6 +344,7 @@ def state():
         "argv": sys.argv, "cwd": os.environ.get("MPLCONFIGDIR"),
     }}
 
+open("begun", "a").write("once ")
 python_state = random.getstate()
 import bs6207
 from bs6207.data.sources import embedded_digits
@@ -359,12 +360,22 @@ for name, call in calls.items():
     print(name)
 """
 LIGHT = """
+class Descent(torch.optim.SGD):
+    def __init__(self, params, lr=0.3): super().__init__(params, lr)
+
+def own_class():
+    assert "'first_step': None" in str(bs6207.bump.run(optimizer=[Descent, "gd"], progress=False).metrics["parity"])
+    try: bs6207.bump.run(optimizer=[Descent, "gd"], jobs=2)
+    except ValueError as failure: assert str(failure).startswith("__main__:Descent is of this script or notebook")
+    else: raise AssertionError("two processes that know no such class")
+
 result = bs6207.bump.run(optimizer="adam", progress=False)
 run = bs6207.load_run({bump!r})
 calls = {{
     "threshold": lambda: bs6207.bump.threshold("adam"),
     "bump": lambda: bs6207.bump.run(optimizer=["adam", "nesterov"], exact=False, progress=False),
     "with processes": lambda: bs6207.bump.run(optimizer=["adam", "gd"], jobs=2, progress=False),
+    "a class of the script": own_class,
     "figure": lambda: result.figure("thresholds"), "shown": lambda: result._repr_html_(), "text": lambda: repr(result),
     "table": lambda: result.tables["trajectories"],
     "loaded": lambda: (bs6207.load_run({bump!r}).figure(), run.tables["headline"]),
@@ -403,7 +414,8 @@ def test_no_light_call_changes_anything_of_the_process(tmp_path, trained, flush)
     folders = {name: str(trained(name)) for name in ("bump", "latent", "deblur")}
     done = run_script(STATE.format(calls=LIGHT.format(**folders), flush=flush), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(done.stdout.splitlines()) == 10
+    assert len(done.stdout.splitlines()) == 11
+    assert (tmp_path / "begun").read_text() == "once "  # no process has run the script again
 
 
 @slow
@@ -454,34 +466,6 @@ def test_the_first_import_of_a_library_leaves_random_numbers_as_they_were(monkey
         with pytest.raises(ValueError, match="has no setting"):
             story(name).run(sed=1)
     assert random.getstate() == before
-
-
-UNGUARDED = """
-import os, pathlib, torch
-pathlib.Path("begun").open("a").write("once ")
-import bs6207
-
-class Descent(torch.optim.SGD):
-    def __init__(self, params, lr=0.3): super().__init__(params, lr)
-
-result = bs6207.bump.run(optimizer=["gd", "adam"], jobs=2, progress=False)
-print(result.metrics["optimizers"]["adam"]["h_max"])
-print(bs6207.bump.run(optimizer=[Descent, "gd"], progress=False).metrics["parity"])
-try:
-    bs6207.bump.run(optimizer=[Descent, "gd"], jobs=2)
-except ValueError as failure:
-    print(failure)
-"""
-
-
-def test_a_script_without_a_guard_runs_once_and_its_own_classes_work_in_one_process(tmp_path):
-    done = run_script(UNGUARDED, tmp_path)
-    assert done.returncode == 0, done.stderr
-    h_max, parity, sentence = done.stdout.splitlines()
-    assert h_max == "0.4101842951299659"
-    assert "'first_step': None" in parity
-    assert sentence.startswith("__main__:Descent is of this script or notebook")
-    assert (tmp_path / "begun").read_text() == "once "
 
 
 INTERRUPTED = """

@@ -50,6 +50,7 @@ def test_adamw_is_torchs_to_the_bit_and_goes_on_from_what_it_remembers():
     assert torch.equal(trained(ours, step_and_move_on), expected)
 
 
+@pytest.mark.slow
 def test_adamw_does_not_wait_for_torchs_compiler():
     line = (
         "import sys, torch; from bs6207.training.optimizers import AdamW; w = torch.ones(3, requires_grad=True);"
