@@ -70,7 +70,7 @@ function walk(optimizer, p, height) {
 }
 
 // The tallest bump escaped: how far the path climbs a bump that never ends; null where it is not reached.
-function summit(optimizer, p) {
+function findMaximum(optimizer, p) {
   const move = RULES[optimizer](p);
   let x = 0, top = 0, step = 0, nearest = p.distance, margin = nearest;
   for (let count = 1; count <= p.steps; count++) {
@@ -125,10 +125,10 @@ function bumpExplorer(root, data) {
 
   const redraw = () => {
     const p = {...given, ...values};
-    const found = summit(optimizer, p), path = walk(optimizer, p, p.height);
+    const found = findMaximum(optimizer, p), path = walk(optimizer, p, p.height);
     const escaped = path.findIndex((x) => x - p.distance >= p.height);
     Object.assign(root, {path, found});
-    say(root, "h_max", found.height === null ? "none" : String(roundedDown(found.height)));
+    setText(root, "h_max", found.height === null ? "none" : String(roundedDown(found.height)));
     const verdict = root.querySelector("[data-out=verdict]");
     verdict.className = escaped < 0 ? "caught" : "escapes";
     verdict.textContent = (found.height === null ? `the bump is not reached in ${p.steps} steps` : escaped < 0
@@ -136,7 +136,7 @@ function bumpExplorer(root, data) {
       : `escapes a bump ${p.height} high, in step ${escaped}`)
       + (found.height === null ? "" : found.margin < 1e-9 ? "; a step lands on its foot, so rounding decides"
       : Math.abs(p.height - found.height) < 1e-12 ? "; so near to h_max the last digits of rounding decide" : "");
-    say(root, "path", path.slice(1, 11).map((x) => String(Number(x.toPrecision(6)))).join("  ") + (path.length > 11 ? " …" : ""));
+    setText(root, "path", path.slice(1, 11).map((x) => String(Number(x.toPrecision(6)))).join("  ") + (path.length > 11 ? " …" : ""));
     drawLandscape(svgs.landscape, p, path, found, `${optimizer}: ${root.querySelector(".verdict").textContent.trim().replace(/\s+/g, " ")}`);
     drawSteps(svgs.steps, p, path);
     drawSweep(svgs.sweep, p, found);
@@ -184,7 +184,7 @@ function bumpExplorer(root, data) {
     const points = [];
     for (let place = 0; place <= count; place++) {
       const value = low + (high - low) * place / count;
-      points.push([value, summit(optimizer, {...few, [name]: value}).height ?? 0]);
+      points.push([value, findMaximum(optimizer, {...few, [name]: value}).height ?? 0]);
     }
     const heights = points.map(([, height]) => height).sort((a, b) => a - b);
     const usual = Math.max(heights[Math.floor(0.9 * count)], found.height ?? 0, 1e-3), most = heights[count];

@@ -22,14 +22,14 @@ async function deblurExplorer(root, data) {
     const weight = data.weights[place], row = data.line.find((one) => Math.abs(one.weight - weight) < 1e-9);
     const psnr = meanPsnr(clear.values, made, count), was = meanPsnr(clear.values, given, count);
     const shownThere = error.checked ? "error of the restored image" : "restored", named = `clarity ${weight.toFixed(2)}`;
-    say(root, "clarity", weight.toFixed(weight * 10 % 1 < 1e-9 || weight * 10 % 1 > 1 - 1e-9 ? 1 : 2));
-    say(root, "wipe", `${wipe.value} %`);
-    say(root, "left", before === "blurred" ? `← blurred, ${was.toFixed(1)} dB` : "← the truth");
-    say(root, "right", `${shownThere}, ${named}, ${psnr.toFixed(1)} dB →`);
+    setText(root, "clarity", weight.toFixed(weight * 10 % 1 < 1e-9 || weight * 10 % 1 > 1 - 1e-9 ? 1 : 2));
+    setText(root, "wipe", `${wipe.value} %`);
+    setText(root, "left", before === "blurred" ? `← blurred, ${was.toFixed(1)} dB` : "← the truth");
+    setText(root, "right", `${shownThere}, ${named}, ${psnr.toFixed(1)} dB →`);
     clarity.setAttribute("aria-valuetext", named);
     canvas.setAttribute("aria-label", `${count} test images under a blur of sigma ${data.sigmas[sigma]}: ${before === "blurred" ? "blurred" : "the truth"} to the left of the wipe, ${shownThere} with ${named} to the right; PSNR from ${was.toFixed(1)} to ${psnr.toFixed(1)} dB`);
-    const judged = row && (row.heldout_clear ?? row.heldout_score);
-    say(root, "measured", row ? `On all ${data.scored} images, over all sigmas: PSNR ${row.psnr.toFixed(2)} dB, ${row.heldout_clear === undefined ? `held-out disc ${judged.toFixed(2)}, above 0 is clear` : `${(100 * judged).toFixed(0)} % clear to the held-out disc`}. The decibels under the pictures are of these ${count} only.` : "");
+    const heldout = row && (row.heldout_clear ?? row.heldout_score);
+    setText(root, "measured", row ? `On all ${data.scored} images, over all sigmas: PSNR ${row.psnr.toFixed(2)} dB, ${row.heldout_clear === undefined ? `held-out disc ${heldout.toFixed(2)}, above 0 is clear` : `${(100 * heldout).toFixed(0)} % clear to the held-out disc`}. The decibels under the pictures are of these ${count} only.` : "");
     drawFrontier(row);
   }
 

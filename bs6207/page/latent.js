@@ -55,16 +55,16 @@ async function planeExplorer(root, all) {
     montage(decoded, eightBits(root.image), 1, data.shape, {columns: 1});
     const [image, distance] = closest();
     for (const [axis, name] of ["z1", "z2"].entries()) {
-      say(root, name, place[axis].toFixed(2));
+      setText(root, name, place[axis].toFixed(2));
       root.querySelector(`[data-range=${name}]`).value = place[axis];
     }
     const what = describe(image);
     decoded.setAttribute("aria-label", `what ${place.map((value) => value.toFixed(2)).join(", ")} decodes to; the nearest test image is ${what || image}`);
-    say(root, "where", `Nearest test image: ${what || `number ${data.images[image]}`}, ${distance.toFixed(2)} away.`);
+    setText(root, "where", `Nearest test image: ${what || `number ${data.images[image]}`}, ${distance.toFixed(2)} away.`);
     if (nearest && pixels) {
       montage(nearest, pixels.subarray(image * size, (image + 1) * size), 1, data.shape, {columns: 1});
       nearest.setAttribute("aria-label", `nearest test image: ${what}`);
-      say(root, "nearest", what || `test image ${data.images[image]}`);
+      setText(root, "nearest", what || `test image ${data.images[image]}`);
     }
     paintPlane();
   }
@@ -197,7 +197,7 @@ async function sizesExplorer(root, data) {
     montage(strip, whole, 3 * count, shape, {columns: count, interleaved: true});
     const score = one.l1 === null ? "" : `, test L1 ${one.l1.toFixed(4)}`;
     strip.setAttribute("aria-label", `${count} test images, their reconstructions from ${one.dim} dimensions, and the error per pixel${score}`);
-    say(root, "dim", `${one.dim}${score}`);
+    setText(root, "dim", `${one.dim}${score}`);
     const images = middles[place][clusterer], list = root.querySelector("[data-out=centroids]");
     if (images) {
       list.replaceChildren(...Array.from({length: images.shape[0]}, (_, cluster) => {

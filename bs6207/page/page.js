@@ -11,7 +11,7 @@ function theme(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name);
 }
 
-function say(root, name, text) {
+function setText(root, name, text) {
   root.querySelector(`[data-out=${name}]`).textContent = text;
 }
 

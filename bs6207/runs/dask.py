@@ -1,7 +1,7 @@
-"""Run jobs on a Dask cluster: a scheduler that the user has started, and the workers that have joined it.
+"""Run calls on a Dask cluster: a scheduler that the user has started, and the workers that have joined it.
 
 Only this module knows Dask (distributed.dask.org). Workers do not see this computer's checkpoints: when one dies, its
-job begins anew on another.
+call begins anew on another.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from bs6207.errors import UserError
-from bs6207.runs.executor import Job, WorkerLost
+from bs6207.runs.executor import Call, WorkerLost
 from bs6207.runs.manifest import code_and_versions
 from bs6207.runs.memory import keep_memory
 from bs6207.runs.progress import OnEvent
@@ -25,13 +25,13 @@ from bs6207.runs.workers import picklable
 TIMEOUT = 10  # seconds in which a scheduler must answer
 CLOSE_TIMEOUT = 2  # seconds
 LIVE = ("step", "status")  # events that are sent at once; all but `status` come again with the outcome
-HERE = code_and_versions()  # when this was imported, and with it the code that will run the jobs
+HERE = code_and_versions()  # when this was imported, and with it the code that will run the calls
 LOCK = threading.Lock()  # random numbers and rounding belong to the process, whatever threads it has
 CANNOT_IMPORT = "cannot import bs6207; install the same version there as here"
 
 
 class DaskExecutor:
-    """The workers of a scheduler, which may come and go; the scheduler gives the job of one that dies to another."""
+    """The workers of a scheduler, which may come and go; the scheduler gives the call of one that dies to another."""
 
     is_local = False
 
@@ -46,7 +46,7 @@ class DaskExecutor:
             remedy = "name them in Dask's configuration, distributed.comm.tls (see its docs)"
             raise UserError(f"{address} wants certificates", remedy)
         self.address, self.topic = address, f"bs6207-{uuid.uuid4().hex}"
-        self.listeners: dict[int, OnEvent] = {}  # by the number of the job
+        self.listeners: dict[int, OnEvent] = {}  # by the number of the call
         self.numbers = itertools.count()
         try:
             with warnings.catch_warnings():
@@ -67,8 +67,8 @@ class DaskExecutor:
         self.executor = self.client.get_executor(pure=False)
         self.client.subscribe_topic(self.topic, self.on_live_event)
 
-    def submit(self, job: Job, on_event: OnEvent) -> "Future[Any]":
-        """Run a job; the future raises WorkerLost if its workers keep dying.
+    def submit(self, call: Call, on_event: OnEvent) -> "Future[Any]":
+        """Run a call; the future raises WorkerLost if its workers keep dying.
 
         All its events are reported again with the outcome, after `replay`, as workers may have died half-way.
         """
@@ -95,7 +95,7 @@ class DaskExecutor:
                     on_event(*event)
                 result.set_result(outcome)
 
-        self.executor.submit(run, pickle.dumps(job), HERE, self.topic, number).add_done_callback(finish)
+        self.executor.submit(run, pickle.dumps(call), HERE, self.topic, number).add_done_callback(finish)
         return result
 
     def on_live_event(self, message: tuple[float, tuple[Any, ...]]) -> None:
@@ -109,8 +109,8 @@ class DaskExecutor:
             self.client.close(timeout=CLOSE_TIMEOUT)
 
 
-def run(job: bytes, wanted: Mapping[str, Any], topic: str, number: int) -> bytes:
-    """Run a job on a worker: its outcome and its events, pickled, as tensors and arrays then arrive as they were."""
+def run(call: bytes, wanted: Mapping[str, Any], topic: str, number: int) -> bytes:
+    """Run a call on a worker: its outcome and its events, pickled, as tensors and arrays then arrive as they were."""
     from distributed import get_worker
 
     worker, events = get_worker(), list[tuple[Any, ...]]()
@@ -126,7 +126,7 @@ def run(job: bytes, wanted: Mapping[str, Any], topic: str, number: int) -> bytes
     with LOCK:
         worker.log_event(topic, (number, "start", worker.address))
         try:
-            return pickle.dumps((pickle.loads(job)(on_event), events))
+            return pickle.dumps((pickle.loads(call)(on_event), events))
         except Exception as failure:
             raise picklable(failure) from failure
 

@@ -1,4 +1,4 @@
-"""Run jobs in processes of this computer.
+"""Run calls in processes of this computer.
 
 Each process computes on one thread: two threads of one process lose more than they gain as soon as anything else runs,
 while processes only share the cores. No process outlives its parent.
@@ -21,11 +21,11 @@ from bs6207.errors import LESS, UserError
 from bs6207.runs.progress import OnEvent
 from bs6207.runs.workers import Workers
 
-Job: TypeAlias = Callable[[OnEvent], Any]  # a function of the module level with all its other arguments
+Call: TypeAlias = Callable[[OnEvent], Any]  # a function of the module level with all its other arguments
 
 
 class WorkerLost(UserError):
-    """The process that ran a job has died."""
+    """The process that ran a call has died."""
 
 
 def cores() -> int:
@@ -35,10 +35,10 @@ def cores() -> int:
 def local_executor(
     jobs: int | None = None, preload: Sequence[str] = ()
 ) -> AbstractContextManager["ProcessExecutor | None"]:
-    """So many processes, one per core if None, that end with the block; None for one job, which this process runs.
+    """So many processes, one per core if None, that end with the block; None for one, which is this process.
 
     Args:
-        preload: modules that all jobs need; where processes can share them, their import begins now.
+        preload: modules that all calls need; where processes can share them, their import begins now.
     """
     jobs = jobs or cores()
     return closing(ProcessExecutor(jobs, preload)) if jobs > 1 else nullcontext()
@@ -55,12 +55,12 @@ class ProcessExecutor:
         self.threads.submit(self.workers.prepare)
         self.own = threading.local()  # of each thread: its process, and the pipe to it
 
-    def submit(self, job: Job, on_event: OnEvent) -> "Future[Any]":
-        """Run a job; the future raises WorkerLost if its process dies."""
+    def submit(self, call: Call, on_event: OnEvent) -> "Future[Any]":
+        """Run a call; the future raises WorkerLost if its process dies."""
         # Pickled here, tensors travel by value; shared memory would hold a file open for each.
-        return self.threads.submit(self.run, pickle.dumps(job), on_event)
+        return self.threads.submit(self.run, pickle.dumps(call), on_event)
 
-    def run(self, job: bytes, on_event: OnEvent) -> Any:
+    def run(self, call: bytes, on_event: OnEvent) -> Any:
         if not hasattr(self.own, "process"):
             try:
                 self.own.process, self.own.pipe = self.workers.start()
@@ -68,7 +68,7 @@ class ProcessExecutor:
                 raise WorkerLost(str(failure), LESS) from None
         process, pipe = self.own.process, self.own.pipe
         try:
-            pipe.send_bytes(job)
+            pipe.send_bytes(call)
             while (event := pickle.loads(pipe.recv_bytes()))[0] not in ("returned", "raised"):
                 on_event(*event)
         except (EOFError, ConnectionError):
@@ -95,21 +95,21 @@ def map_in_processes(
     """Apply a function to all values, as an executor's `map` does; where a process dies, this one takes its place."""
     if executor is None:
         return map(function, values)
-    jobs = [partial(function, value) for value in values]
-    futures = [executor.submit(partial(run_silently, job), lambda *event: None) for job in jobs]
+    calls = [partial(function, value) for value in values]
+    futures = [executor.submit(partial(run_silently, call), lambda *event: None) for call in calls]
 
     def results() -> Iterator[Any]:
-        for future, job in zip(futures, jobs, strict=True):
+        for future, call in zip(futures, calls, strict=True):
             try:
                 yield future.result()
             except WorkerLost:
-                yield job()
+                yield call()
 
     return results()
 
 
-def run_silently(job: Callable[[], Any], on_event: OnEvent) -> Any:
-    return job()
+def run_silently(call: Callable[[], Any], on_event: OnEvent) -> Any:
+    return call()
 
 
 def block_signals() -> None:

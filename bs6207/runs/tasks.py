@@ -56,8 +56,8 @@ def map_tasks(
     def submit(key: Any) -> None:
         running.add(key)
         checkpoint = tracker.checkpoint(key) if executor.is_local else None
-        job = partial(run_task, function, tasks[key], task_name(key), checkpoint)
-        future = executor.submit(job, lambda *event: events.put((key, *event)))
+        call = partial(run_task, function, tasks[key], task_name(key), checkpoint)
+        future = executor.submit(call, lambda *event: events.put((key, *event)))
         future.add_done_callback(lambda future: events.put((key, "done", future)))
 
     for key in tracker.unfinished:

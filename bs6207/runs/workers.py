@@ -206,7 +206,7 @@ def serve_forks(control: int) -> NoReturn:
 
 
 def serve(pipe: Connection) -> NoReturn:
-    """Run jobs in a worker, one after the other."""
+    """Run calls in a worker, one after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Where memory is short Linux kills this process before its parent, which reports it.
@@ -214,26 +214,26 @@ def serve(pipe: Connection) -> NoReturn:
         file.write(OOM_SCORE)
     set_up_process()
     keep_memory()
-    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=receive, args=(pipe, jobs), daemon=True).start()
+    calls: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=receive, args=(pipe, calls), daemon=True).start()
 
     def send(*event: Any) -> None:
         pipe.send_bytes(pickle.dumps(event))
 
     while True:
-        job = jobs.get()
+        call = calls.get()
         try:
-            send("returned", pickle.loads(job)(send))
+            send("returned", pickle.loads(call)(send))
         except Exception as failure:
             failure.add_note(traceback.format_exc())  # a traceback cannot be pickled
             send("raised", picklable(failure))
 
 
-def receive(pipe: Connection, jobs: "queue.SimpleQueue[bytes]") -> NoReturn:
-    """Receive jobs and end this process when the pipe closes, as the system closes it for a parent that is killed."""
+def receive(pipe: Connection, calls: "queue.SimpleQueue[bytes]") -> NoReturn:
+    """Receive calls and end this process when the pipe closes, as the system closes it for a parent that is killed."""
     try:
         while True:
-            jobs.put(pipe.recv_bytes())
+            calls.put(pipe.recv_bytes())
     except (EOFError, OSError):
         os._exit(1)
 

@@ -252,7 +252,7 @@ def test_a_worker_of_other_code_other_versions_or_without_the_package_is_refused
 
 
 def talk(on_event):
-    """A job that tells all kinds of news."""
+    """A call that tells all kinds of news."""
     on_event("step", "one")
     on_event("status", "half-way")
     on_event("record", {"epoch": 1})
@@ -275,7 +275,7 @@ def test_a_worker_reports_at_once_what_is_live_and_with_the_outcome_what_is_kept
 
 
 class Connection:
-    """A client of a scheduler whose workers are of the code `there`; its one job ends as the test wants it."""
+    """A client of a scheduler whose workers are of the code `there`; its one call ends as the test wants it."""
 
     there: ClassVar = {}
 
@@ -289,7 +289,7 @@ class Connection:
     def get_executor(self, pure):
         return self
 
-    def submit(self, *job):
+    def submit(self, *call):
         return self.future
 
     def subscribe_topic(self, topic, handler):
@@ -299,7 +299,7 @@ class Connection:
         self.is_open = False
 
 
-ENDS = [  # what a job ends with, and what is made of it
+ENDS = [  # what a call ends with, and what is made of it
     (CancelledError(), UserError, "the scheduler at tcp://x is gone; start it again and run the same command"),
     (distributed.KilledWorker("job", None, 2), WorkerLost, "3 workers died in turn"),
     (ModuleNotFoundError("No module named 'bs6207'"), UserError, "a worker cannot import bs6207"),
