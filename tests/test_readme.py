@@ -413,6 +413,35 @@ def bump_rows() -> Iterator[str]:
         yield f"| {name} | {height} | {entry['step']} | {CERTAINTY[proof['kind']]} | {proof['period']} steps |"
 
 
+def photograph_rows() -> Iterator[str]:
+    """PSNR of every restorer, by sigma and then under the conditions."""
+    restorers, conditions = METRICS["photos"]["restorers"], METRICS["photos"]["conditions"]
+    shown = ("identity", "wiener", "richardson_lucy", "tv", "l1", "l1_disc")
+    for sigma in restorers["identity"]:
+        psnr = [f"{restorers[name][sigma]['psnr']:.2f}" for name in shown]
+        yield f"| a Gaussian, sigma {float(sigma):g} | {' | '.join(psnr)} |"
+    for condition in conditions.values():
+        psnr = [f"{condition['psnr'][name]:.2f}" if name in condition["psnr"] else "—" for name in shown]
+        yield f"| {condition['caption']} | {' | '.join(psnr)} |"
+
+
+def test_the_table_of_photographs_and_what_is_said_of_it_are_those_of_the_gallery():
+    text = part(DOCS["bs6207/deblur/README.md"], "### Results on photographs", "## ")
+    assert rows_in(text) == [*photograph_rows()]
+    restorers, conditions = METRICS["photos"]["restorers"], METRICS["photos"]["conditions"]
+    over = {s: row["psnr"] - restorers["wiener"][s]["psnr"] for s, row in restorers["l1"].items()}
+    *least, last = sorted(over.values(), reverse=True)
+    assert f"by {least[-1]:.2f} to {least[0]:.2f} dB up to sigma 2, and equals it at 3 ({last:+.2f} dB)" in prose(text)
+    assert over["3.0"] == last
+    assert all(row["psnr"] < restorers["tv"][sigma]["psnr"] for sigma, row in restorers["l1"].items())
+    gains = {name: row["psnr"]["l1"] - row["psnr"]["identity"] for name, row in conditions.items()}
+    assert f"gains {gains['disk']:.1f} dB on a disk and {gains['motion']:.1f} dB on motion" in prose(text)
+    assert min(gains.values()) > 0
+    changes = [row["psnr"] - restorers["l1"][sigma]["psnr"] for sigma, row in restorers["l1_disc"].items()]
+    changes += [row["psnr"]["l1_disc"] - row["psnr"]["l1"] for row in conditions.values()]
+    assert f"it changes PSNR by {max(map(abs, changes)):.2f} dB at most" in prose(text)
+
+
 @pytest.mark.parametrize(("story", "rows"), [("bump", bump_rows), ("latent", latent_rows), ("deblur", deblur_rows)])
 def test_the_tables_of_results_hold_the_rows_of_the_gallery_and_no_others(story, rows):
     results = part(DOCS[f"bs6207/{story}/README.md"], "## Results", "## Opt")
