@@ -72,7 +72,7 @@ def site(workers: int, threads: int = 1) -> Iterator[str]:
             )
 
         start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        while not file.is_file():
+        while not (file.is_file() and file.read_text().rstrip().endswith("}")):  # it is empty at first
             time.sleep(0.1)
         address = json.loads(file.read_text())["address"]
         for _ in range(workers):

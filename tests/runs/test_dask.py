@@ -56,7 +56,7 @@ class Site:
         self.folder, self.environment = folder, os.environ | {"BS6207_DATA": ""} | environment
         self.processes, file = [], folder / "scheduler.json"
         self.scheduler = self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        until(file.is_file, "a scheduler")
+        until(lambda: file.is_file() and file.read_text().rstrip().endswith("}"), "a scheduler")  # it is empty at first
         self.address = json.loads(file.read_text())["address"]
 
     def start(self, *words):
@@ -74,7 +74,7 @@ class Site:
         return worker
 
     def done(self):
-        """How many jobs its workers have done, once they are idle."""
+        """How many calls its workers have done, once they are idle."""
         code = (
             "import sys, time; from distributed import Client\n"
             "with Client(sys.argv[1]) as client:\n"
