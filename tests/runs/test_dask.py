@@ -229,7 +229,7 @@ def double(number, progress):
 def test_tasks_on_a_real_scheduler_have_the_outcomes_and_the_news_of_tasks_here(tmp_path):
     seen, tasks = Watched(), {f"task {number}": number for number in range(5)}
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as site,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as site,
         closing(cluster.DaskExecutor(site.scheduler_address)) as executor,
     ):
         assert map_tasks(executor, tmp_path, double, tasks, seen) == {name: 2 * n for name, n in tasks.items()}
