@@ -1,13 +1,16 @@
 """The restorers, a residual U-Net and a plain autoencoder, and disc_net, the discriminator of clear against blurred."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from bs6207.training.devices import flush_denormals
 
 WIDTH = 32  # channels at half resolution, where most of the work is done
 FINE_BLOCKS, MERGE_BLOCKS = 1, 4  # there, before the coarse features are computed and after
@@ -63,6 +66,56 @@ class UNet(nn.Module):
         fine = self.fine(self.enter(padded))
         merged = self.merge(fine + self.up(self.coarse(self.down(fine))))
         return blurred + self.leave(merged)[..., :height, :width]
+
+
+class ByHalves(nn.Module):
+    """A network that this thread applies to one half of a batch, and another thread to the other.
+
+    Halves they are on one core too, so that results do not depend on the number of cores. The network must treat each
+    image by itself, which batch normalization does not.
+    """
+
+    def __init__(self, network: nn.Module, other: Executor):
+        super().__init__()
+        self.network, self.other = network, other
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) == 1:
+            return self.network(images)
+        return Halves.apply(self, images, *self.network.parameters())
+
+
+class Halves(torch.autograd.Function):
+    """The output of `ByHalves` for a batch, and the gradients of its weights."""
+
+    @staticmethod
+    def forward(ctx: Any, by: ByHalves, images: Tensor, *weights: Tensor) -> Tensor:
+        kind = images.device.type
+        precision, enabled = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+
+        @torch.enable_grad()
+        @flush_denormals()
+        def output(half: Tensor) -> Tensor:
+            # Without a cache of the weights in bfloat16, which threads would share.
+            with torch.autocast(kind, precision, enabled, cache_enabled=False):
+                return by.network(half)
+
+        half, other_half = images.chunk(2)
+        other = by.other.submit(output, other_half)
+        ctx.outputs, ctx.weights, ctx.other = (output(half), other.result()), weights, by.other
+        return torch.cat([one.detach() for one in ctx.outputs])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        @flush_denormals()
+        def gradients(output: Tensor, part: Tensor) -> Sequence[Tensor]:
+            return torch.autograd.grad(output, ctx.weights, part)
+
+        one, other = ctx.outputs
+        part, other_part = gradient.chunk(2)
+        future = ctx.other.submit(gradients, other, other_part)
+        both = zip(gradients(one, part), future.result(), strict=True)
+        return None, None, *(here + there for here, there in both)
 
 
 def normalized(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:

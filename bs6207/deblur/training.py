@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ from bs6207.data.images import ImageSet, Photographs
 from bs6207.deblur.blur import Batches, Context, degrade, draw_blur
 from bs6207.deblur.degradation import degrade_windows, draw_padded, draw_windows, radius_of
 from bs6207.deblur.model import restore_tiles
-from bs6207.deblur.networks import DiscNet, State, channels_last, cpu_state, load_weights, new_restorer
+from bs6207.deblur.networks import ByHalves, DiscNet, State, UNet, channels_last, cpu_state, load_weights, new_restorer
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.errors import DivergenceError, after
 from bs6207.runs.progress import TaskProgress
@@ -150,8 +151,12 @@ def train_restorer(
             disc_optimizer = adamw(disc_net.parameters())
             others = {"disc_net": disc_net, "disc_optimizer": disc_optimizer}
 
+    other_core = ThreadPoolExecutor(1)
+    treats_each_alone = isinstance(restorer, UNet) and images[0].device.type == "cpu"
+    network = ByHalves(restorer, other_core) if treats_each_alone else restorer
+
     def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
-        output = restorer(blurred)
+        output = network(blurred)
         restored = output.clamp(0, 1)
         # The clipped image counts: a background below black is black, so the noise of the input ends there. The
         # gradient of L1 passes the clip unchanged, so that no pixel is lost beyond it; that of disc_net does not, as
@@ -173,7 +178,9 @@ def train_restorer(
     chosen = {id(weight) for weight in hidden}
     optimizer = Muon(hidden, adamw(weight for weight in restorer.parameters() if id(weight) not in chosen))
     left_clear = LEFT_CLEAR if settings.crop is None else PHOTOGRAPHS_LEFT_CLEAR
-    return train({"model": restorer, "optimizer": optimizer, **others}, loss_of, images, stage, settings, left_clear)
+    parts = {"model": restorer, "optimizer": optimizer, **others}
+    with other_core:
+        return train(parts, loss_of, images, stage, settings, left_clear)
 
 
 def weighted_by_blur(losses: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The U-Net, disc_net and the stages of their training."""
 
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+
 import pytest
 import torch
 from conftest import Interrupted, Shelf, Watched
@@ -7,7 +9,7 @@ from torch import nn
 
 from bs6207.data.sources import embedded_digits
 from bs6207.deblur.blur import blur_for_test
-from bs6207.deblur.networks import BOTTLENECK, Autoencoder, DiscNet, UNet
+from bs6207.deblur.networks import BOTTLENECK, Autoencoder, ByHalves, DiscNet, UNet
 from bs6207.deblur.settings import DeblurSettings, SigmaRange
 from bs6207.deblur.training import (
     DISC_LOSSES,
@@ -45,6 +47,42 @@ def test_all_that_an_autoencoder_shows_passes_its_bottleneck(shape):
     net.encoder.register_forward_hook(lambda layer, given, numbers: passing.append(numbers))
     net(images)
     assert passing[0].shape == (2, BOTTLENECK)
+
+
+class OneCore(Executor):
+    """Computes what is submitted at once, in the same thread."""
+
+    def submit(self, function, /, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("count", [1, 2, 7, 48])
+def test_halves_of_a_batch_have_the_gradients_of_the_whole_and_the_same_bits_on_one_core_and_two(count, precision):
+    torch.manual_seed(0)
+    net = UNet()
+    for weight in net.parameters():
+        nn.init.normal_(weight, std=0.03)  # untrained, the last layer is 0 and passes no gradient
+    sharp, blurred = torch.rand(2, count, 1, 28, 28)
+
+    def gradients(network):
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            output = network(blurred)
+            loss = (output - sharp).square().mean()
+        return output, torch.autograd.grad(loss, [*net.parameters()])
+
+    expected, whole = gradients(net)
+    with ThreadPoolExecutor(1) as other_core:
+        output, found = gradients(ByHalves(net, other_core))
+    same_output, same = gradients(ByHalves(net, OneCore()))
+    assert torch.equal(output, same_output)
+    tolerance = {"rtol": 1e-3, "atol": 1e-6} if precision == torch.float32 else {"rtol": 0.05, "atol": 1e-3}
+    torch.testing.assert_close(output, expected, **tolerance)
+    for one, other, of_whole in zip(found, same, whole, strict=True):
+        assert torch.equal(one, other)
+        torch.testing.assert_close(one, of_whole, **tolerance)
 
 
 @pytest.mark.parametrize("epochs", [*range(3, 40), 50, 100, 9999])
