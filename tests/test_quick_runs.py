@@ -57,11 +57,12 @@ def test_every_run_folder_is_complete(trained, name):
 @pytest.mark.parametrize(
     "name", ["bump", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latent", "deblur"))]
 )
-def test_the_record_of_a_run_runs_it_again_to_the_same_bytes_in_two_processes(trained, tmp_path, name):
+def test_the_record_of_a_run_runs_it_again_to_the_same_bytes(trained, tmp_path, name):
     folder, again = trained(name), tmp_path / "again"
+    jobs = "1" if name == "deblur" else "2"  # of which other processes would not know what is in `HURRY`
     assert tomllib.loads((folder / "config.toml").read_text())[name]
     config = str(folder / "config.toml")
-    done = call(name, "--config", config, "--out", str(again), "--json", "--jobs", "2", cwd=tmp_path, constants=HURRY)
+    done = call(name, "--config", config, "--out", str(again), "--json", "--jobs", jobs, cwd=tmp_path, constants=HURRY)
     assert done.stdout == (folder / "metrics.json").read_text()
     for file in folder.iterdir():
         if file.name not in NOT_REPEATED:

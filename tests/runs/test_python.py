@@ -469,7 +469,8 @@ def test_the_first_import_of_a_library_leaves_random_numbers_as_they_were(monkey
 
 
 INTERRUPTED = """
-import bs6207
+import bs6207, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 bs6207.latent.run(out="out", dims=[2, 4], data="mnist-5k", train_images=500, epochs=400, jobs={jobs}, skip_probes=True)
 """
 
