@@ -1,7 +1,7 @@
 """Run calls in processes of this computer.
 
-Each process computes on one thread: two threads of one process lose more than they gain as soon as anything else runs,
-while processes only share the cores. No process outlives its parent.
+Each operator computes on one thread: two that share one wait for each other, and lose more than they gain as soon as
+anything else runs, while processes only share the cores. No process outlives its parent.
 
 Not `concurrent.futures.ProcessPoolExecutor`: one killed process breaks it, it does not say how a process died, events
 would need a channel beside that of the outcome and arrive out of order, and its processes outlive a killed parent.
