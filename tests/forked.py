@@ -51,8 +51,8 @@ def start() -> None:
         listening.bind(address(os.getpid()))
         listening.listen()
         command = [sys.executable, __file__, str(listening.fileno())]
-        pipe = subprocess.PIPE  # as Python looks at its streams when it starts, and a file would be rewound
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[listening.fileno()])
+        pipe = subprocess.PIPE  # not a file, which Python would seek in, as it looks at stdout only at start
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=[listening.fileno()])
     atexit.register(process.__exit__, None, None, None)
 
 
