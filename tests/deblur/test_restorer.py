@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from conftest import HURRY
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.base import clone
@@ -18,6 +19,7 @@ from bs6207.deblur.networks import UNet
 from bs6207.deblur.restorer import image_set
 from bs6207.errors import DataError
 
+STAGES = {"l1", "disc_net", "l1, last stage", "l1_disc, last stage"}
 MAKER = 0x010F  # of the camera: a tag of EXIF
 
 
@@ -139,6 +141,20 @@ def test_what_a_camera_wrote_into_an_image_is_kept(untrained):
     assert restored.info["icc_profile"] == b"a profile"
 
 
+@pytest.mark.usefixtures("narrow")
+def test_a_fit_has_all_stages_and_what_it_learned_survives_a_pickle(monkeypatch):
+    for name, value in HURRY["bs6207.deblur.evaluators"].items():
+        monkeypatch.setattr(f"bs6207.deblur.evaluators.{name}", value)
+    data = embedded_digits()
+    restorer = Restorer(epochs=3, precision="fp32").fit(data.train.pixels[:40, 0])
+    assert {row["stage"] for row in restorer.history_} == STAGES
+    assert restorer.model_.trained_on == {"data": "the images of fit", "pictures": "drawings"}
+    image = data.test.pixels[0, 0] / 255
+    again = pickle.loads(pickle.dumps(restorer))
+    assert np.array_equal(again.restore(image, 1.0), restorer.restore(image, 1.0))
+    assert not np.array_equal(restorer.restore(image, 1.0), restorer.restore(image, 0.0))
+
+
 @pytest.mark.slow
 def test_it_learns_from_photographs_by_crops(monkeypatch):
     monkeypatch.setattr("bs6207.deblur.training.CROPS", 640)
@@ -159,6 +175,3 @@ def test_what_it_learns_restores_what_it_has_not_seen():
     blurred = gaussian_filter(clear, (0, 1.5, 1.5))
     restored = np.stack([restorer.restore(image) for image in blurred])
     assert ((restored - clear) ** 2).mean() < 0.6 * ((blurred - clear) ** 2).mean()  # 0.45 was seen
-    assert {row["stage"] for row in restorer.history_} == {"l1", "disc_net", "l1, last stage", "l1_disc, last stage"}
-    again = pickle.loads(pickle.dumps(restorer))
-    assert np.array_equal(again.restore(blurred[0], 1.0), restorer.restore(blurred[0], 1.0))

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from bs6207.errors import FolderError, SettingsError, UserError
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.files import strict_json
 from bs6207.runs.python import settings_of
+from bs6207.runs.report import NotebookBar
 
 QUICK = "--data mnist-5k --jobs 1 --epochs 3"
 LATENT = f"{QUICK} --train-images 1000"
@@ -302,6 +305,28 @@ def test_progress_is_a_line_now_and_then_or_nothing(capfd, monkeypatch):
     out, err = capfd.readouterr()
     assert out == ""
     assert "bump: gd, 1 of 1 done" in err
+
+
+def test_a_bar_in_a_notebook_is_updated_in_place_and_says_how_it_ended(monkeypatch):
+    shown = []
+    handle = SimpleNamespace(update=lambda html: shown.append(html.data))
+    monkeypatch.setattr("IPython.display.display", lambda html, display_id: handle.update(html) or handle)
+    monkeypatch.setattr("bs6207.runs.report.BAR_INTERVAL", 0)
+    for ending, failure in (("done", None), ("interrupted", KeyboardInterrupt), ("failed", ValueError)):
+        shown.clear()
+        with suppress(KeyboardInterrupt, ValueError), NotebookBar("bump", print) as bar:
+            bar.expect(2)
+            bar.step("<gd>")
+            bar.warn("a < b")
+            if failure:
+                raise failure
+        begun, stepped, warned, ended = shown
+        assert "bump: begins" in begun
+        assert 'max="2" value="1"' in stepped
+        assert "bump: &lt;gd&gt;, 1 of 2 done" in stepped
+        assert warned == stepped.replace("</div>", "<br>a &lt; b</div>")
+        assert f"bump: {ending}, 1 of 2 steps" in ended
+        assert "<br>a &lt; b" in ended
 
 
 STATE = """

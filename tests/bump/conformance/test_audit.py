@@ -12,12 +12,22 @@ import bs6207 as package
 from bs6207.bump.conformance.checks import CHECKS
 from bs6207.bump.conformance.contract import Contract
 from bs6207.bump.conformance.deviations import DEVIATIONS
-from bs6207.bump.conformance.examine import Audit, compare_with_rules, lr_between_steps, rule_check
+from bs6207.bump.conformance.examine import (
+    OF_MATRICES,
+    PROBED,
+    Audit,
+    compare_with_rules,
+    configurations,
+    lr_between_steps,
+    rule_check,
+)
 from bs6207.bump.conformance.experiment import OTHER_CHECKS, run
-from bs6207.bump.conformance.identify import claimed, expected
+from bs6207.bump.conformance.identify import Search, claim_of, claimed, expected, ranked
+from bs6207.bump.conformance.problems import make_problems
 from bs6207.bump.conformance.rules import RULES
 from bs6207.bump.conformance.settings import AuditSettings
 from bs6207.bump.conformance.subject import find_subject
+from bs6207.bump.conformance.traces import trace
 from bs6207.errors import SettingsError
 
 audit = package.bump.audit
@@ -25,6 +35,8 @@ OF_TORCH = ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adag
             "Adafactor", "Muon", "SparseAdam", "LBFGS"]  # fmt: skip
 SWITCHES = ("foreach", "fused", "maximize", "amsgrad", "nesterov", "centered", "decoupled_weight_decay")
 QUICK = ("SGD", "M04", "M30", "M31", "M33", "M70")  # each of another part of the audit
+
+SHARED_STATE = "M73"  # shows where two parameters have one shape
 
 slow = pytest.mark.slow
 
@@ -77,6 +89,51 @@ def test_a_mutant_is_caught_and_named(name):
     assert any(words in finding for finding in report.findings), report
     with pytest.raises(AssertionError, match=name):
         report.raise_if_failed()
+
+
+CHECK_OF = {  # mutants that keep to their rule: the check that names what they break
+    **dict.fromkeys(("M39", "M40", "M41"), "closure"), **dict.fromkeys(("M32", "M71"), "inputs"),
+    **dict.fromkeys(("M30", "M76"), "state_dict"), **dict.fromkeys(("M35", "M36"), "None gradients"),
+    **dict.fromkeys(("M33", "M34"), "lr of parameter groups"),
+    "M37": "gradient memory", "M38": "state", "M44": "deterministic", "M70": "foreach", "M72": "memory layout",
+    "M74": "instances", "M75": "options between steps", "M77": "zero gradients", "M78": "generator",
+}  # fmt: skip
+OTHER_RULE = [name for name in mutants.MUTANTS if name not in {*CHECK_OF, "M31"}]  # of which M31 has a check of its own
+
+
+@pytest.mark.parametrize("name", CHECK_OF)
+def test_a_check_names_what_a_mutant_breaks(name):
+    kind, words = mutants.MUTANTS[name]
+    (outcome,) = Contract(find_subject(kind, {}, {})).run({CHECK_OF[name]: CHECKS[CHECK_OF[name]]})
+    assert outcome.state == "failed"
+    assert words in f"{outcome.name} failed: {outcome.finding}"
+
+
+def searched(kind, problem="random"):
+    """The rule that a class claims, and a search on its traces of one problem."""
+    subject = find_subject(kind, {}, {})
+    claim = claim_of(subject)
+    problem = make_problems(subject.convention.shape == (1, 1) or claim.rule in OF_MATRICES)[problem]
+    traces = [trace(subject, problem, *chosen) for chosen in configurations(subject).items()]
+    ran = sorted((one for one in traces if not one.failure), key=lambda one: one.configuration != PROBED)
+    return claim.rule, Search(subject, ran, claim)
+
+
+@pytest.mark.parametrize("name", OTHER_RULE)
+def test_one_departure_explains_what_a_mutant_computes(name):
+    kind, words = mutants.MUTANTS[name]
+    rule, search = searched(kind, "sparse" if name == SHARED_STATE else "random")
+    (plain,) = search.plain(rule)
+    best, *_ = ranked([plain, *search.with_one(rule)])
+    assert not plain.is_whole
+    assert any(words in departure for departure in best.names)
+
+
+@pytest.mark.parametrize("name", [name for name in OF_TORCH if name != "LBFGS"])  # which needs a smooth problem
+def test_every_rule_is_what_torchs_class_of_its_name_computes(name):
+    rule, search = searched(getattr(torch.optim, name))
+    assert rule == name.lower()
+    assert [match.is_whole for match in search.plain(rule)] == [True]
 
 
 class Filled(torch.optim.SGD):
