@@ -1,22 +1,26 @@
 """Clusters from latents and images together, without labels: neighbours, contrast, communities, mutual information.
 
-An autoencoder's latents show which images are near each other but not which differences matter. Four steps add that:
+An autoencoder's latents, or descriptors of the images, show which images are near each other but not which differences
+matter. Four steps add that:
 
-1. Neighbours: images among each other's ten nearest in the latent mostly show the same class (SCAN: Van Gansbeke et al.
-   2020, arXiv:2005.12320; mutual: Dang et al. 2021, "Nearest Neighbor Matching for Deep Clustering").
-2. Contrast: a small convolutional network learns features that are more alike for a distorted image and its distorted
-   neighbour than for any other two images (InfoNCE: van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020,
-   arXiv:2002.05709).
-3. Communities of the nearest-neighbour graph of features (Blondel et al. 2008, arXiv:0803.0476) are the first clusters.
-   Their agreement over several subsets of the images is the stability of the clusters.
-4. Mutual information: network and prototypes learn an assignment that is invariant to distortion while all clusters
-   stay in use (IIC: Ji et al. 2019, arXiv:1807.06653; IMSAT: Hu et al. 2017, arXiv:1702.08720).
+1. Communities of the graph of nearest neighbours (Blondel et al. 2008, arXiv:0803.0476), of latents or of descriptors:
+   those on which random halves of the images agree better are the first clusters.
+2. Neighbours: images among each other's ten nearest there mostly show the same class (SCAN: Van Gansbeke et al. 2020,
+   arXiv:2005.12320; mutual: Dang et al. 2021, "Nearest Neighbor Matching for Deep Clustering"). A small convolutional
+   network learns features that are more alike for a distorted image and its distorted neighbour than for any other two
+   images (InfoNCE: van den Oord et al. 2018, arXiv:1807.03748; Chen et al. 2020, arXiv:2002.05709).
+3. Mutual information: network and prototypes, at first the centres of the first clusters, learn an assignment that is
+   invariant to distortion while all clusters stay in use (IIC: Ji et al. 2019, arXiv:1807.06653; IMSAT: Hu et al. 2017,
+   arXiv:1702.08720).
+4. An assignment that leaves most images in their first clusters refines these; one that does not is no refinement, and
+   the first clusters stay.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +30,17 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bs6207.latent.graph import SIDE, centres, communities, mutual_neighbours, nearest, resized
+from bs6207.latent.graph import (
+    SIDE,
+    STABLE,
+    CommunityClusterer,
+    Labels,
+    centres,
+    descriptors,
+    features_of,
+    mutual_neighbours,
+    resized,
+)
 from bs6207.training.batches import batch_indices
 from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16, prepare, preserve_torch_state
 from bs6207.training.metrics.clusters import many_classes_are_fine
@@ -83,7 +97,7 @@ def occlude(images: Tensor, patches: int, chance: float, random: torch.Generator
 
 
 NEIGHBOUR_IMAGES = 20_000  # images with neighbours; the search takes time by the square
-LATENT_NEIGHBOURS = 10
+NEIGHBOURS = 10
 WIDTHS, FEATURES = (32, 64, 64), 64  # what one core trains in half a minute
 PAIRS, CONTRAST_STEPS, CONTRAST_LR = 384, 300, 2e-3
 TEMPERATURE = 0.5  # of the contrast; as high as this, classes attract and not single images
@@ -94,10 +108,36 @@ ASSIGNMENT_PATCHES, ASSIGNMENT_PATCH_CHANCE = 2, 0.6
 CONFIDENT = 0.9  # a cluster at least this probable is the target of the distorted image (FixMatch: Sohn et al. 2020)
 MOST_PASSES = 20  # over the images in either training, so that few images take less time
 WARM_UP, WEIGHT_DECAY = 0.1, 1e-4  # share of the steps in which the learning rate rises; it then falls as a cosine
-PARTITIONS, PARTITION_IMAGES = 5, 8000  # with five, a bad one neither becomes the medoid nor lowers the median
-STABLE = 0.85  # agreement is 0.9 and more on digits, 0.7 to 0.77 on fashion-mnist, 0.1 on noise
+PARTITIONS = 5  # so that a bad one neither becomes the medoid nor lowers the median
+CONFIRMED = 0.85  # agreement of the first clusters and the network's; 0.96 on digits, 0.66 to 0.77 on fashion-mnist
 
 Loss = Callable[[Tensor, Tensor, float], Tensor]  # of all pixels, the places in them, and the share of steps done
+
+
+class Agreed(NamedTuple):
+    """Communities of half of the points, the clusters of all, [N], and how well other halves agree on them."""
+
+    communities: CommunityClusterer
+    clusters: Labels
+    agreement: float
+
+
+def most_agreed(points: NDArray[np.float32], count: int, seed: int) -> Agreed:
+    """Of the communities of random halves of points, [N, dim], those that are most like the others."""
+    size, found = max(count, len(points) // 2), []
+    for number in range(PARTITIONS):
+        half = np.random.RandomState([seed, number]).permutation(len(points))[:size]
+        found.append(CommunityClusterer(count, seed).fit(points[half]))
+    partitions = [one.predict(points) for one in found]
+    scores = np.array([[rand_index(one, other) for other in partitions] for one in partitions])
+    medoid = int(scores.sum(0).argmax())
+    return Agreed(found[medoid], partitions[medoid], float(np.median(np.delete(scores[medoid], medoid))))
+
+
+def rand_index(one: Labels, other: Labels) -> float:
+    """The adjusted Rand index, at most 1."""
+    with many_classes_are_fine():
+        return float(adjusted_rand_score(one, other))
 
 
 @dataclass
@@ -106,7 +146,8 @@ class ContrastiveClusterer:
 
     Attributes:
         stability: after `fit`, {"agreement": median adjusted Rand index between the first clusters and those of other
-            subsets, at most 1; "trusted": whether that is at least `STABLE`, and no cluster is empty}.
+            halves, at most 1; "trusted": whether that is at least `STABLE` or, where the network confirms the first
+            clusters, `CONFIRMED`, and no cluster is empty}.
     """
 
     count: int  # of clusters, 2 or more
@@ -125,40 +166,39 @@ class ContrastiveClusterer:
         self.random = torch.Generator().manual_seed(self.seed)
         pixels = resized(images)
         chosen = torch.randperm(len(pixels), generator=self.random)[:NEIGHBOUR_IMAGES]
-
-        self.report("neighbours")
-        neighbours = mutual_neighbours(torch.from_numpy(latents)[chosen], LATENT_NEIGHBOURS)
-        self.network = build_network(pixels.shape[1])
-        contrast, weights = partial(self.contrast_loss, neighbours), [*self.network.parameters()]
-        self.train("contrast", contrast, weights, pixels[chosen], PAIRS, self.contrast_steps, CONTRAST_LR)
+        some = images[chosen.numpy()]
 
         self.report("communities")
-        features = self.features_of(pixels[chosen])
-        partitions = [self.partition(features) for _ in range(PARTITIONS)]
-        with many_classes_are_fine():
-            scores = np.array([[adjusted_rand_score(one, other) for other in partitions] for one in partitions])
-        medoid = int(scores.sum(0).argmax())  # the partition most like the others
-        agreement = float(np.median(np.delete(scores[medoid], medoid)))
-        full = len(np.unique(partitions[medoid])) == self.count  # equal images agree on one cluster
-        self.stability = {"agreement": agreement, "trusted": agreement >= STABLE and full}
-        self.prototypes = nn.Parameter(centres(features, partitions[medoid], self.count))
+        spaces = {"latents": latents[chosen.numpy()], "descriptors": descriptors(some)}
+        found = {name: most_agreed(points, self.count, self.seed) for name, points in spaces.items()}
+        self.space = max(found, key=lambda name: found[name].agreement)
+        self.communities, first, agreement = found[self.space]
+        points = features_of(spaces[self.space], self.communities.components)
+
+        self.network = build_network(pixels.shape[1])
+        contrast = partial(self.contrast_loss, mutual_neighbours(points, NEIGHBOURS))
+        weights = [*self.network.parameters()]
+        self.train("contrast", contrast, weights, pixels[chosen], PAIRS, self.contrast_steps, CONTRAST_LR)
+        self.prototypes = nn.Parameter(centres(self.features_of(pixels[chosen]), first, self.count))
         weights.append(self.prototypes)
         self.train("assignment", self.assignment_loss, weights, pixels, BATCH, self.assignment_steps, ASSIGNMENT_LR)
+
+        self.refines = rand_index(first, self.assigned(some)) >= CONFIRMED
+        full = len(np.unique(first)) == self.count  # equal images agree on one cluster
+        trusted = full and agreement >= (CONFIRMED if self.refines else STABLE)
+        self.stability = {"agreement": agreement, "trusted": trusted}
         return self
 
+    def predict(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> Labels:
+        """The cluster of every image, [N], 0 to count - 1."""
+        if self.refines:
+            return self.assigned(images)
+        return self.communities.predict(latents if self.space == "latents" else descriptors(images))
+
     @torch.no_grad()
-    def predict(self, latents: NDArray[np.float32], images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """The cluster of every image, [N], 0 to count - 1; the latents are used in `fit` only."""
+    def assigned(self, images: NDArray[np.uint8]) -> Labels:
+        """What the network makes of images, [N]."""
         return self.cosines(self.features_of(resized(images))).argmax(1).numpy()
-
-    def partition(self, features: Tensor) -> NDArray[np.int64]:
-        """Clusters of all `features`, [N]: communities of a random subset; others follow their nearest in it.
-
-        The subset is a half, or as many as there are clusters if that is more.
-        """
-        size = max(self.count, min(PARTITION_IMAGES, len(features) // 2))
-        chosen = features[torch.randperm(len(features), generator=self.random)[:size]]
-        return communities(chosen, self.count, self.seed)[nearest(features, chosen, 1)[:, 0].numpy()]
 
     @flush_denormals()
     def train(

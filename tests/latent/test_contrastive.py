@@ -11,7 +11,14 @@ from sklearn.metrics import adjusted_rand_score
 from torch.nn.functional import normalize, one_hot
 
 from bs6207.data.sources import embedded_digits
-from bs6207.latent.contrastive import ContrastiveClusterer, distort, mutual_information, occlude
+from bs6207.latent.contrastive import (
+    CONFIRMED,
+    ContrastiveClusterer,
+    distort,
+    most_agreed,
+    mutual_information,
+    occlude,
+)
 from bs6207.latent.graph import SIDE, communities, merge, mutual_neighbours, nearest
 from bs6207.training.metrics.clusters import match_clusters, score_clusters
 
@@ -73,6 +80,31 @@ def test_a_few_steps_on_digits_name_unseen_ones_better_than_k_means():
 
     ours = accuracy(clusters.predict(latents[:half], images[:half]), clusters.predict(latents[unseen], images[unseen]))
     assert ours > accuracy(kmeans.labels_, kmeans.predict(latents[unseen])) + 0.1
+
+
+def test_communities_are_those_on_which_halves_agree_and_noise_has_none():
+    random = np.random.RandomState(0)
+    kinds = random.randint(0, 4, 600)
+    blobs = (5 * np.eye(4)[kinds] + random.standard_normal((600, 4))).astype(np.float32)
+    found = most_agreed(blobs, 4, 0)
+    assert adjusted_rand_score(kinds, found.clusters) > 0.97
+    assert np.array_equal(found.communities.predict(blobs), found.clusters)
+    assert found.agreement > 0.97
+    assert most_agreed(random.standard_normal((600, 4)).astype(np.float32), 4, 0).agreement < 0.6
+
+
+def test_what_changes_the_first_clusters_is_no_refinement_and_they_stay(monkeypatch):
+    random = np.random.RandomState(0)
+    kinds, images = random.randint(0, 3, 200), random.randint(0, 256, (200, 1, 8, 8)).astype(np.uint8)
+    latents = (5 * np.eye(3)[kinds] + random.standard_normal((200, 3))).astype(np.float32)  # which noise cannot tell
+    steps = {"contrast_steps": 1, "assignment_steps": 1}
+    clusters = ContrastiveClusterer(3, 0, **steps).fit(latents, images)
+    assert clusters.space == "latents"
+    assert adjusted_rand_score(kinds, clusters.assigned(images)) < CONFIRMED
+    assert adjusted_rand_score(kinds, clusters.predict(latents, images)) > 0.97
+    monkeypatch.setattr("bs6207.latent.contrastive.CONFIRMED", -1.0)
+    again = ContrastiveClusterer(3, 0, **steps).fit(latents, images)
+    assert np.array_equal(again.predict(latents, images), again.assigned(images))
 
 
 def test_clusters_of_noise_are_not_stable():
