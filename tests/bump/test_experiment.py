@@ -17,7 +17,7 @@ from bs6207.bump.landscape import TIE
 from bs6207.bump.optimizers import make_adapter
 from bs6207.bump.search import SAME, VALLEY_STEPS, Study, find_by_scan, study, valley
 from bs6207.bump.settings import NOISY, BumpSettings
-from bs6207.bump.summary import caveats, divergence, trajectories
+from bs6207.bump.summary import caveats, divergence, exact_sentence, own_sentences, trajectories
 from bs6207.figures import render
 from bs6207.runs.progress import map_serially
 
@@ -438,3 +438,16 @@ def test_a_sweep_without_figures_names_the_files_that_there_are(bs6207, tmp_path
 def test_an_animation_without_figures_is_refused(bs6207):
     done = bs6207("bump", "--animate", "--no-figures")
     assert (done.returncode, done.stderr) == (2, "bs6207: --animate draws figures; leave out --no-figures\n")
+
+
+def test_an_exact_answer_and_a_landscape_of_ones_own_are_told_in_words():
+    assert exact_sentence({"reason": "roots"}) == "no exact answer: roots."
+    assert exact_sentence({"h_max": "-1/2", "decimal": "-0.5"}) == "in exact arithmetic the bump is not reached."
+    assert "comes to the foot of the bump" in exact_sentence({"h_max": "0", "decimal": "0"})
+    assert exact_sentence({"h_max": "2/5", "decimal": "0.4"}) == "in exact arithmetic h_max is 2/5."
+    own = {"slopes": "given", "height": 0.5, "foot": 1.0, "crest": 1.5, "bumps": 2, "end": 3.0, "searched_up_to": 100.0}
+    (sentence,) = own_sentences(own | {"low_heights_have_bumps": True})
+    assert "its foot is at x = 1, its crest at 1.5, that of the last of 2 bumps, and from 3 on the loss is" in sentence
+    falling, low = own_sentences(own | {"bumps": 0, "low_heights_have_bumps": False})
+    assert "the loss only falls; its crest is what h raises most, at x = 1.5; found between" in falling
+    assert low.startswith("At low heights the loss only falls")

@@ -17,7 +17,7 @@ from bs6207.deblur import Restorer
 from bs6207.deblur.model import Model
 from bs6207.deblur.networks import UNet
 from bs6207.deblur.restorer import image_set
-from bs6207.errors import DataError
+from bs6207.errors import DataError, DivergenceError
 
 STAGES = {"l1", "disc_net", "l1, last stage", "l1_disc, last stage"}
 MAKER = 0x010F  # of the camera: a tag of EXIF
@@ -153,6 +153,15 @@ def test_a_fit_has_all_stages_and_what_it_learned_survives_a_pickle(monkeypatch)
     again = pickle.loads(pickle.dumps(restorer))
     assert np.array_equal(again.restore(image, 1.0), restorer.restore(image, 1.0))
     assert not np.array_equal(restorer.restore(image, 1.0), restorer.restore(image, 0.0))
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_fit_that_ends_worse_than_the_blurred_images_is_refused(monkeypatch):
+    for name, value in HURRY["bs6207.deblur.evaluators"].items():
+        monkeypatch.setattr(f"bs6207.deblur.evaluators.{name}", value)
+    images = embedded_digits().train.pixels[:40, 0]
+    with pytest.raises(DivergenceError, match=r"l1 ends at a validation PSNR of .* dB, below the .* dB of the "):
+        Restorer(epochs=3, lr=10, precision="fp32").fit(images)
 
 
 @pytest.mark.slow

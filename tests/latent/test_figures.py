@@ -10,6 +10,7 @@ from bs6207.figures import render, texts
 from bs6207.latent import figures
 from bs6207.latent.figures import DIGITS, MAX_DIMS, at_most_eight, class_styles, montage, without_overlap
 from bs6207.latent.summary import summarize
+from bs6207.runs.result import Table
 
 IMAGES = {"reconstructions", "walks", "centroids"}
 PLANE = {"scatter", "thumbnails"}
@@ -209,3 +210,20 @@ def test_written_images_are_the_ones_drawn():
     np.testing.assert_array_equal(images["walks_5"], results[5][0].walks)
     np.testing.assert_array_equal(images["centroids_5_kmeans"], results[5][0].centroids["kmeans"])
     assert images["originals"].shape == images["reconstructions_2"].shape
+
+
+def test_the_number_of_clusters_that_is_used_is_marked_among_the_agreements_of_halves():
+    rows = [{"clusters": count, "agreement": 1 - abs(count - 6) / 10} for count in (1, 3, 6, 12)]
+    curve, number = Table(("clusters", "agreement"), rows), {"used": 6, "stable": True}
+    (axes,) = figures.number_of_clusters(curve, number, 0.95).axes
+    assert axes.lines[0].get_xydata().tolist() == [[row["clusters"], row["agreement"]] for row in rows[1:]]
+    assert [axes.lines[1].get_xdata()[0], axes.lines[2].get_ydata()[0]] == [6, 0.95]
+    assert axes.get_title(loc="left") == "number of clusters"
+    (without,) = figures.number_of_clusters(Table((), ()), number | {"stable": False}, 0.95).axes
+    assert without.get_title(loc="left") == "number of clusters, not stable"
+
+
+def test_the_legend_of_many_classes_says_how_many_are_left_out():
+    figure, _ = figures.panels(1, 1, (6, 3))
+    figures.add_class_legend(figure, [f"kind {number}" for number in range(200)])
+    assert f"and {200 - figures.MAX_LEGEND} more" in every_text(figure)

@@ -106,3 +106,15 @@ def test_the_processor_is_described_without_torch(monkeypatch, flags):
     described = describe_device("cpu")
     assert "torch" not in sys.modules
     assert described == {"bfloat16": {"cpu": bool(flags)}, "device": "cpu", "threads": 1}
+
+
+def test_a_card_is_asked_for_bfloat16_and_other_devices_are_taken_to_lack_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert not multiplies_in_bfloat16("cuda")
+    assert not multiplies_in_bfloat16("mps")
+    monkeypatch.setattr(sys, "platform", "darwin")  # where torch is asked for the processor
+    for name in BFLOAT16:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=name: {name: True}, raising=False)
+        assert multiplies_in_bfloat16("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    assert not multiplies_in_bfloat16("cpu")

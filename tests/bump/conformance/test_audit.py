@@ -16,9 +16,11 @@ from bs6207.bump.conformance.examine import (
     OF_MATRICES,
     PROBED,
     Audit,
+    coarse_check,
     compare_with_rules,
     configurations,
     lr_between_steps,
+    problems_check,
     rule_check,
 )
 from bs6207.bump.conformance.experiment import OTHER_CHECKS, run
@@ -129,11 +131,151 @@ def test_one_departure_explains_what_a_mutant_computes(name):
     assert any(words in departure for departure in best.names)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_TORCH if name != "LBFGS"])  # which needs a smooth problem
+@pytest.mark.parametrize("name", OF_TORCH)
 def test_every_rule_is_what_torchs_class_of_its_name_computes(name):
-    rule, search = searched(getattr(torch.optim, name))
+    rule, search = searched(getattr(torch.optim, name), "quadratic, condition 1" if name == "LBFGS" else "random")
     assert rule == name.lower()
     assert [match.is_whole for match in search.plain(rule)] == [True]
+
+
+class Bare:
+    """Not of torch.optim: it has nothing but steps of one size."""
+
+    def __init__(self, params):
+        self.params = [*params]
+
+    def step(self):
+        for x in self.params:
+            x.data -= 0.1 * x.grad
+
+
+def varied(step=None, make=None, **methods):
+    """A class of torch's SGD whose `step` and attributes are changed."""
+
+    class Varied(torch.optim.SGD):
+        def __init__(self, params, lr=0.01):
+            super().__init__(params, lr)
+            if make:
+                make(self)
+
+        def step(self, closure=None):
+            return (step or plain_step)(self, closure)
+
+    return type("Varied", (Varied,), methods)
+
+
+def plain_step(self, closure=None):
+    return torch.optim.SGD.step(self, closure)
+
+
+def normalized(self, closure):
+    for x, size in zip(self.param_groups[0]["params"], (1.0, 0.5), strict=False):
+        x.grad = size * x.grad / sum(y.grad.norm() for y in self.param_groups[0]["params"])
+    plain_step(self, closure)
+
+
+def doubled(self, closure):
+    loss = plain_step(self, closure)
+    return loss if loss is None else 2 * loss
+
+
+def frozen(self, closure):
+    plain_step(self, closure)
+    self.param_groups[0]["params"][0].requires_grad_(False)
+
+
+def moved(self, closure):
+    plain_step(self, closure)
+    for x in self.param_groups[0]["params"]:
+        x.data = x.data.clone()
+
+
+def set_attribute(name, value):
+    return lambda self: setattr(self, name, value)
+
+
+BROKEN = [  # a class, a check, its outcome, and words of the finding
+    (Bare, "state_dict", "failed", "it has no state_dict()"),
+    (Bare, "zero_grad", "failed", "it has no zero_grad()"),
+    (Bare, "closure", "refused", "step() takes no closure"),
+    (Bare, "lr of parameter groups", "skipped", "its constructor takes no lr"),
+    (Bare, "scheduler", "skipped", "no torch.optim.Optimizer"),
+    (Bare, "added parameter", "skipped", "it has no add_param_group()"),
+    (Bare, "tensor lr", "skipped", "it takes no lr"),
+    (varied(normalized), "independent parameters", "warning", "depends on the other parameters"),
+    (varied(normalized), "options of parameter groups", "skipped", "are not independent"),
+    (varied(make=set_attribute("held", (x for x in ""))), "pickle", "failed", "cannot be pickled"),
+    (varied(make=lambda self: self.param_groups[0].update(lr=0.5)), "keywords", "failed", "kept as 0.5"),
+    (varied(zero_grad=lambda self, set_to_none=True: None), "zero_grad", "failed", "leaves gradients behind"),
+    (varied(zero_grad=lambda self: torch.optim.SGD.zero_grad(self)), "zero_grad", "passed", ""),
+    (varied(doubled), "closure", "failed", "another loss"),
+    (varied(frozen), "inputs", "failed", "no longer require gradients"),
+    (varied(moved), "inputs", "warning", "new storage"),
+    (torch.optim.SparseAdam, "zero gradients", "skipped", "gradients are sparse"),
+    (torch.optim.SparseAdam, "complex parameters", "skipped", "gradients are sparse"),
+    (torch.optim.SparseAdam, "sparse gradients", "skipped", "sparse already"),
+    (torch.optim.SparseAdam, "memory layout", "skipped", "sparse gradients or a closure"),
+    (torch.optim.LBFGS, "sparse gradients", "skipped", "it takes a closure"),
+    (torch.optim.LBFGS, "gradient memory", "skipped", "sparse gradients or a closure"),
+    (torch.optim.LBFGS, "complex parameters", "passed", ""),
+    (torch.optim.LBFGS, "closure", "passed", ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "state", "words"), BROKEN, ids=str)
+def test_a_check_says_what_is_broken_or_why_it_is_skipped(kind, name, state, words):
+    (outcome,) = Contract(find_subject(kind, {}, {})).run({name: CHECKS[name]})
+    assert (outcome.state, words in outcome.finding) == (state, True), outcome
+
+
+def test_lr_is_looked_for_where_schedulers_change_it_and_has_to_act_at_once():
+    def late(self, closure):
+        (group,) = self.param_groups
+        self.next, group["lr"] = group["lr"], getattr(self, "next", group["lr"])
+        plain_step(self, closure)
+        group["lr"] = self.next
+
+    def outcome_of(kind):
+        _, search = searched(kind)
+        (match,) = search.plain("sgd")
+        (check,) = Contract(find_subject(kind, {}, {})).run({"lr": lambda contract: lr_between_steps(contract, match)})
+        return check.state, check.finding
+
+    assert outcome_of(torch.optim.SGD) == ("passed", "")
+    assert outcome_of(varied(late)) == ("failed", "a change of lr between steps is obeyed in part, or late")
+    bare, hidden = Contract(find_subject(Bare, {}, {})), varied(make=lambda self: self.param_groups[0].pop("lr"))
+    assert bare.run({"lr": lambda contract: lr_between_steps(contract, None)})[0].finding == "it takes no lr"
+    hidden.step = Bare.step
+    hidden.params = property(lambda self: self.param_groups[0]["params"])
+    (check,) = Contract(find_subject(hidden, {}, {})).run({"lr": lambda contract: lr_between_steps(contract, None)})
+    assert check.finding == "parameter groups hold no lr, so that no scheduler can change it"
+
+
+def test_what_is_compared_with_no_rule_or_differs_from_it_is_told_in_words():
+    def fails_later(self, closure):
+        self.count = getattr(self, "count", 0) + 1
+        if self.count > 20:
+            raise RuntimeError("out of ideas")
+        plain_step(self, closure)
+
+    def rough(self, closure):
+        plain_step(self, closure)
+        for x in self.param_groups[0]["params"]:
+            if x.dtype is not torch.float64:
+                x.data.mul_(1.01)
+
+    _, search = searched(torch.optim.SGD)
+    assert rule_check([], [], None).finding.startswith("it takes its steps on none of the problems")
+    assert rule_check([], search.traces, None).finding.startswith("it evaluates gradients elsewhere")
+    adam = rule_check(search.plain("sgd"), search.traces, claimed("Adam"))
+    assert (adam.state, adam.finding) == ("failed", "is not adam, as its name says: it equals sgd")
+    failing = find_subject(varied(fails_later), {}, {})
+    found = problems_check([trace(failing, make_problems(False)["random"], PROBED, {})])
+    assert (found.finding, found.evidence["step"]) == ("fails on random, probing: out of ideas", 21)
+    subject = find_subject(varied(rough), {}, {})
+    coarse = trace(subject, make_problems(False)["random"], PROBED, {}, torch.float32)
+    (match,) = search.plain("sgd")
+    assert coarse_check(torch.float32, [coarse], match, 1e-12).finding == "differs from sgd by more than rounding"
 
 
 class Filled(torch.optim.SGD):
