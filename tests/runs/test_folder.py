@@ -22,7 +22,7 @@ from bs6207.cli.options import read_settings
 from bs6207.errors import DataError, FolderError
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs import folder as folder_module
-from bs6207.runs.files import fill_with_links, strict_json, to_csv, write_new
+from bs6207.runs.files import fill_with_links, strict_json, to_csv, write_new, write_whole
 from bs6207.runs.finished import RunFolder
 from bs6207.runs.folder import Run, is_held, is_run, matplotlib_folder, open_run
 from bs6207.runs.result import Links, Result, Table
@@ -361,3 +361,13 @@ def test_matplotlib_keeps_its_fonts_with_the_run_only_where_the_users_folders_ca
             with matplotlib_folder(run):
                 assert os.environ.get("MPLCONFIGDIR") == kept
             assert "MPLCONFIGDIR" not in os.environ
+
+
+def test_a_file_is_replaced_and_never_rewritten(tmp_path):
+    """Whoever has the old one open, or dies halfway, sees it whole."""
+    file, same = tmp_path / "metrics.json", tmp_path / "same"
+    file.write_bytes(b"old")
+    same.hardlink_to(file)
+    assert write_whole(file, b"new")
+    assert (file.read_bytes(), same.read_bytes()) == (b"new", b"old")
+    assert {*tmp_path.iterdir()} == {file, same}
