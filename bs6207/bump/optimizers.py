@@ -353,7 +353,7 @@ def source_checksum(settings: BumpSettings) -> str:
         target = load(name)
         try:
             file = inspect.getsourcefile(target)
-        except OSError:
+        except (OSError, TypeError):  # of the main module, and of any other
             file = None
             for function in filter(inspect.isfunction, [target, *getattr(target, "__dict__", {}).values()]):
                 code = inspect.unwrap(function).__code__

@@ -3,14 +3,16 @@
 import inspect
 import math
 import sys
+from types import ModuleType
 from typing import Literal
 
 import pytest
+import torch
 from conftest import Watched
 
 from bs6207.bump import experiment
 from bs6207.bump.adapter import descend, read_value
-from bs6207.bump.optimizers import Probe, make_adapter
+from bs6207.bump.optimizers import Probe, make_adapter, plain, source_checksum
 from bs6207.bump.search import study
 from bs6207.bump.settings import BumpSettings, parse_set
 from bs6207.errors import SettingsError
@@ -333,3 +335,20 @@ def test_proofs_are_of_what_is_set_and_none_is_claimed_for_other_keywords():
     nesterov = found("gd", set=["momentum=0.9", "nesterov=true"])
     assert nesterov["certificate"] == {"kind": "steps", "steps": 400, "reason": "no proof covers momentum"}
     assert nesterov["h_max"] == found("nesterov")["h_max"]
+
+
+def test_an_optimizer_without_a_file_is_known_by_its_code(monkeypatch):
+    def checksum(step):
+        module = ModuleType("notebook")
+        exec(f"import torch\nclass Mine(torch.optim.SGD):\n    def step(self, closure=None): {step}", vars(module))
+        monkeypatch.setitem(sys.modules, "notebook", module)
+        return source_checksum(BumpSettings(optimizer=["notebook:Mine"]))
+
+    assert checksum("return 1") == checksum("return 1")
+    assert checksum("return 1") != checksum("return 2")
+    assert checksum("return self.a") != checksum("return self.b")
+
+
+def test_what_json_cannot_hold_is_named_by_its_class():
+    assert plain({"lr": torch.tensor(0.5), 3: (1, [None, True])}) == {"lr": 0.5, "3": [1, [None, True]]}
+    assert (plain(torch.zeros(2)), plain(math)) == ("Tensor", "module")

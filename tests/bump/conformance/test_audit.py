@@ -2,7 +2,9 @@
 
 import inspect
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from bump.conformance import mutants, rarer_mutants
@@ -19,6 +21,7 @@ from bs6207.bump.conformance.examine import (
     coarse_check,
     compare_with_rules,
     configurations,
+    difference_rows,
     lr_between_steps,
     problems_check,
     rule_check,
@@ -209,6 +212,7 @@ BROKEN = [  # a class, a check, its outcome, and words of the finding
     (varied(zero_grad=lambda self, set_to_none=True: None), "zero_grad", "failed", "leaves gradients behind"),
     (varied(zero_grad=lambda self: torch.optim.SGD.zero_grad(self)), "zero_grad", "passed", ""),
     (varied(doubled), "closure", "failed", "another loss"),
+    (varied(lambda self, closure: plain_step(self)), "closure", "failed", "does not evaluate the closure"),
     (varied(frozen), "inputs", "failed", "no longer require gradients"),
     (varied(moved), "inputs", "warning", "new storage"),
     (torch.optim.SparseAdam, "zero gradients", "skipped", "gradients are sparse"),
@@ -276,6 +280,19 @@ def test_what_is_compared_with_no_rule_or_differs_from_it_is_told_in_words():
     coarse = trace(subject, make_problems(False)["random"], PROBED, {}, torch.float32)
     (match,) = search.plain("sgd")
     assert coarse_check(torch.float32, [coarse], match, 1e-12).finding == "differs from sgd by more than rounding"
+    lost = replace(coarse, positions=[[np.array([np.nan])]])
+    assert coarse_check(torch.float32, [lost], match, 1e-12).finding == "positions are not finite"
+    refused = coarse_check(torch.float32, [replace(coarse, failure="float64 only")], match, 1e-12)
+    assert (refused.state, refused.finding) == ("refused", "refused: float64 only")
+
+
+def test_lbfgs_is_compared_on_smooth_problems_only():
+    _, search = searched(torch.optim.LBFGS, "Rosenbrock")
+    (match,) = search.plain("lbfgs")
+    assert match.is_whole
+    assert [row["step"] for row in difference_rows(search.traces, match)] == [1, 2, 3]
+    bump = [replace(one, problem=make_problems(False)["bump"]) for one in search.traces]
+    assert not [*difference_rows(bump, match)]
 
 
 class Filled(torch.optim.SGD):
@@ -373,6 +390,18 @@ def test_names_of_their_own_claim_nothing(name):
 )
 def test_switches_of_the_decay_are_read_together(switches, form):
     assert expected("adadelta", {"weight_decay": 0.1, **switches}, {}).decay == form
+
+
+def test_what_is_no_optimizer_is_refused_in_a_sentence():
+    with pytest.raises(SettingsError, match=r"json:JSONDecoder has no step\(\); name an optimizer"):
+        audit("json:JSONDecoder")
+    with pytest.raises(SettingsError, match="it makes a dict, which has no step"):
+        audit(lambda params: {})
+
+
+def test_a_name_of_the_command_and_the_spellings_of_others_are_understood():
+    assert claim_of(find_subject("adam", {}, {})).rule == "adam"
+    assert expected("adagrad", {"initial_accumulator": 0.2}, {}).initial_accumulator_value == 0.2
 
 
 def test_unknown_rules_checks_and_keywords_are_refused_in_a_sentence():
