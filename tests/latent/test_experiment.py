@@ -12,12 +12,13 @@ from bs6207 import latent
 from bs6207.data import sources
 from bs6207.data.images import DataSet, ImageSet
 from bs6207.data.sources import embedded_digits
-from bs6207.errors import DataError, FolderError, after
+from bs6207.errors import DataError, FolderError, UserError, after
 from bs6207.latent import clusterers, experiment, tasks
 from bs6207.latent.assignments import Opinion
-from bs6207.latent.experiment import run
+from bs6207.latent.experiment import count_clusters, require_images, required, run
 from bs6207.latent.settings import LatentSettings
 from bs6207.runs.folder import open_run
+from bs6207.runs.progress import FailedTask
 
 pytestmark = pytest.mark.xdist_group("latent")  # its tests share what one of them has trained
 
@@ -307,3 +308,17 @@ def test_a_saved_autoencoder_encodes_and_decodes_as_it_did(finished, tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(FolderError, match=f"{file} is not an autoencoder"):
         latent.load(tmp_path / "run", 2)
+
+
+def test_images_that_are_too_few_or_no_files_are_refused_with_what_to_do():
+    few = ImageSet(np.zeros((3, 1, 4, 4), np.uint8), None)
+    settings = LatentSettings(dims=[2], clusters=5)
+    with pytest.raises(DataError, match="5 clusters need as many images, and there are 3; lower --clusters"):
+        count_clusters(settings, few, None)
+    with pytest.raises(DataError, match="a search of the number takes 4 training images, not 3; give --clusters"):
+        count_clusters(LatentSettings(dims=[2]), few, None)
+    assert count_clusters(settings, few, 2) == 2
+    with pytest.raises(DataError, match="--link is for pictures; leave it out"):
+        require_images(settings.model_copy(update={"link": "sorted"}), few)
+    with pytest.raises(UserError, match="its worker died"):
+        required({"one": np.zeros(1), "other": FailedTask("its worker died")})

@@ -27,7 +27,7 @@ from bs6207.latent.summary import summarize
 from bs6207.latent.tasks import GRID_SIDE, grid_points
 from bs6207.page import build as page
 from bs6207.page.build import MARK, build
-from bs6207.page.compare import compare
+from bs6207.page.compare import RESULTS, compare
 from bs6207.page.decoder import EXACT, Decoder, read_decoder
 from bs6207.page.explorers import grid
 from bs6207.page.packing import pack, pack_rounded
@@ -177,6 +177,12 @@ def test_several_runs_are_compared_by_settings_and_results(runs, tmp_path):
     (differing,) = (line for line in found["results"] if line.differs)
     assert (differing.name, differing.values[1]) == ("dim 4: L1", "0.5")
     assert sum("PCA" in line.name for line in found["results"]) > 5
+
+
+def test_audits_are_compared_by_their_rules_and_checks():
+    checks = [{"name": "pickle", "state": "passed"}, {"name": "closure", "state": "failed"}]
+    found = dict(RESULTS["audit"]({"optimizers": {"adam": {"rule": "adamw", "checks": checks}}}))
+    assert found == {"adam: rule": "adamw", "adam: pickle": "passed", "adam: closure": "failed"}
 
 
 def test_two_restorers_are_compared_at_every_blur(tmp_path):
