@@ -164,7 +164,7 @@ CLUSTERERS: dict[str, Callable[[int, int], Clusterer]] = {
 
 SEES_IMAGES = {  # clusterers whose `fit` and `predict` take the images, too, and what they use
     "graph": "clusters the registered images and uses no latents",
-    "best": "trains on the images and uses only the neighbours of the latents",
+    "best": "trains on the images and uses at most the neighbours of the latents",
 }
 EXTRAS = {"umap-gmm": "umap"}  # the extra a clusterer needs, named like its module
 MORE_IMAGES = {"spectral": 1, "umap-gmm": 2}  # than clusters: the graph's eigenvectors must be fewer than the images
