@@ -63,9 +63,9 @@ class DeblurSettings(SweptSettings):
 
     epochs: int = training(
         7,
-        "Passes over the training images, of photographs over 6,400 crops: a tenth trains disc_net, a tenth trains "
-        "with L1 + disc_net (and once more the control, with L1 alone), the rest before them with L1. The autoencoder "
-        "beside them, if there is one, takes all with L1.",
+        "Passes over the training images, of photographs over 6,400 crops, 10 unless given: a tenth trains disc_net, a "
+        "tenth trains with L1 + disc_net (and once more the control, with L1 alone), the rest before them with L1. The "
+        "autoencoder beside them, if there is one, takes all with L1.",
         ge=3,
         le=10_000,
     )
@@ -164,6 +164,7 @@ class DeblurSettings(SweptSettings):
 
 PHOTOGRAPHS: Any = {  # defaults that are not those of digits; 1.6 is the sigma that papers on photographs report
     "crop": 64,
+    "epochs": 10,
     "batch_size": 16,
     "blur": [*BLUR_KINDS],
     "test_sigmas": [1.0, 1.6, 2.0, 3.0],

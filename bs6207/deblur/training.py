@@ -36,6 +36,7 @@ PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: the layers of more leave the cache
 LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is; of photographs,
 PHOTOGRAPHS_LEFT_CLEAR = 0.15  # whose noise is as strong as what a weak blur takes
 TOWARDS_SHARP = 1.4  # 1 would draw blurs evenly about the middle; strong ones, restored worst, outweigh weak ones in L1
+PHOTOGRAPHS_TOWARDS_SHARP = 1.1  # of several kinds of kernels, the wide ones are the harder
 LAST_STAGE = "last stage"
 OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage sees other blur than the first
 
@@ -293,7 +294,8 @@ def draw_sigma_and_noise(
     low, high = settings.sigma
     one, other, chance, noise, more = torch.rand(5, count, generator=generator)
     # triangular distribution: extreme blurs carry little training signal
-    sigma = low + (high - low) * ((one + other) / 2) ** TOWARDS_SHARP
+    towards_sharp = TOWARDS_SHARP if settings.crop is None else PHOTOGRAPHS_TOWARDS_SHARP
+    sigma = low + (high - low) * ((one + other) / 2) ** towards_sharp
     if low < high:  # a specialist for one blur sees nothing else
         sigma = sigma.masked_fill(chance < left_clear, 0.0)
     return sigma, settings.noise * (noise + more)
