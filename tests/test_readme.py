@@ -47,9 +47,9 @@ FILES = ["README.md", "bs6207/GLOSSARY.md", "tests/bench/README.md", *sorted(
 DOCS = {name: (ROOT / name).read_text() for name in FILES}
 README = DOCS["README.md"]
 METRICS = {file.parent.name: json.loads(file.read_text()) for file in GALLERY.glob("*/metrics.json")}
-TRAININGS, RESTORERS, AMX, GPU, CLUSTER, QUICK = (
+TRAININGS, RESTORERS, AMX, GPU, CLUSTER, QUICK, COST = (
     json.loads((GALLERY / f"speed/{name}.json").read_text())
-    for name in ("trainings", "restorers", "amx", "gpu", "cluster", "start")
+    for name in ("trainings", "restorers", "amx", "gpu", "cluster", "start", "cost")
 )
 INSTALL_AND_RUN = (  # outside scripts use these two lines as they stand
     "python3 -m venv .venv && . .venv/bin/activate && pip install . && bs6207 bump --optimizer adam && "
@@ -573,6 +573,21 @@ def test_commands_that_train_nothing_take_the_shares_that_the_bench_wrote_and_th
     shares = QUICK["start"]["shares"]
     assert {line: share for line, share, _ in rows} == {line: f"{share:.3f}" for line, share in shares.items()}
     assert all(float(share) <= float(aim) for _, share, aim in rows)
+
+
+def cost_rows() -> Iterator[str]:
+    """A row for each command and kind of work, with its three sizes."""
+    for name, unit in dict.fromkeys((row["name"], row["unit"]) for row in COST["rows"]):
+        own = [row for row in COST["rows"] if (row["name"], row["unit"]) == (name, unit)]
+        work = " / ".join(f"{row['work']:,}" for row in own)
+        kinds = (("seconds", ".1f"), ("peak_mib", ",.0f"), ("written_mib", ".2f"))
+        cells = [" / ".join(format(row[kind], spelling) for row in own) for kind, spelling in kinds]
+        yield f"| {name} | {work} {unit} | {' | '.join(cells)} |"
+
+
+def test_what_each_command_costs_is_what_the_bench_wrote():
+    table = part(DOCS["tests/bench/README.md"], "## What each command costs", "Made by")
+    assert [line for line in table.splitlines() if " / " in line] == [*cost_rows()]
 
 
 def test_the_gpu_reaches_what_the_cpu_reaches_to_within_the_spread_of_seeds():
