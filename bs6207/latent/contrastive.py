@@ -1,4 +1,4 @@
-"""Clusters from latents and images together, without labels: neighbours, contrast, communities, mutual information.
+"""Clusters from latents and images together, without labels: communities, neighbours, contrast, mutual information.
 
 An autoencoder's latents, or descriptors of the images, show which images are near each other but not which differences
 matter. Four steps add that:
@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,7 +42,7 @@ from bs6207.latent.graph import (
 )
 from bs6207.training.batches import batch_indices
 from bs6207.training.devices import flush_denormals, multiplies_in_bfloat16, prepare, preserve_torch_state
-from bs6207.training.metrics.clusters import many_classes_are_fine
+from bs6207.training.metrics.clusters import adjusted_rand_index
 
 # The largest distortions, none large enough to make a 6 of a 5.
 ROTATION, SCALE, SHEAR, SHIFT = 0.15, 0.12, 0.12, 0.1  # radians, shares, shares, half image sides
@@ -124,20 +123,14 @@ class Agreed(NamedTuple):
 
 def most_agreed(points: NDArray[np.float32], count: int, seed: int) -> Agreed:
     """Of the communities of random halves of points, [N, dim], those that are most like the others."""
-    size, found = max(count, len(points) // 2), []
+    size, clusterers = max(count, len(points) // 2), []
     for number in range(PARTITIONS):
         half = np.random.RandomState([seed, number]).permutation(len(points))[:size]
-        found.append(CommunityClusterer(count, seed).fit(points[half]))
-    partitions = [one.predict(points) for one in found]
-    scores = np.array([[rand_index(one, other) for other in partitions] for one in partitions])
+        clusterers.append(CommunityClusterer(count, seed).fit(points[half]))
+    partitions = [clusterer.predict(points) for clusterer in clusterers]
+    scores = np.array([[adjusted_rand_index(one, other) for other in partitions] for one in partitions])
     medoid = int(scores.sum(0).argmax())
-    return Agreed(found[medoid], partitions[medoid], float(np.median(np.delete(scores[medoid], medoid))))
-
-
-def rand_index(one: Labels, other: Labels) -> float:
-    """The adjusted Rand index, at most 1."""
-    with many_classes_are_fine():
-        return float(adjusted_rand_score(one, other))
+    return Agreed(clusterers[medoid], partitions[medoid], float(np.median(np.delete(scores[medoid], medoid))))
 
 
 @dataclass
@@ -170,9 +163,9 @@ class ContrastiveClusterer:
 
         self.report("communities")
         spaces = {"latents": latents[chosen.numpy()], "descriptors": descriptors(some)}
-        found = {name: most_agreed(points, self.count, self.seed) for name, points in spaces.items()}
-        self.space = max(found, key=lambda name: found[name].agreement)
-        self.communities, first, agreement = found[self.space]
+        candidates = {name: most_agreed(points, self.count, self.seed) for name, points in spaces.items()}
+        self.space = max(candidates, key=lambda name: candidates[name].agreement)
+        self.communities, first, agreement = candidates[self.space]
         points = features_of(spaces[self.space], self.communities.components)
 
         self.network = build_network(pixels.shape[1])
@@ -183,7 +176,7 @@ class ContrastiveClusterer:
         weights.append(self.prototypes)
         self.train("assignment", self.assignment_loss, weights, pixels, BATCH, self.assignment_steps, ASSIGNMENT_LR)
 
-        self.refines = rand_index(first, self.assigned(some)) >= CONFIRMED
+        self.refines = adjusted_rand_index(first, self.assigned(some)) >= CONFIRMED
         full = len(np.unique(first)) == self.count  # equal images agree on one cluster
         trusted = full and agreement >= (CONFIRMED if self.refines else STABLE)
         self.stability = {"agreement": agreement, "trusted": trusted}

@@ -2,9 +2,9 @@
 
     python tests/bench/cost.py --out tests/gallery/speed/cost.json
 
-runs every command at three sizes, on the digits and pictures that come with the package, figures and files included,
-and draws the growth beside the JSON. Memory is the sum over all processes of a command of what each has to itself and
-of its share of what they have in common.
+runs every command at three sizes, on the digits that come with the package and on pictures of noise, figures and files
+included, and draws the growth beside the JSON. Memory is the sum over all processes of a command of what each has to
+itself and of its share of what they have in common.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-LOOK = 0.1  # seconds between two looks at the memory
+POLL_INTERVAL = 0.1  # seconds between two readings of the memory
 MEASURES = {"seconds": "seconds", "peak_mib": "memory at the peak, MiB", "written_mib": "written, MiB"}
 
 
@@ -57,7 +57,7 @@ SHAPES = {"1": (1000, 1000), "4": (2000, 2000), "12": (3000, 4000)}  # height an
 
 def memory_of(process: psutil.Process) -> float:
     """MiB of a process and of all that it started."""
-    total = 0
+    total = 0.0
     for one in (process, *process.children(recursive=True)):
         with suppress(psutil.Error):
             total += one.memory_full_info().pss
@@ -73,7 +73,7 @@ def measure(line: str, place: Path) -> dict[str, float]:
             with suppress(psutil.Error):
                 peak = max(peak, memory_of(process))
             with suppress(psutil.TimeoutExpired):
-                process.wait(LOOK)
+                process.wait(POLL_INTERVAL)
     if process.returncode:
         raise SystemExit(f"{line}\n{(place.parent / 'log').read_text()}")
     seconds = time.perf_counter() - start

@@ -91,9 +91,14 @@ def agreement(partitions: Sequence[Numbers]) -> float | None:
 
     1 where all agree up to a permutation of clusters, about 0 where they are independent. It needs no labels.
     """
-    with many_classes_are_fine():
-        pairs = [adjusted_rand_score(one, other) for one, other in combinations(partitions, 2)]
+    pairs = [adjusted_rand_index(*pair) for pair in combinations(partitions, 2)]
     return float(np.mean(pairs)) if pairs else None
+
+
+def adjusted_rand_index(clusters: Numbers, others: Numbers) -> float:
+    """Agreement of two clusterings of the same images, at most 1 (Hubert and Arabie 1985, doi:10.1007/BF01908075)."""
+    with many_classes_are_fine():
+        return float(adjusted_rand_score(clusters, others))
 
 
 @contextmanager

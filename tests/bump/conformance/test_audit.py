@@ -226,7 +226,7 @@ BROKEN = [  # a class, a check, its outcome, and words of the finding
 ]
 
 
-@pytest.mark.parametrize(("kind", "name", "state", "words"), BROKEN, ids=str)
+@pytest.mark.parametrize(("kind", "name", "state", "words"), BROKEN, ids=lambda part: getattr(part, "__name__", part))
 def test_a_check_says_what_is_broken_or_why_it_is_skipped(kind, name, state, words):
     (outcome,) = Contract(find_subject(kind, {}, {})).run({name: CHECKS[name]})
     assert (outcome.state, words in outcome.finding) == (state, True), outcome
