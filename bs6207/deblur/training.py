@@ -31,6 +31,7 @@ BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
 FINE_TUNE = 0.2  # share of the learning rate for the last stage, which starts from a trained network
 DISC_LR = 0.002  # peak learning rate of disc_net
+WORSE = 0.1  # dB below what takes no training from which a restorer is refused; less is a weak result, but one
 LEAST_REMOVED = 1e-12  # a batch from which the blur removed nothing has no images to weight
 PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: the layers of more leave the cache of a core
 LEFT_CLEAR = 0.05  # share of images that are not blurred: a clear image must stay as it is; of photographs,
@@ -124,7 +125,7 @@ def fine_tune(name: str, weight: float, start: State, disc: State, context: Cont
         untrained["black image"] = [0 * sharp[0]]
     floor, baseline = min((psnr_of_batches(sharp, others), kind) for kind, others in untrained.items())
     psnr = history[-1]["validation_psnr"]
-    if name != "strong" and psnr < floor < math.inf:  # strong is meant to go too far
+    if name != "strong" and psnr < floor - WORSE < math.inf:  # strong is meant to go too far
         steps = (settings.stages["l1"] + epochs) * steps_in_epoch(len(images), settings)
         chosen = None if settings.lr == type(settings).model_fields["lr"].default else settings.lr
         below = f"below the {floor:.2f} dB of the {baseline}"
