@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
 from bs6207.data.pictures import as_jpeg
 from bs6207.deblur.blur import CUT, PADDINGS, ZEROS_SHARE, degrade, draw_kernels
@@ -28,6 +28,7 @@ SHARES: dict[BlurKind, float] = {"gaussian": 0.35, "disk": 0.15, "motion": 0.35,
 PHOTOGRAPH_PADDINGS = PADDINGS[1:]  # what lies beyond a photograph is not black
 BEST_QUALITY = 100  # of JPEG
 TURNS = 8  # by quarters, mirrored or not
+SOFT_SHARE, ENLARGED = 0.5, 3.0  # of windows that are softened, and how many times larger they become at most
 
 Offsets: TypeAlias = tuple[Tensor, Tensor]  # from the middle of a kernel, down and across, [1, side, side]
 Draw: TypeAlias = Callable[[Tensor, Offsets, Generator], Tensor]
@@ -108,26 +109,28 @@ def convolve(windows: Tensor, kernels: Tensor) -> Tensor:
 
 
 def degrade_windows(
-    windows: Tensor, sigma: Tensor, noise: Tensor, radius: int, settings: DeblurSettings, generator: Generator
+    windows: Tensor, kernels: Tensor, noise: Tensor, settings: DeblurSettings, generator: Generator
 ) -> Tensor:
-    """Blur of every kind in the settings, then noise and 8 bits; windows have `radius` pixels around the result."""
-    kernels = draw_any_kernels(settings.blur, sigma, radius, generator).to(windows.device)
+    """Blur by kernels, [N, k, k], then noise and 8 bits; windows have k // 2 pixels around the result."""
     gamma = 1 + (settings.gamma - 1) * torch.rand(len(windows), 1, 1, 1, generator=generator).to(windows.device)
     linear = settings.gamma > 1
-    blurred = convolve(windows**gamma if linear else windows, kernels)
+    blurred = convolve(windows**gamma if linear else windows, kernels.to(windows.device))
     degraded = degrade(blurred.clamp_min(0) ** (1 / gamma) if linear else blurred, noise, generator)
     return degraded if settings.jpeg is None else draw_jpeg(degraded, settings.jpeg, generator)
 
 
-def draw_windows(pictures: list[Tensor], count: int, crop: int, radius: int, generator: Generator) -> Tensor:
-    """Random crops in [0, 1] with `radius` pixels around them, [count, C, side, side], each of a random picture.
+def draw_windows(
+    pictures: list[Tensor], count: int, crop: int, radius: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Random crops in [0, 1] with `radius` pixels around them, [count, C, side, side], and the places of the pictures.
 
     Every picture is drawn as often. Beyond its border it is continued as one of `PHOTOGRAPH_PADDINGS`.
     """
-    drawn = torch.rand(5, count, generator=generator).tolist()
+    which, *drawn = torch.rand(5, count, generator=generator)
+    places = (which * len(pictures)).long()
     side, windows = crop + 2 * radius, []
-    for which, down, across, padding, turn in zip(*drawn, strict=True):
-        picture = pictures[int(which * len(pictures))]
+    for place, down, across, padding, turn in zip(places.tolist(), *map(Tensor.tolist, drawn), strict=True):
+        picture = pictures[place]
         mode = PHOTOGRAPH_PADDINGS[int(padding * len(PHOTOGRAPH_PADDINGS))]
         rows, columns = (
             line_of(length, share, crop, radius, mode)
@@ -137,7 +140,19 @@ def draw_windows(pictures: list[Tensor], count: int, crop: int, radius: int, gen
         quarters, is_mirrored = divmod(int(turn * TURNS), 2)
         window = torch.rot90(window, quarters, (1, 2))
         windows.append(window.flip(1) if is_mirrored else window)
-    return torch.stack(windows).view(count, -1, side, side).float() / 255
+    return torch.stack(windows).view(count, -1, side, side).float() / 255, places
+
+
+def draw_softened(windows: Tensor, generator: Generator) -> Tensor:
+    """Windows, [N, C, side, side], some of them enlarged about their middle: many a photograph is as soft as it is."""
+    count, _, side, _ = windows.shape
+    chance, more = torch.rand(2, count, generator=generator)
+    softened = windows.clone()
+    for place in (chance < SOFT_SHARE).nonzero().flatten().tolist():
+        edge = int(side * (1 - 1 / (1 + (ENLARGED - 1) * float(more[place])))) // 2
+        middle = windows[place : place + 1, :, edge : side - edge, edge : side - edge]
+        softened[place] = interpolate(middle, size=(side, side), mode="bicubic")[0].clamp(0, 1)
+    return softened
 
 
 def line_of(length: int, share: float, crop: int, radius: int, mode: str) -> NDArray[np.intp]:

@@ -58,7 +58,7 @@ def evaluate_restorer(name: str, state: State, evaluators: Evaluators, disc: Sta
     restorer: nn.Module = nn.Identity()
     if name != IDENTITY:
         arch = name if name == "autoencoder" else settings.arch
-        restorer = load_weights(new_restorer(arch, split.train.image_shape), state, device)
+        restorer = load_weights(new_restorer(arch, split.train.image_shape, split.crop is not None), state, device)
 
     def restored(blurred: Batches) -> list[Pixels]:
         return [to_uint8(batch) for batch in restore_batches(restorer, blurred, context)]
@@ -201,7 +201,7 @@ def interpolate(control: State, clearest: State, evaluators: Evaluators, context
     frontier: list[Row] = []
     examples: list[list[Pixels]] = []
     for weight in [point / (FRONTIER_POINTS - 1) for point in range(FRONTIER_POINTS)]:
-        new = new_restorer(settings.arch, split.train.image_shape)
+        new = new_restorer(settings.arch, split.train.image_shape, split.crop is not None)
         restorer = load_weights(new, interpolated(control, clearest, weight), device)
         restored = [restore_batches(restorer, blurred, context) for blurred in blurred_validation]
         psnr = float(np.mean([psnr_of_batches(validation, images) for images in restored]))

@@ -21,9 +21,10 @@ from bs6207.deblur.evaluation import (
 )
 from bs6207.deblur.evaluators import train_evaluators
 from bs6207.deblur.memory import need, require_memory
+from bs6207.deblur.networks import FOLDS
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.summary import report
-from bs6207.deblur.training import LAST_STAGE, Trained, fine_tune, train_disc, train_l1
+from bs6207.deblur.training import LAST_STAGE, Trained, fine_tune, train_disc, train_kernel_net, train_l1
 from bs6207.errors import UserError
 from bs6207.runs import sweep as sweeps
 from bs6207.runs.progress import FailedTask, MapTasks, Progress, TaskProgress, map_serially
@@ -62,12 +63,22 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
                 raise UserError(outcome.reason)
         return {key: outcomes[stage, *key] for key in tasks}
 
-    tasks: dict[Key, Task] = {("l1", seed): (seed, partial(train_l1, settings.arch, "l1")) for seed in seeds}
-    tasks |= {("disc_net", seed): (seed, train_disc) for seed in seeds} | {("evaluators",): (first, train_evaluators)}
-    tasks |= {(name, first): (first, partial(train_l1, name, name)) for name in settings.beside}
+    def train_with_l1(kernel_nets: Mapping[Key, Trained]) -> dict[Key, Task]:
+        states = {seed: [kernel_nets["kernel_net", seed, fold].state for fold in folds] for seed in seeds}
+        return {("l1", seed): (seed, partial(train_l1, settings.arch, "l1", states[seed])) for seed in seeds}
+
+    folds = range(0 if settings.crop is None else FOLDS)  # photographs have estimators of kernels, which come first
+    tasks: dict[Key, Task] = {("disc_net", seed): (seed, train_disc) for seed in seeds}
+    tasks |= {("evaluators",): (first, train_evaluators)}
+    tasks |= {(name, first): (first, partial(train_l1, name, name, [])) for name in settings.beside}
     tasks |= {key: (first, partial(tune_and_restore, *key)) for key in product(BASELINES, sigmas)}
     tasks |= {key: (first, partial(tune_and_restore, *key)) for key in baseline_conditions(settings)}
-    trained = run_stage("first", tasks)
+    if folds:
+        kernels = {key: (key[0], partial(train_kernel_net, key[1])) for key in product(seeds, folds)}
+        trained = run_stage("kernels", {("kernel_net", *key): task for key, task in kernels.items()} | tasks)
+        trained |= run_stage("first", train_with_l1(trained))
+    else:
+        trained = run_stage("first", train_with_l1({}) | tasks)
 
     tasks = {}  # from L1, each with its own weight of the adversarial loss
     for seed, (name, weight) in product(seeds, settings.ends.items()):
@@ -127,6 +138,7 @@ def expected_steps(settings: DeblurSettings) -> dict[str, int]:
     stages, seeds = settings.stages, settings.seeds
     restorers = 2 * seeds + len(settings.beside) + 1  # with the one that does nothing
     return {
+        "kernel_net": FOLDS * seeds * stages.get("kernel_net", 0),
         "l1": seeds * stages["l1"],
         "disc_net": seeds * stages["disc_net"],
         "autoencoder": len(settings.beside) * settings.epochs,

@@ -23,10 +23,11 @@ from bs6207.deblur.blur import (
 )
 from bs6207.deblur.classical import AT_ONCE, BASELINES, TUNING_IMAGES
 from bs6207.deblur.conditions import KERNEL_BASELINES, LETTERS, PHOTOGRAPH_CONDITIONS, WITH_BASELINES
+from bs6207.deblur.degradation import radius_of
 from bs6207.deblur.evaluation import FEWEST_SAMPLES, TWO_SAMPLES
 from bs6207.deblur.evaluators import batch_size
 from bs6207.deblur.model import TILE
-from bs6207.deblur.networks import BOTTLENECK, REACH, STRIDE, WIDTH
+from bs6207.deblur.networks import BOTTLENECK, MARGIN, REACH, STRIDE, WIDTH
 from bs6207.deblur.settings import DeblurSettings
 from bs6207.deblur.training import PIXELS_AT_ONCE
 from bs6207.runs.memory import COPIES, Need, require_room
@@ -39,6 +40,7 @@ RESTORING, EVALUATOR, EVALUATING = 250, 900, 450  # EVALUATOR to train, EVALUATI
 SCORED, VALIDATED, HELD = 60, 40, 8
 BASELINE, BASELINE_AT_ONCE = 60, 100  # of all images, and of those restored at once
 MIRRORED = 4 * 60  # of the photograph that is restored, with its three mirror images
+DECONVOLVED = 100  # of a photograph, and of crops with their margins: Wiener filters and their Fourier transforms
 
 AUTOENCODER, RESULT = 8, 3  # times its weights: with gradients, momenta and checkpoint; as an outcome
 HERE = 3  # bytes for each value restored: as outcome, saved, and drawn
@@ -95,12 +97,15 @@ def taken_by_photographs(split: Split, settings: DeblurSettings) -> Need:
     data = COPIES * sum(bytes_of) + LEAST
     device = choose_device(settings.device)
     network = UNET[choose_precision(settings.precision, device)] if device.type == "cpu" else 0
-    crops = settings.batch_size * (settings.crop or 0) ** 2
+    crop = settings.crop or 0
+    crops = settings.batch_size * crop**2
+    windows = settings.batch_size * (crop + 2 * MARGIN + 2 * radius_of(settings.sigma.high)) ** 2
     largest = max(picture.size for part in parts[1:] for picture in part.pixels)
     training = data + VALIDATED * bytes_of[1] + RESTORING * (TILE + 2 * REACH) ** 2 + network * crops
+    training += DECONVOLVED * max(windows * split.train.image_shape[0], largest)
     baseline = data + BASELINE * bytes_of[2] + MIRRORED * largest
     evaluation = data + SCORED * values + HELD * (sigmas + len(PHOTOGRAPH_CONDITIONS)) * values
-    evaluation += RESTORING * (TILE + 2 * REACH) ** 2 + EVALUATOR * PIXELS_AT_ONCE
+    evaluation += RESTORING * (TILE + 2 * REACH) ** 2 + EVALUATOR * PIXELS_AT_ONCE + DECONVOLVED * largest
     here = HERE * (2 * seeds + len(BASELINES) + 3) * sigmas * bytes_of[2]
     baselines = len(BASELINES) * sigmas + len(KERNEL_BASELINES) * len(WITH_BASELINES)
     first = [training] * (2 * seeds) + [baseline] * baselines

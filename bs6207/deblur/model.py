@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from bs6207.data.images import ImageSet, Photographs, within_unit
-from bs6207.deblur.networks import REACH, STRIDE, State, UNet
+from bs6207.deblur.networks import REACH, STRIDE, BlindUNet, State, UNet
 from bs6207.errors import FolderError, reason_of
 from bs6207.runs.names import at_home
 from bs6207.runs.result import METADATA
@@ -81,12 +81,16 @@ def spans(length: int) -> Iterator[tuple[NDArray[np.intp], slice, slice]]:
         yield shown, slice(REACH, REACH + stop - start), slice(start, stop)
 
 
-def restore_tiles(restore_part: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Images [N, C, H, W], restored tile by tile to what one pass would give."""
-    restored = torch.empty_like(images)
-    for tile in tiles(images.shape[2], images.shape[3]):
+def restore_tiles(restore_part: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Inputs of a restorer, [N, K, H, W], restored tile by tile to what one pass would give, [N, C, H, W]."""
+    restored = None
+    for tile in tiles(inputs.shape[2], inputs.shape[3]):
         rows, columns = map(torch.from_numpy, tile.shown)
-        restored[..., *tile.place] = restore_part(images[..., rows, columns])[..., *tile.used]
+        part = restore_part(inputs[..., rows, columns])
+        if restored is None:
+            restored = part.new_empty(*part.shape[:2], *inputs.shape[2:])
+        restored[..., *tile.place] = part[..., *tile.used]
+    assert restored is not None  # there is no image without a pixel
     return restored
 
 
@@ -127,15 +131,26 @@ class Model(nn.Module):
             raise ValueError(f"images must be [N, 1 or 3, H, W], not {list(values.shape)}")
         network = self.network(self.clarity if clarity is None else clarity)
         values = within_unit(values).to(self.device)
-        return restore_tiles(partial(self.restore_part, network), values)
+        restore_part = partial(self.restore_part, network, values.shape[1])
+        return restore_tiles(restore_part, self.inputs(network, values))
 
-    def restore_part(self, network: nn.Module, part: Tensor) -> Tensor:
-        """The network's output for a part that fits in memory, clipped to [0, 1]."""
-        shape = part.shape
-        part = part.reshape(-1, 1, *shape[2:]) if self.channels == 1 else part.expand(-1, self.channels, -1, -1)
-        size = max(1, TILE * TILE // (shape[2] * shape[3]))
+    @torch.no_grad()
+    def inputs(self, network: nn.Module, images: Tensor) -> Tensor:
+        """What the network takes of images [N, C, H, W], each channel by itself if the model has one, [M, K, H, W]."""
+        is_grey = self.channels == 1
+        planes = images.reshape(-1, 1, *images.shape[2:]) if is_grey else images.expand(-1, self.channels, -1, -1)
+        if not isinstance(network, BlindUNet):
+            return planes
+        kernels = network.kernels(images).mean(0)
+        return network.inputs(planes, kernels.repeat_interleave(len(planes) // len(images), 0))
+
+    def restore_part(self, network: nn.Module, channels: int, part: Tensor) -> Tensor:
+        """The output for a part of `inputs` that fits in memory, [N, channels, H, W], clipped to [0, 1]."""
+        size = max(1, TILE * TILE // (part.shape[2] * part.shape[3]))
         output = torch.cat([network(batch) for batch in part.split(size)]).clamp(0, 1)
-        return (output.mean(1, keepdim=True) if self.channels > shape[1] else output).reshape(shape)
+        if self.channels > channels:
+            return output.mean(1, keepdim=True)
+        return output.reshape(-1, channels, *part.shape[2:])
 
     def network(self, clarity: float) -> nn.Module:
         """The network at one clarity: its weights lie between those of the control, 0, and the clearest, 1."""
@@ -179,7 +194,8 @@ def read(file: Path) -> tuple[nn.Module, dict[str, Any]]:
             raise FolderError(f"{file.parent} was trained with --arch {arch}, {one_size}")
         if arch != "unet":
             raise ValueError(f"no architecture {arch!r}")
-        network = UNet(metadata["channels"])
+        is_blind = any(name.startswith("kernel_nets.") for name in tensors)
+        network = BlindUNet(metadata["channels"]) if is_blind else UNet(metadata["channels"])
         network.load_state_dict(tensors)
         low, high = metadata["sigma"]
         return network, metadata | {"sigma": (float(low), float(high)), "clarity": float(metadata["clarity"])}

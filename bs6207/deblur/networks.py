@@ -1,4 +1,11 @@
-"""The restorers, a residual U-Net and a plain autoencoder, and disc_net, the discriminator of clear against blurred."""
+"""The networks: the restorers, an estimator of blur kernels, and disc_net, the discriminator of clear against blurred.
+
+Digits are restored by a residual U-Net, or an autoencoder, which sees all of them at once. A photograph is blurred by
+one kernel all over, of which no part of it says as much as the whole. `KernelNet` estimates that kernel from the mean
+periodogram of windows (Welch 1967, doi:10.1109/TAU.1967.1161901): a blur multiplies the spectrum by that of its kernel.
+`BlindUNet` is a U-Net that sees, beside the blurred picture, what Wiener filters with that kernel make of it (as Dong
+et al. 2020, arXiv:2103.09962, for known kernels).
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +14,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +26,16 @@ COARSE_WIDTH, COARSE_BLOCKS = 64, 2  # at a quarter, where a convolution sees tw
 STRIDE = 4  # what the two halvings divide the sides by
 REACH = STRIDE + 4 * (1 + FINE_BLOCKS + MERGE_BLOCKS) + 8 * COARSE_BLOCKS  # pixels the U-Net sees around such a square
 BOTTLENECK = 64  # dimensions between the autoencoder's halves
+
+# Of photographs:
+WINDOW, SHIFT = 64, 32  # pixels a side of a periodogram, and from one to the next
+SPECTRUM_FLOOR = 1e-4  # of a periodogram; that of noise of a standard deviation of 0.001 is 6e-4
+KERNEL_RADIUS, KERNEL_WIDTH = 16, 256  # pixels, of the estimate: four sigmas of 4; units in each hidden layer
+FOLDS = 4  # shares of the photographs, each kept from one estimator
+LEAST_SPREAD = 0.1  # of a logarithm over images
+BALANCES = (0.005, 0.03)  # of the Wiener filters between smoothness and the blurred picture, for little and much noise
+OVERSHOOT = 0.5  # beyond [0, 1], at most; with a wrong kernel it is much, and a training ends in dead units
+MARGIN = 48  # pixels around a crop that its kernel and its Wiener filters see
 
 State: TypeAlias = Mapping[str, Tensor]  # the weights of a network by name
 
@@ -46,9 +64,10 @@ class UNet(nn.Module):
     doi:10.23915/distill.00003). The last layer starts at zero, so training starts from the identity.
     """
 
-    def __init__(self, channels: int = 1):
+    def __init__(self, channels: int = 1, seen: int = 1):
         super().__init__()
-        self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, WIDTH, 3, padding=1))
+        self.channels = channels
+        self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels * seen, WIDTH, 3, padding=1))
         self.fine = residual_blocks(WIDTH, FINE_BLOCKS)
         self.down = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * WIDTH, COARSE_WIDTH, 1))
         self.coarse = residual_blocks(COARSE_WIDTH, COARSE_BLOCKS)
@@ -59,13 +78,115 @@ class UNet(nn.Module):
             nn.init.zeros_(parameter)
         self.leave = nn.Sequential(last, nn.PixelShuffle(2))
 
-    def forward(self, blurred: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """Restored images, [N, C, H, W], about [0, 1]; not clipped, so that gradients reach every pixel."""
-        height, width = blurred.shape[-2:]
-        padded = functional.pad(blurred, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        height, width = inputs.shape[-2:]
+        padded = functional.pad(inputs, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
         fine = self.fine(self.enter(padded))
         merged = self.merge(fine + self.up(self.coarse(self.down(fine))))
-        return blurred + self.leave(merged)[..., :height, :width]
+        return inputs[:, : self.channels] + self.leave(merged)[..., :height, :width]
+
+
+class KernelNet(nn.Module):
+    """Estimates the kernel that blurred all of a photograph from its `log_periodograms`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shape, side = (1, WINDOW, WINDOW // 2 + 1), 2 * KERNEL_RADIUS + 1
+        self.mean, self.std = nn.Buffer(torch.zeros(shape)), nn.Buffer(torch.ones(shape))
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(math.prod(shape), KERNEL_WIDTH),
+            nn.ReLU(),
+            nn.Linear(KERNEL_WIDTH, KERNEL_WIDTH),
+            nn.ReLU(),
+            nn.Linear(KERNEL_WIDTH, side**2),
+            nn.LogSoftmax(1),
+            nn.Unflatten(1, (1, side, side)),
+        )
+
+    def standardize(self, periodograms: Tensor) -> None:
+        """Take the mean and the spread of every value of the input from examples of it."""
+        self.mean.copy_(periodograms.mean(0))
+        self.std.copy_(periodograms.std(0, correction=0) + LEAST_SPREAD)
+
+    def forward(self, periodograms: Tensor) -> Tensor:
+        """The logarithm of every tap of the kernels, [N, 1, k, k]."""
+        return self.layers((periodograms - self.mean) / self.std)
+
+
+def log_periodograms(images: Tensor) -> Tensor:
+    """Of each image [N, C, H, W], the logarithm of the mean periodogram of windows all over it, [N, 1, 64, 33]."""
+    rows, columns = (mirrored(max(side, WINDOW), side, images.device) for side in images.shape[-2:])
+    planes = images.mean(1)[:, rows[:, None], columns]
+    hann = torch.hann_window(WINDOW, device=images.device)
+    tops = range(0, planes.shape[1] - WINDOW + 1, SHIFT)
+    power = torch.zeros(len(planes), 1, WINDOW, WINDOW // 2 + 1, device=images.device)
+    for top in tops:  # a strip at a time, as a picture may be large
+        windows = planes[:, top : top + WINDOW].unfold(2, WINDOW, SHIFT).transpose(1, 2)
+        windows = (windows - windows.mean((2, 3), keepdim=True)) * hann[:, None] * hann
+        power += torch.fft.rfft2(windows).abs().square().mean(1, keepdim=True)
+    return (power / len(tops) + SPECTRUM_FLOOR).log()
+
+
+def wiener_filters(images: Tensor, kernels: Tensor) -> Tensor:
+    """Images [N, C, H, W], deconvolved by their kernels [N, k, k] with all `BALANCES`, [N, C * balances, H, W].
+
+    Smooth are images of small slopes. Beyond the border lies the mirror image.
+    """
+    height, width = images.shape[-2:]
+    edge = kernels.shape[-1] // 2
+    sides = [next_fast_len(side + 4 * edge, real=True) for side in (height, width)]
+    rows, columns = (
+        mirrored(long, side, images.device, 2 * edge) for long, side in zip(sides, (height, width), strict=True)
+    )
+    placed = kernels.new_zeros(len(kernels), *sides)
+    placed[:, : 2 * edge + 1, : 2 * edge + 1] = kernels
+    kernel = torch.fft.rfft2(placed.roll((-edge, -edge), (1, 2)))[:, None]
+    slopes = [
+        2 - 2 * (2 * math.pi * frequencies(side, device=images.device)).cos()
+        for side, frequencies in zip(sides, (torch.fft.fftfreq, torch.fft.rfftfreq), strict=True)
+    ]
+    spectrum = torch.fft.rfft2(images[..., rows[:, None], columns]) * kernel.conj()
+    power, roughness = kernel.abs().square(), slopes[0][:, None] + slopes[1]
+    filtered = [torch.fft.irfft2(spectrum / (power + balance * roughness), s=sides) for balance in BALANCES]
+    inner = slice(2 * edge, 2 * edge + height), slice(2 * edge, 2 * edge + width)
+    return torch.cat([image[..., *inner] for image in filtered], 1).clamp(-OVERSHOOT, 1 + OVERSHOOT)
+
+
+def mirrored(length: int, side: int, device: torch.device, before: int = 0) -> Tensor:
+    """Places along an axis of `side` pixels that goes on as its mirror image, from so many before it, [length]."""
+    places = (torch.arange(length, device=device) - before) % (2 * side)
+    return torch.minimum(places, 2 * side - 1 - places)
+
+
+class BlindUNet(UNet):
+    """A U-Net for photographs, with estimators of their kernels, which are trained before and then stay.
+
+    Each estimator has seen all photographs of the training but its own share. From the estimates for that share the
+    U-Net learns how far those for a new picture, the mean of all, are to be believed (cross-fitting).
+    """
+
+    def __init__(self, channels: int = 1):
+        super().__init__(channels, seen=1 + len(BALANCES))
+        self.kernel_nets = nn.ModuleList(KernelNet() for _ in range(FOLDS)).requires_grad_(False)
+
+    @torch.no_grad()
+    def kernels(self, blurred: Tensor) -> Tensor:
+        """The kernel of each image [N, C, H, W], the same for all channels, by each estimator, [FOLDS, N, k, k]."""
+        periodograms = log_periodograms(blurred)
+        return torch.cat([kernel_net(periodograms) for kernel_net in self.kernel_nets], 1).exp().transpose(0, 1)
+
+    @torch.no_grad()
+    def inputs(self, blurred: Tensor, kernels: Tensor) -> Tensor:
+        """Photographs [N, C, H, W] and what Wiener filters with kernels [N, k, k] add, [N, C * (1 + balances), H, W].
+
+        The filtered photographs themselves would be three times the same grey, which drives units of the first layer
+        to where they are dead.
+        """
+        one_by_one = zip(blurred.split(1), kernels.split(1), strict=True)  # as they may be large
+        added = [wiener_filters(*pair) - torch.cat([pair[0]] * len(BALANCES), 1) for pair in one_by_one]
+        return torch.cat([blurred, torch.cat(added)], 1)
 
 
 class ByHalves(nn.Module):
@@ -82,7 +203,8 @@ class ByHalves(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if len(images) == 1:
             return self.network(images)
-        return Halves.apply(self, images, *self.network.parameters())
+        trained = (weight for weight in self.network.parameters() if weight.requires_grad)
+        return Halves.apply(self, images, *trained)
 
 
 class Halves(torch.autograd.Function):
@@ -175,9 +297,18 @@ class DiscNet(nn.Module):
         return self.layers(images).float().mean(dim=(1, 2, 3))
 
 
-def new_restorer(arch: str, image_shape: tuple[int, int, int]) -> nn.Module:
-    """An untrained restorer, `unet` or `autoencoder`, for images of the shape [C, H, W]."""
-    return channels_last(UNet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape))
+def new_restorer(arch: str, image_shape: tuple[int, int, int], is_blind: bool = False) -> nn.Module:
+    """An untrained restorer, `unet`, for photographs a blind one, or `autoencoder`, for images of the shape [C, H, W].
+
+    See `inputs_of` for what it takes.
+    """
+    unet = BlindUNet if is_blind else UNet
+    return channels_last(unet(image_shape[0]) if arch == "unet" else Autoencoder(image_shape))
+
+
+def inputs_of(network: nn.Module, blurred: Tensor) -> Tensor:
+    """What a restorer takes of blurred images, [N, C, H, W]: them, and if it is blind their Wiener filters."""
+    return network.inputs(blurred, network.kernels(blurred).mean(0)) if isinstance(network, BlindUNet) else blurred
 
 
 def load_weights(network: nn.Module, state: State, device: torch.device) -> nn.Module:

@@ -23,7 +23,7 @@ from bs6207.data import pictures
 from bs6207.data.folder import list_folder
 from bs6207.data.pictures import SAFE_PIXELS, Picture
 from bs6207.deblur.model import KINDS, PHOTOGRAPHS, Model, Tile, kinds_of, load, tiles
-from bs6207.deblur.networks import REACH, STRIDE
+from bs6207.deblur.networks import REACH, STRIDE, BlindUNet
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import DataError, FolderError, SettingsError
 from bs6207.runs.memory import cores_granted
@@ -205,18 +205,23 @@ def announce(progress: Progress, name: str, done: int, count: int, seconds: floa
 def restore_picture(
     model: Model, picture: Picture, clarity: float, announce: Callable[[int, int, float], None] = lambda *_: None
 ) -> Picture:
-    """Restore the colours, tile by tile from integers to integers: a large picture is never in memory as floats.
+    """Restore the colours, tile by tile from integers to integers: a blind network only sees all of it as floats.
 
     Every core takes tiles, one thread each.
     """
     network, pixels = model.network(clarity), picture.pixels
     restored = np.empty_like(pixels)
 
+    def inputs_of(some: NDArray[Any]) -> Tensor:
+        return model.inputs(network, torch.from_numpy(unit(some))[None].to(model.device))
+
+    whole = inputs_of(pixels) if isinstance(network, BlindUNet) else None
+
     def restore_tile(tile: Tile) -> None:
         rows, columns = tile.shown
-        shown = torch.from_numpy(unit(pixels[:, rows, columns]))[None].to(model.device)
+        shown = inputs_of(pixels[:, rows, columns]) if whole is None else whole[..., rows, columns]
         with torch.no_grad():  # which each thread has for itself
-            output = model.restore_part(network, shown)[0].cpu().numpy()[:, *tile.used]
+            output = model.restore_part(network, len(pixels), shown)[0].cpu().numpy()[:, *tile.used]
         restored[:, *tile.place] = np.round(output * np.iinfo(pixels.dtype).max)
 
     every, start = [*tiles(pixels.shape[1], pixels.shape[2])], time.monotonic()
@@ -328,6 +333,11 @@ def export(model: Model, clarity: float, file: str, write: Write) -> Row:
     Its input `blurred` and its output `restored` are [batch, channels, height, width] in [0, 1], every size free but
     the channels; padding is part of the graph.
     """
+    if isinstance(model.control, BlindUNet):
+        raise SettingsError(
+            "--onnx takes restorers of digits and other whole images; one of photographs estimates the blur of each by "
+            "Fourier transforms, which are not exported; leave out --onnx"
+        )
     network = WholeImage(model.network(clarity)).cpu().eval()
     example = torch.zeros(2, model.channels, 3 * STRIDE + 1, 3 * STRIDE + 2)  # no size that might be taken for fixed
     sizes = {"blurred": {0: "batch", 2: "height", 3: "width"}}

@@ -15,10 +15,10 @@ from bs6207.data.pictures import Picture
 from bs6207.deblur.blur import FEWEST_IMAGES, TYPICAL, Context, split_data
 from bs6207.deblur.blur import settings_of as for_data
 from bs6207.deblur.model import Model, kind_of_images
-from bs6207.deblur.networks import State, load_weights, new_restorer
+from bs6207.deblur.networks import FOLDS, State, load_weights, new_restorer
 from bs6207.deblur.restore import require_trained_on, restore_picture
 from bs6207.deblur.settings import DeblurSettings
-from bs6207.deblur.training import fine_tune, train_disc, train_l1
+from bs6207.deblur.training import fine_tune, train_disc, train_kernel_net, train_l1
 from bs6207.errors import DataError, SettingsError
 from bs6207.runs.caller import undisturbed
 from bs6207.runs.progress import TaskProgress
@@ -91,8 +91,12 @@ class Restorer:
         context = Context(split, settings, TaskProgress(lambda *event: None), settings.seed)
         shape = split.train.image_shape
         with undisturbed():
+            kernel_nets = []
+            for fold in range(0 if settings.crop is None else FOLDS):
+                prepare(settings.seed)
+                kernel_nets.append(train_kernel_net(fold, context))
             prepare(settings.seed)
-            first = train_l1("unet", "l1", context)
+            first = train_l1("unet", "l1", [net.state for net in kernel_nets], context)
             prepare(settings.seed)
             disc = train_disc(context)
             tuned = []
@@ -101,8 +105,9 @@ class Restorer:
                 tuned.append(fine_tune(name, weight, first.state, disc.state, context))
             metadata = {"channels": shape[0], "sigma": tuple(settings.sigma), "clarity": 0.0, "blur": settings.blur}
             metadata["trained_on"] = {"data": data.name, "pictures": kind_of_images(split.train)}
-            self.model_ = Model(network(tuned[0].state, shape), network(tuned[-1].state, shape), metadata)
-        self.history_ = [dict(row) for part in (first, disc, *tuned) for row in part.history]
+            control, clearest = (network(part.state, shape, bool(kernel_nets)) for part in (tuned[0], tuned[-1]))
+            self.model_ = Model(control, clearest, metadata)
+        self.history_ = [dict(row) for part in (*kernel_nets, first, disc, *tuned) for row in part.history]
         return self
 
     def restore(self, image: Any, clarity: float = 0.0, anyway: bool = False) -> Any:
@@ -140,8 +145,8 @@ class Restorer:
         return pixels.astype(picture.pixels.dtype).transpose(1, 2, 0).reshape(np.shape(image))
 
 
-def network(state: State, shape: tuple[int, int, int]) -> torch.nn.Module:
-    return load_weights(new_restorer("unet", shape), state, torch.device("cpu"))
+def network(state: State, shape: tuple[int, int, int], is_blind: bool) -> torch.nn.Module:
+    return load_weights(new_restorer("unet", shape, is_blind), state, torch.device("cpu"))
 
 
 def is_pillow(image: Any) -> bool:

@@ -1,5 +1,6 @@
 """Settings of `bs6207 deblur` and `bs6207 restore`."""
 
+import math
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
@@ -63,7 +64,7 @@ class DeblurSettings(SweptSettings):
 
     epochs: int = training(
         7,
-        "Passes over the training images, of photographs over 6,400 crops, 10 unless given: a tenth trains disc_net, a "
+        "Passes over the training images, of photographs over 6,400 crops, 16 unless given: a tenth trains disc_net, a "
         "tenth trains with L1 + disc_net (and once more the control, with L1 alone), the rest before them with L1. The "
         "autoencoder beside them, if there is one, takes all with L1.",
         ge=3,
@@ -73,7 +74,9 @@ class DeblurSettings(SweptSettings):
         "unet", "A residual U-Net, for images of any size, or an autoencoder with a bottleneck, for those of one."
     )
     batch_size: int = training(64, "Images per step; 16 crops of photographs unless given.", ge=1, le=65536)
-    lr: float = training(0.003, "Peak learning rate; the last stage uses a fifth of it.", gt=0, le=10)
+    lr: float = training(
+        0.003, "Peak learning rate, of photographs 0.002 unless given; the last stage uses a fifth of it.", gt=0, le=10
+    )
     train_images: int | None = training(
         None, "Train on the first so many images; a tenth is for the held-out discriminator.", ge=100, le=10_000_000
     )
@@ -148,7 +151,8 @@ class DeblurSettings(SweptSettings):
     def stages(self) -> dict[str, int]:
         """Epochs of each stage, at least one, in the order they run; the control takes as many as `l1_disc`."""
         tenth = max(1, round(self.epochs / 10))
-        return {"l1": self.epochs - 2 * tenth, "disc_net": tenth, "l1_disc": tenth}
+        stages = {"l1": self.epochs - 2 * tenth, "disc_net": tenth, "l1_disc": tenth}
+        return stages if self.crop is None else {"kernel_net": math.ceil(self.epochs / 2), **stages}
 
     @property
     def beside(self) -> list[str]:
@@ -164,8 +168,9 @@ class DeblurSettings(SweptSettings):
 
 PHOTOGRAPHS: Any = {  # defaults that are not those of digits; 1.6 is the sigma that papers on photographs report
     "crop": 64,
-    "epochs": 10,
+    "epochs": 16,
     "batch_size": 16,
+    "lr": 0.002,
     "blur": [*BLUR_KINDS],
     "test_sigmas": [1.0, 1.6, 2.0, 3.0],
 }

@@ -1,9 +1,14 @@
-"""The trainings: a restorer with L1, disc_net on clear against blurred images, and the restorer again with both."""
+"""The trainings: a restorer with L1, disc_net on clear against blurred images, and the restorer again with both.
+
+The restorer of photographs has two estimators of kernels, which are trained before it.
+"""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,15 +19,38 @@ from torch.nn.functional import softplus
 
 from bs6207.data.images import ImageSet, Photographs
 from bs6207.deblur.blur import Batches, Context, degrade, draw_blur
-from bs6207.deblur.degradation import degrade_windows, draw_padded, draw_windows, radius_of
+from bs6207.deblur.degradation import (
+    degrade_windows,
+    draw_any_kernels,
+    draw_padded,
+    draw_softened,
+    draw_windows,
+    radius_of,
+)
 from bs6207.deblur.model import restore_tiles
-from bs6207.deblur.networks import ByHalves, DiscNet, State, UNet, channels_last, cpu_state, load_weights, new_restorer
-from bs6207.deblur.settings import DeblurSettings
+from bs6207.deblur.networks import (
+    FOLDS,
+    KERNEL_RADIUS,
+    MARGIN,
+    BlindUNet,
+    ByHalves,
+    DiscNet,
+    KernelNet,
+    State,
+    UNet,
+    channels_last,
+    cpu_state,
+    inputs_of,
+    load_weights,
+    log_periodograms,
+    new_restorer,
+)
+from bs6207.deblur.settings import PHOTOGRAPHS, DeblurSettings
 from bs6207.errors import DivergenceError, after
 from bs6207.runs.progress import TaskProgress
 from bs6207.runs.result import Checkpointable, Row
 from bs6207.training.batches import batches, steps_per_epoch, to_device
-from bs6207.training.devices import choose_precision, flush_denormals
+from bs6207.training.devices import PrecisionName, choose_precision, flush_denormals
 from bs6207.training.epochs import ResumableEpochs, require_finite, warm_up_then_decay
 from bs6207.training.metrics.restoration import Images, psnr_of_batches
 from bs6207.training.optimizers import AdamW, Muon
@@ -31,6 +59,8 @@ BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4
 WARM_UP = 0.1  # share of the steps in which the learning rate rises; it then falls linearly to 0
 FINE_TUNE = 0.2  # share of the learning rate for the last stage, which starts from a trained network
 DISC_LR = 0.002  # peak learning rate of disc_net
+KERNEL_LR, KERNEL_LEFT_CLEAR = 0.002, 0.1  # of the estimator of kernels
+STANDARDIZED = 256  # crops that say how its input is spread
 WORSE = 0.1  # dB below what takes no training from which a restorer is refused; less is a weak result, but one
 LEAST_REMOVED = 1e-12  # a batch from which the blur removed nothing has no images to weight
 PIXELS_AT_ONCE = 100 * 28 * 28  # to restore: the layers of more leave the cache of a core
@@ -44,6 +74,8 @@ OTHER_STREAM = 2**31  # added to the seed, which is smaller: the last stage sees
 CROPS = 6400  # of photographs, in what is called an epoch: as many pixels as half of MNIST has
 
 TrainImages: TypeAlias = Tensor | list[Tensor]  # uint8: images of one size, [N, C, H, W], or photographs, [C, H, W]
+Pair: TypeAlias = tuple[Tensor, Tensor]  # batches, [N, C, H, W]
+Draw: TypeAlias = Callable[[torch.Generator], Iterator[Pair]]  # the pairs of an epoch
 LossOf: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 DISC_LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
     # for each score, to disc_net of a clear image and of another, to the restorer of a restored one
@@ -82,10 +114,37 @@ class Trained(Checkpointable):
     disc: State | None = None  # final weights of the disc_net that it was trained with
 
 
-def train_l1(arch: str, name: str, context: Context) -> Trained:
-    """Train a new restorer with L1, for the epochs of its stage or, where it has none, for all."""
+def train_kernel_net(fold: int, context: Context) -> Trained:
+    """Train an estimator of kernels on all photographs but those of a fold, with the cross-entropy of all taps."""
+    settings, device = context.settings, context.device
+    images = [*train_images(context.split.train, device)]
+    seen = [image for place, image in enumerate(images) if fold_of(place) != fold] or images  # there may be one only
+    kernel_net = KernelNet().to(device)
+    draw = partial(kernel_pairs, seen, settings)
+    first = islice(draw(torch.Generator().manual_seed(context.seed)), math.ceil(STANDARDIZED / settings.batch_size))
+    kernel_net.standardize(torch.cat([periodograms for _, periodograms in first]))
+
+    def loss_of(kernels: Tensor, periodograms: Tensor) -> tuple[Tensor, Tensor]:
+        loss = -(kernels * kernel_net(periodograms)).sum((1, 2, 3)).mean()
+        return loss, loss
+
+    epochs = settings.stages["kernel_net"]
+    stage = Stage(f"kernel_net {fold + 1}", epochs, KERNEL_LR, context.seed, progress=context.progress)
+    parts = {"model": kernel_net, "optimizer": adamw(kernel_net.parameters())}
+    history = train(parts, loss_of, draw, steps_in_epoch(len(images), settings), stage, "fp32")
+    return Trained(cpu_state(kernel_net), history)
+
+
+def train_l1(arch: str, name: str, kernel_nets: Sequence[State], context: Context) -> Trained:
+    """Train a new restorer with L1, for the epochs of its stage or, where it has none, for all.
+
+    That of photographs has these estimators of kernels, one for each fold.
+    """
     settings, images, device = context.settings, context.split.train, context.device
-    restorer = new_restorer(arch, images.image_shape).to(device)
+    restorer = new_restorer(arch, images.image_shape, bool(kernel_nets)).to(device)
+    if isinstance(restorer, BlindUNet):
+        for kernel_net, state in zip(restorer.kernel_nets, kernel_nets, strict=True):
+            kernel_net.load_state_dict(state)
     epochs, validate = settings.stages.get(name, settings.epochs), validation_psnr(restorer, context)
     stage = Stage(name, epochs, settings.lr, context.seed, validate=validate, progress=context.progress)
     history = train_restorer(restorer, train_images(images, device), stage, settings)
@@ -111,7 +170,7 @@ def train_disc(context: Context) -> Trained:
 def fine_tune(name: str, weight: float, start: State, disc: State, context: Context) -> Trained:
     """Continue the training of a restorer with L1 and, unless its weight is 0, the adversarial loss."""
     settings, images, device = context.settings, context.split.train, context.device
-    restorer = load_weights(new_restorer(settings.arch, images.image_shape), start, device)
+    restorer = load_weights(new_restorer(settings.arch, images.image_shape, settings.crop is not None), start, device)
     disc_net = load_weights(DiscNet(images.image_shape[0]), disc, device) if weight else None
     epochs, lr, validate = settings.stages["l1_disc"], FINE_TUNE * settings.lr, validation_psnr(restorer, context)
     stage = Stage(name, epochs, lr, context.seed, is_last=True, validate=validate, progress=context.progress)
@@ -127,9 +186,10 @@ def fine_tune(name: str, weight: float, start: State, disc: State, context: Cont
     psnr = history[-1]["validation_psnr"]
     if name != "strong" and psnr < floor - WORSE < math.inf:  # strong is meant to go too far
         steps = (settings.stages["l1"] + epochs) * steps_in_epoch(len(images), settings)
-        chosen = None if settings.lr == type(settings).model_fields["lr"].default else settings.lr
+        usual = DeblurSettings().lr if settings.crop is None else PHOTOGRAPHS["lr"]
+        advice = after(steps, None if settings.lr == usual else settings.lr)
         below = f"below the {floor:.2f} dB of the {baseline}"
-        raise DivergenceError(f"{name} ends at a validation PSNR of {psnr:.2f} dB, {below}, {after(steps, chosen)}")
+        raise DivergenceError(f"{name} ends at a validation PSNR of {psnr:.2f} dB, {below}, {advice}")
     return Trained(cpu_state(restorer), history, cpu_state(disc_net) if disc_net else None)
 
 
@@ -157,8 +217,8 @@ def train_restorer(
     treats_each_alone = isinstance(restorer, UNet) and images[0].device.type == "cpu"
     network = ByHalves(restorer, other_core) if treats_each_alone else restorer
 
-    def loss_of(sharp: Tensor, blurred: Tensor) -> tuple[Tensor, Tensor]:
-        output = network(blurred)
+    def loss_of(sharp: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        output, blurred = network(inputs), inputs[:, : sharp.shape[1]]
         restored = output.clamp(0, 1)
         # The clipped image counts: a background below black is black, so the noise of the input ends there. The
         # gradient of L1 passes the clip unchanged, so that no pixel is lost beyond it; that of disc_net does not, as
@@ -176,13 +236,16 @@ def train_restorer(
         return error + settings.disc_weight * adversarial, error
 
     # Muon for the kernels and matrices between the first layer and the last, AdamW for all else
-    hidden = [weight for weight in restorer.parameters() if weight.ndim > 1][1:-1]
+    trained = [weight for weight in restorer.parameters() if weight.requires_grad]
+    hidden = [weight for weight in trained if weight.ndim > 1][1:-1]
     chosen = {id(weight) for weight in hidden}
-    optimizer = Muon(hidden, adamw(weight for weight in restorer.parameters() if id(weight) not in chosen))
-    left_clear = LEFT_CLEAR if settings.crop is None else PHOTOGRAPHS_LEFT_CLEAR
+    optimizer = Muon(hidden, adamw(weight for weight in trained if id(weight) not in chosen))
     parts = {"model": restorer, "optimizer": optimizer, **others}
+    draw: Draw = partial(pairs, images, settings, LEFT_CLEAR)
+    if isinstance(restorer, BlindUNet):
+        draw = partial(blind_pairs, restorer, [*images], settings)
     with other_core:
-        return train(parts, loss_of, images, stage, settings, left_clear)
+        return train(parts, loss_of, draw, steps_in_epoch(len(images), settings), stage, settings.precision)
 
 
 def weighted_by_blur(losses: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
@@ -206,23 +269,20 @@ def train_disc_net(disc_net: nn.Module, images: TrainImages, stage: Stage, setti
         return loss, loss / 2
 
     noiseless = settings.model_copy(update={"noise": 0.0})
-    return train({"model": disc_net, "optimizer": adamw(disc_net.parameters())}, loss_of, images, stage, noiseless, 0.0)
+    parts = {"model": disc_net, "optimizer": adamw(disc_net.parameters())}
+    draw, count = partial(pairs, images, noiseless, 0.0), steps_in_epoch(len(images), settings)
+    return train(parts, loss_of, draw, count, stage, settings.precision)
 
 
 def train(
-    parts: Mapping[str, Any],
-    loss_of: LossOf,
-    images: TrainImages,
-    stage: Stage,
-    settings: DeblurSettings,
-    left_clear: float,
+    parts: Mapping[str, Any], loss_of: LossOf, draw: Draw, count: int, stage: Stage, precision_name: PrecisionName
 ) -> list[Row]:
-    """Minimize `loss_of(sharp, blurred)[0]`; the history holds the mean of its second value as `loss`.
+    """Minimize `loss_of(*pair)[0]` over `count` pairs an epoch; the history holds the mean of its second as `loss`.
 
-    Parts are the `model`, its `optimizer` and what else `loss_of` changes; a share `left_clear` of images has no blur.
+    Parts are the `model`, its `optimizer` and what else `loss_of` changes.
     """
-    count, device = steps_in_epoch(len(images), settings), images[0].device
-    precision = choose_precision(settings.precision, device)
+    device = next(parts["model"].parameters()).device
+    precision = choose_precision(precision_name, device)
     generator = torch.Generator().manual_seed(stage.seed + OTHER_STREAM * stage.is_last)
     name = f"{stage.network}, {LAST_STAGE}" if stage.is_last else stage.network
     resumable = ResumableEpochs(stage.epochs, stage.progress, {**parts, "generator": generator}, {})
@@ -233,13 +293,9 @@ def train(
         parts["model"].train()  # validation leaves it otherwise
         total = torch.zeros((), device=device)
         with flush_denormals():
-            drawn = pairs(images, settings, left_clear, generator)
-            for step, (sharp, blurred) in enumerate(drawn, (epoch - 1) * count):
+            for step, pair in enumerate(draw(generator), (epoch - 1) * count):
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    loss, shown = loss_of(
-                        sharp.contiguous(memory_format=torch.channels_last),
-                        blurred.contiguous(memory_format=torch.channels_last),
-                    )
+                    loss, shown = loss_of(*(batch.contiguous(memory_format=torch.channels_last) for batch in pair))
                 loss.backward()
                 parts["optimizer"].step(stage.lr * warm_up_then_decay(step, stage.epochs * count, WARM_UP))
                 total += shown.detach()
@@ -265,19 +321,71 @@ def steps_in_epoch(count: int, settings: DeblurSettings) -> int:
 
 def pairs(
     images: TrainImages, settings: DeblurSettings, left_clear: float, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of batches, clear and degraded, [N, C, H, W]: images in random order, or crops of photographs."""
+) -> Iterator[Pair]:
+    """One epoch of batches, clear and degraded, [N, C, H, W]: images in random order, or crops of photographs.
+
+    A share `left_clear` of them has no blur.
+    """
     if isinstance(images, Tensor):
         for sharp in batches(images, settings.batch_size, generator):
             yield sharp, draw_degraded(sharp, settings, left_clear, generator)
-        return
+    else:
+        for sharp, degraded, *_ in draw_crops(images, settings, left_clear, generator):
+            yield sharp, degraded
+
+
+def blind_pairs(
+    restorer: BlindUNet, images: list[Tensor], settings: DeblurSettings, generator: torch.Generator
+) -> Iterator[Pair]:
+    """One epoch of batches of crops, clear ones and what a restorer takes of degraded ones.
+
+    Their kernels are what the estimator says that has not seen their photographs.
+    """
+    for sharp, degraded, _, places in draw_crops(images, settings, PHOTOGRAPHS_LEFT_CLEAR, generator, for_blind=True):
+        kernels = restorer.kernels(degraded)[fold_of(places), range(len(places))]
+        yield sharp, middle(restorer.inputs(degraded, kernels), sharp.shape[-1])
+
+
+def kernel_pairs(images: list[Tensor], settings: DeblurSettings, generator: torch.Generator) -> Iterator[Pair]:
+    """One epoch of batches of kernels, [N, 1, k, k], and `log_periodograms` of what they make of crops."""
+    for _, degraded, kernels, _ in draw_crops(images, settings, KERNEL_LEFT_CLEAR, generator, for_blind=True):
+        edge = KERNEL_RADIUS - kernels.shape[-1] // 2
+        within = functional.pad(kernels, [edge] * 4)  # less than 0 cuts
+        yield (within / within.sum((1, 2), keepdim=True))[:, None].to(degraded.device), log_periodograms(degraded)
+
+
+def fold_of(place: Any) -> Any:
+    """Which share of the photographs of the training has the one at a place."""
+    return place % FOLDS
+
+
+def draw_crops(
+    images: list[Tensor],
+    settings: DeblurSettings,
+    left_clear: float,
+    generator: torch.Generator,
+    for_blind: bool = False,
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """One epoch of batches of crops of photographs, sharp and degraded, [N, C, H, W].
+
+    With them come their kernels, [N, k, k], and the places of their photographs, [N]. For a blind restorer the degraded
+    ones have a margin, which their kernel is estimated from, and some photographs are softened before.
+    """
     size = min(settings.batch_size, CROPS)
-    radius, crop = radius_of(settings.sigma.high), settings.crop or 0
+    radius, crop, margin = radius_of(settings.sigma.high), settings.crop or 0, MARGIN if for_blind else 0
     for _ in range(CROPS // size):
-        windows = draw_windows(images, size, crop, radius, generator)
-        sharp = windows[..., radius : radius + crop, radius : radius + crop]
+        windows, places = draw_windows(images, size, crop + 2 * margin, radius, generator)
+        if for_blind:
+            windows = draw_softened(windows, generator)
         sigma, noise = draw_sigma_and_noise(size, settings, left_clear, generator)
-        yield sharp, degrade_windows(windows, sigma, noise, radius, settings, generator)
+        kernels = draw_any_kernels(settings.blur, sigma, radius, generator)
+        yield middle(windows, crop), degrade_windows(windows, kernels, noise, settings, generator), kernels, places
+
+
+def middle(images: Tensor, side: int) -> Tensor:
+    """The middle of square images, [N, C, side, side]; all of them where they are no larger."""
+    edge = max(0, images.shape[-1] - side) // 2
+    return images[..., edge : images.shape[-2] - edge, edge : images.shape[-1] - edge]
 
 
 def draw_degraded(sharp: Tensor, settings: DeblurSettings, left_clear: float, generator: torch.Generator) -> Tensor:
@@ -286,7 +394,9 @@ def draw_degraded(sharp: Tensor, settings: DeblurSettings, left_clear: float, ge
     if settings.blur == ["gaussian"] and settings.gamma == 1 and settings.jpeg is None:
         return degrade(draw_blur(sharp, sigma, generator), noise, generator)
     radius = radius_of(settings.sigma.high)
-    return degrade_windows(draw_padded(sharp, radius, generator), sigma, noise, radius, settings, generator)
+    windows = draw_padded(sharp, radius, generator)
+    kernels = draw_any_kernels(settings.blur, sigma, radius, generator)
+    return degrade_windows(windows, kernels, noise, settings, generator)
 
 
 def draw_sigma_and_noise(
@@ -327,7 +437,7 @@ def restore_batches(restorer: nn.Module, batches: Batches, context: Context) -> 
     if context.settings.crop is None:
         return [restore_images(restorer, batch, context.device) for batch in batches]
     network = restorer.eval()
-    photographs = (torch.from_numpy(batch).to(context.device) for batch in batches)
+    photographs = (inputs_of(network, torch.from_numpy(batch).to(context.device)) for batch in batches)
     return [restore_tiles(lambda part: network(part).clamp(0, 1), one).cpu().numpy() for one in photographs]
 
 

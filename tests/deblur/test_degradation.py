@@ -9,13 +9,16 @@ from bs6207.data.images import ImageSet, Photographs
 from bs6207.data.pictures import as_jpeg
 from bs6207.deblur.blur import crops_of, in_colour, mirrored
 from bs6207.deblur.degradation import (
+    ENLARGED,
     KINDS,
     MOTION_LENGTH,
+    SOFT_SHARE,
     convolve,
     degrade_windows,
     draw_any_kernels,
     draw_jpeg,
     draw_padded,
+    draw_softened,
     draw_windows,
     radius_of,
 )
@@ -116,7 +119,7 @@ def test_a_crop_is_cut_after_the_blur():
 
 def test_windows_are_pieces_of_the_pictures_flipped_and_turned():
     pictures = [torch.from_numpy(RANDOM.randint(0, 256, (3, *size), np.uint8)) for size in ((20, 90), (64, 33))]
-    windows = draw_windows(pictures, 64, 16, 0, GENERATOR)
+    windows, places = draw_windows(pictures, 64, 16, 0, GENERATOR)
     assert windows.shape == (64, 3, 16, 16)
     pieces = {}
     for which, picture in enumerate(pictures):
@@ -127,14 +130,26 @@ def test_windows_are_pieces_of_the_pictures_flipped_and_turned():
                     seen = torch.rot90(piece, turn // 2, (1, 2))
                     pieces[(seen.flip(1) if turn % 2 else seen).numpy().tobytes()] = which, turn
     found = [pieces[(window * 255).round().to(torch.uint8).numpy().tobytes()] for window in windows]
-    assert {which for which, _ in found} == {0, 1}
+    assert [which for which, _ in found] == places.tolist()
+    assert {*places.tolist()} == {0, 1}
     assert {turn for _, turn in found} == {*range(8)}
 
 
 def test_a_picture_smaller_than_a_crop_goes_on_as_its_mirror_image_and_never_black():
     picture = torch.full((1, 9, 40), 200, dtype=torch.uint8)
-    assert torch.equal(draw_windows([picture], 20, 24, 17, GENERATOR), torch.full((20, 1, 58, 58), 200 / 255))
+    assert torch.equal(draw_windows([picture], 20, 24, 17, GENERATOR)[0], torch.full((20, 1, 58, 58), 200 / 255))
     assert mirrored(picture.numpy(), 24).shape == (1, 24, 40)
+
+
+def test_some_windows_are_enlarged_about_their_middle():
+    ramp = torch.linspace(0, 1, 201).expand(200, 1, 201, 201)
+    softened = draw_softened(ramp, torch.Generator().manual_seed(0))
+    larger = 0.2 / (softened[:, 0, 100, 120] - softened[:, 0, 100, 80])
+    untouched = (softened == ramp).all((1, 2, 3))
+    assert untouched.float().mean() == pytest.approx(1 - SOFT_SHARE, abs=0.1)
+    assert larger[~untouched].max() == pytest.approx(ENLARGED, abs=0.1)
+    assert larger[~untouched].min() == pytest.approx(1, abs=0.1)
+    assert softened[:, 0, 100, 100].numpy() == pytest.approx(np.full(200, 0.5), abs=1e-3)
 
 
 def test_crops_lie_side_by_side_in_the_middle():
@@ -158,10 +173,9 @@ def test_digits_can_be_blurred_by_every_kind_with_zeros_beyond_the_border():
 def test_blur_of_linear_light_is_brighter_between_black_and_white():
     windows = torch.zeros(8, 1, 80, 80)
     windows[..., 40:] = 1
-    sigma, noise = torch.full((8,), 2.0), torch.zeros(8)
+    drawn = draw_any_kernels(["gaussian"], torch.full((8,), 2.0), 17, GENERATOR)
     seen = [
-        degrade_windows(windows, sigma, noise, 17, DeblurSettings(gamma=gamma, blur=["gaussian"]), GENERATOR)
-        for gamma in (1.0, 3.0)
+        degrade_windows(windows, drawn, torch.zeros(8), DeblurSettings(gamma=gamma), GENERATOR) for gamma in (1.0, 3.0)
     ]
     assert (seen[1] >= seen[0] - 1 / 255).all()
     assert seen[1].mean() > seen[0].mean() + 0.003

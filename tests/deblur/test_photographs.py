@@ -44,9 +44,10 @@ def photographs():
 
 def test_photographs_have_defaults_of_their_own_unless_the_user_sets_others(photographs):
     data, settings = photographs
-    assert (settings.crop, settings.epochs, settings.batch_size, settings.blur) == (64, 10, 16, [*BLUR_KINDS])
+    assert (settings.crop, settings.epochs, settings.batch_size, settings.lr) == (64, 16, 16, 0.002)
+    assert settings.blur == [*BLUR_KINDS]
     assert settings.test_sigmas == [1.0, 1.6, 2.0, 3.0]
-    own = DeblurSettings(data="photos", epochs=5, batch_size=8, blur=["disk"], test_sigmas=[2.5], crop=32)
+    own = DeblurSettings(data="photos", epochs=5, batch_size=8, blur=["disk"], test_sigmas=[2.5], crop=32, lr=0.01)
     assert settings_of(data, own) == own
     assert settings_of(data, settings) == settings
     digits = load("mnist-5k", pytest.fail)

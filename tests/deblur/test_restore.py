@@ -25,7 +25,6 @@ from bs6207.data import pictures
 from bs6207.deblur import networks
 from bs6207.deblur import restore as restoring
 from bs6207.deblur.model import TILE, load
-from bs6207.deblur.networks import UNet
 from bs6207.deblur.restore import doubts, find_reblur, run
 from bs6207.deblur.settings import RestoreSettings
 from bs6207.errors import FolderError, SettingsError
@@ -566,7 +565,9 @@ def test_what_lies_outside_of_the_training_is_doubted(reblur, said):
 
 @pytest.mark.parametrize("sigma", [0, 3])
 def test_that_the_restorer_did_nothing_is_not_said_of_the_picture(tmp_path, monkeypatch, sigma):
-    monkeypatch.setattr(made_restorers, "network", lambda seed, channels: UNet(channels))  # untrained, it does nothing
+    monkeypatch.setattr(
+        made_restorers, "network", lambda seed, channels, kind: kind(channels)
+    )  # untrained, it does nothing
     folder = made(tmp_path / "model")
     Image.fromarray(gaussian_filter(data.camera()[:64, :64], sigma)).save(tmp_path / "my.png")
     ((remark),) = restore(folder, tmp_path / "my.png").rows[0]["remarks"]
