@@ -126,7 +126,8 @@ class Model(nn.Module):
         Raises:
             ValueError: the images have another shape, or values outside.
         """
-        values = torch.as_tensor(images, dtype=torch.float32)
+        array = images if isinstance(images, Tensor) else np.array(images, np.float32)  # torch warns of read-only ones
+        values = torch.as_tensor(array, dtype=torch.float32)
         if values.ndim != 4 or values.shape[1] not in (1, 3) or not values.numel():
             raise ValueError(f"images must be [N, 1 or 3, H, W], not {list(values.shape)}")
         network = self.network(self.clarity if clarity is None else clarity)
@@ -174,6 +175,8 @@ def load(folder: str | Path) -> Model:
     place = Path(at_home(str(folder)))
     control, *others = (place / f"{name}.safetensors" for name in (CONTROL, *CLEAREST))
     if not control.exists():
+        if Path(f"{place}.partial").exists():
+            raise FolderError(f"the run of {folder} has not ended; run the same bs6207 deblur again, which goes on")
         remedy = "run bs6207 deblur first, or give --model, the folder of such a run"
         raise FolderError(f"{folder} holds no restorer; {remedy}")
     clearest = next((file for file in others if file.exists()), others[-1])

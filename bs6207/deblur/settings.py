@@ -203,7 +203,9 @@ class RestoreSettings(Options):
         ge=1,
     )
     onnx: Annotated[str, AfterValidator(usable), PathSetting()] | None = setting(
-        None, "Also write the network of this clarity as an ONNX file; needs the extra named onnx.", metavar="FILE"
+        None,
+        "Also write the network of this clarity as an ONNX file, not of photographs; needs the extra named onnx.",
+        metavar="FILE",
     )
 
     @model_validator(mode="after")

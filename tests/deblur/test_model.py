@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from deblur.made_restorers import made, network
+from PIL import Image
 from safetensors.torch import save_file
 
 import bs6207
@@ -158,6 +159,7 @@ def test_digits_come_back_as_float32_within_0_and_1(tmp_path):
         (torch.zeros(1, 28, 28), "must be"),
         (torch.zeros(1, 2, 28, 28), "1 or 3"),
         (torch.zeros(0, 1, 28, 28), "must be"),
+        (Image.new("RGB", (5, 4)), r"must be \[N, 1 or 3, H, W\], not \[4, 5, 3\]"),
         (torch.full((1, 1, 4, 4), 255), "divide 8-bit pixels by 255"),
         (torch.full((1, 1, 4, 4), torch.nan), "no numbers"),
     ],
@@ -177,6 +179,12 @@ def test_a_clarity_outside_of_its_range_is_refused(tmp_path, clarity):
 def test_a_folder_without_a_restorer_is_refused_with_a_remedy(tmp_path, folder):
     with pytest.raises(FolderError, match="holds no restorer; run bs6207 deblur first"):
         load(tmp_path / folder)
+
+
+def test_of_a_run_that_has_not_ended_it_is_said_how_to_go_on(tmp_path):
+    (tmp_path / "mine.partial").mkdir()
+    with pytest.raises(FolderError, match="mine has not ended; run the same bs6207 deblur again"):
+        load(tmp_path / "mine")
 
 
 def test_an_autoencoder_is_refused_because_it_takes_one_size(tmp_path):
