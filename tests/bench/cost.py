@@ -39,7 +39,7 @@ class Series(NamedTuple):
 
 
 LATENT, DEBLUR = "latent --config quick", "deblur --config quick --test-images 50"
-RESTORE = "restore picture-{}.png --model model/outputs/deblur --anyway"
+RESTORE = "restore picture-{}.png --model model/outputs/deblur"
 SERIES = [
     Series("bump", "steps", "bump --optimizer adam --steps {}", *[(1_000, 10_000, 100_000)] * 2),
     Series(
@@ -92,7 +92,7 @@ def rows(place: Path) -> Iterator[dict[str, Any]]:
             pixels = draw.randint(0, 256, (*shape, *channels), np.uint8)
             Image.fromarray(pixels).save(place / f"picture-{name}{suffix}.png")
     (place / "model").mkdir()
-    measure("deblur --config quick --epochs 3 --out model/outputs/deblur", place)
+    measure("deblur --data photos --epochs 3 --out model/outputs/deblur", place)
     for number, series in enumerate(SERIES):
         for size, work in zip(series.sizes, series.works, strict=True):
             line = series.line.format(size)
