@@ -3,8 +3,8 @@
 Digits are restored by a residual U-Net, or an autoencoder, which sees all of them at once. A photograph is blurred by
 one kernel all over, of which no part of it says as much as the whole. `KernelNet` estimates that kernel from the mean
 periodogram of windows (Welch 1967, doi:10.1109/TAU.1967.1161901): a blur multiplies the spectrum by that of its kernel.
-`BlindUNet` is a U-Net that sees, beside the blurred picture, what Wiener filters with that kernel make of it (as Dong
-et al. 2020, arXiv:2103.09962, for known kernels).
+`BlindUNet` is a U-Net that sees, beside the blurred picture, what Wiener filters with that kernel add to it (as Dong et
+al. 2020, arXiv:2103.09962, for known kernels).
 """
 
 import math

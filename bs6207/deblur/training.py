@@ -1,6 +1,6 @@
 """The trainings: a restorer with L1, disc_net on clear against blurred images, and the restorer again with both.
 
-The restorer of photographs has two estimators of kernels, which are trained before it.
+The restorer of photographs has estimators of kernels, which are trained before it.
 """
 
 import math
