@@ -63,22 +63,22 @@ def run(settings: DeblurSettings, progress: Progress, map_tasks: MapTasks = map_
                 raise UserError(outcome.reason)
         return {key: outcomes[stage, *key] for key in tasks}
 
-    def train_with_l1(kernel_nets: Mapping[Key, Trained]) -> dict[Key, Task]:
-        states = {seed: [kernel_nets["kernel_net", seed, fold].state for fold in folds] for seed in seeds}
-        return {("l1", seed): (seed, partial(train_l1, settings.arch, "l1", states[seed])) for seed in seeds}
-
-    folds = range(0 if settings.crop is None else FOLDS)  # photographs have estimators of kernels, which come first
     tasks: dict[Key, Task] = {("disc_net", seed): (seed, train_disc) for seed in seeds}
     tasks |= {("evaluators",): (first, train_evaluators)}
     tasks |= {(name, first): (first, partial(train_l1, name, name, [])) for name in settings.beside}
     tasks |= {key: (first, partial(tune_and_restore, *key)) for key in product(BASELINES, sigmas)}
     tasks |= {key: (first, partial(tune_and_restore, *key)) for key in baseline_conditions(settings)}
-    if folds:
-        kernels = {key: (key[0], partial(train_kernel_net, key[1])) for key in product(seeds, folds)}
-        trained = run_stage("kernels", {("kernel_net", *key): task for key, task in kernels.items()} | tasks)
-        trained |= run_stage("first", train_with_l1(trained))
-    else:
-        trained = run_stage("first", train_with_l1({}) | tasks)
+    folds, trained = range(0 if settings.crop is None else FOLDS), {}
+    if folds:  # photographs have estimators of kernels, which L1 needs, so all else is trained beside them
+        kernel_nets = {
+            ("kernel_net", *key): (key[0], partial(train_kernel_net, key[1])) for key in product(seeds, folds)
+        }
+        trained, tasks = run_stage("kernels", kernel_nets | tasks), {}
+    longest: dict[Key, Task] = {}
+    for seed in seeds:
+        states = [trained["kernel_net", seed, fold].state for fold in folds]
+        longest["l1", seed] = seed, partial(train_l1, settings.arch, "l1", states)
+    trained |= run_stage("first", longest | tasks)
 
     tasks = {}  # from L1, each with its own weight of the adversarial loss
     for seed, (name, weight) in product(seeds, settings.ends.items()):

@@ -565,9 +565,8 @@ def test_what_lies_outside_of_the_training_is_doubted(reblur, said):
 
 @pytest.mark.parametrize("sigma", [0, 3])
 def test_that_the_restorer_did_nothing_is_not_said_of_the_picture(tmp_path, monkeypatch, sigma):
-    monkeypatch.setattr(
-        made_restorers, "network", lambda seed, channels, kind: kind(channels)
-    )  # untrained, it does nothing
+    # Untrained, it does nothing.
+    monkeypatch.setattr(made_restorers, "network", lambda seed, channels, kind: kind(channels))
     folder = made(tmp_path / "model")
     Image.fromarray(gaussian_filter(data.camera()[:64, :64], sigma)).save(tmp_path / "my.png")
     ((remark),) = restore(folder, tmp_path / "my.png").rows[0]["remarks"]
